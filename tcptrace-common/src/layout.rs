@@ -1,0 +1,40 @@
+//! Where each [`Field`] is in the running kernel: found in its BTF at load, handed to the programs as read-only data.
+
+use crate::field::Field;
+
+/// [`Place::deref`] of a field that lies in the struct itself.
+pub const NO_DEREF: u16 = u16::MAX;
+
+/// Place of one field.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Bytes from the start of the struct.
+    pub offset: u16,
+    /// Bytes from where the pointer at `offset` points to, or [`NO_DEREF`].
+    pub deref: u16,
+    /// Bytes to read: 1, 2, 4, 8 or 16; 0 when this kernel lacks the field or nobody asked for it.
+    pub size: u8,
+    /// Bits to shift right after the read.
+    pub shift: u8,
+    /// Bits to keep; 0 keeps all.
+    pub width: u8,
+    /// Keeps the size a multiple of the alignment.
+    pub pad: u8,
+}
+
+/// The whole table of places.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// By [`Field`] number.
+    pub place: [Place; Field::COUNT],
+}
+
+impl Layout {
+    /// No field has a place.
+    pub const EMPTY: Self =
+        Self { place: [Place { offset: 0, deref: NO_DEREF, size: 0, shift: 0, width: 0, pad: 0 }; Field::COUNT] };
+}
+
+const _: () = assert!(size_of::<Place>() == 8, "no implicit padding");

@@ -1,0 +1,38 @@
+//! Why an event can be lost. Each loss is counted, per hook and reason, in a per-CPU array of `u64`.
+
+use crate::hook::Hook;
+
+/// Why an event was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Loss {
+    /// The ring buffer was full.
+    BufferFull = 0,
+    /// The table of sockets was full, so that a hold could not be followed.
+    TableFull = 1,
+    /// The return of a probed function was seen without its entry (kprobe form only).
+    NoEntry = 2,
+}
+
+impl Loss {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &[Self::BufferFull, Self::TableFull, Self::NoEntry];
+    /// Number of reasons.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// For a person: why.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BufferFull => "buffer full",
+            Self::TableFull => "table of sockets full",
+            Self::NoEntry => "entry not seen",
+        }
+    }
+    /// Index of this reason's counter for `hook`.
+    pub const fn index(self, hook: Hook) -> u32 {
+        (hook as u32) * (Self::COUNT as u32) + self as u32
+    }
+}
+
+/// Number of counters.
+pub const COUNTERS: u32 = (Hook::MAX as u32 + 1) * Loss::COUNT as u32;

@@ -1,0 +1,49 @@
+//! Every map and every read-only global, with its bound and what happens at the bound.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use tcptrace_common::{filter::Filter, layout::Layout, loss::COUNTERS};
+
+use crate::{frame, socket::State};
+
+/// Events to user space. When it is full, the event is lost and counted.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// Sockets that have been met, by address, until `tcp_v4_destroy_sock`. When it is full, a socket is not followed,
+/// which is counted.
+#[map]
+pub static SOCKETS: HashMap<u64, State> = HashMap::with_max_entries(65_536, 0);
+
+/// How many sockets hold bytes, by the low bits of `skc_hash`: one look tells that a socket holds none.
+#[map]
+pub static MARKS: Array<u64> = Array::with_max_entries(MARK_MASK + 1, 0);
+
+/// Bits of `skc_hash` that pick the mark.
+pub const MARK_MASK: u32 = 0xffff;
+
+/// Lost events, by hook and reason.
+#[map]
+pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// Arguments kept from a function's entry to its return (kprobe form only). The oldest makes room.
+#[map]
+pub static FRAMES: LruHashMap<frame::Key, frame::Arguments> = LruHashMap::with_max_entries(4096, 0);
+
+/// A pair of clock readings: jiffies, nanoseconds.
+#[map]
+pub static CLOCK: Array<[u64; 2]> = Array::with_max_entries(1, 0);
+
+/// Written by the loader before the load; constant to the verifier.
+#[unsafe(no_mangle)]
+pub static LAYOUT: Layout = Layout::EMPTY;
+
+/// Written by the loader before the load; constant to the verifier.
+#[unsafe(no_mangle)]
+pub static FILTER: Filter = Filter::ALL;
+
+/// Written by the loader before the load: unread bytes at which user space is woken without waiting for its poll.
+#[unsafe(no_mangle)]
+pub static WAKE_BYTES: u64 = 64 << 10;

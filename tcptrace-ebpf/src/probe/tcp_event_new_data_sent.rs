@@ -1,0 +1,22 @@
+//! `tcp_event_new_data_sent(sk, skb)`, at its entry.
+//!
+//! **When**: new data, or a FIN, has been given to the layers below; every departure passes here.
+//! **Context**: process or softirq, socket lock held. Over loopback the peer may have answered already.
+//! **Arguments**: the segment; `snd_nxt` does not count it yet.
+//! **Since**: static on all kernels from 5.10, never inlined.
+//! **Kernel**: net/ipv4/tcp_output.c, `tcp_event_new_data_sent()`.
+
+use tcptrace_common::{field::Field, hook::Hook};
+
+use crate::{emit, read::Reader, socket};
+
+#[inline(always)]
+fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
+    let Some(state) = socket::held(reader) else { return };
+    emit::emit::<R, { Hook::tcp_event_new_data_sent.slots() }>(Hook::tcp_event_new_data_sent, reader, [0; 4]);
+    if reader.value(Field::end_seq) as u32 == reader.value(Field::write_seq) as u32 {
+        socket::let_go(state);
+    }
+}
+
+on_entry!(tcp_event_new_data_sent, tcp_event_new_data_sent_kprobe, segment = 1);

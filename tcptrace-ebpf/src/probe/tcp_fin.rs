@@ -1,0 +1,20 @@
+//! `tcp_fin(sk)`, at its entry.
+//!
+//! **When**: the peer's FIN arrived in order.
+//! **Context**: softirq, or the backlog run by a task that releases the socket lock.
+//! **Arguments**: the socket.
+//! **Since**: global on all kernels from 5.10.
+//! **Kernel**: net/ipv4/tcp_input.c, `tcp_fin()`. **RFC** 9293 3.10.7.4.
+
+use tcptrace_common::hook::Hook;
+
+use crate::{emit, read::Reader, socket};
+
+#[inline(always)]
+fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
+    if socket::port_passes(reader) && socket::meet(Hook::tcp_fin, reader).is_some() {
+        emit::emit::<R, { Hook::tcp_fin.slots() }>(Hook::tcp_fin, reader, [0; 4]);
+    }
+}
+
+on_entry!(tcp_fin, tcp_fin_kprobe);

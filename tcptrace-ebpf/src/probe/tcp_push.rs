@@ -1,0 +1,36 @@
+//! `tcp_push(sk, flags, mss_now, nonagle, size_goal)`, at its return.
+//!
+//! **When**: a write call has queued its bytes, or is about to sleep for buffer space.
+//! **Context**: process, socket lock held; MPTCP also calls it from its worker.
+//! **Arguments**: `flags` (MSG_MORE), `mss_now`, `nonagle` (what the caller wants; MSG_MORE overrides it), `size_goal`.
+//! **Since**: global on all kernels from 5.10.
+//! **Kernel**: net/ipv4/tcp.c, `tcp_push()`.
+
+use tcptrace_common::hook::Hook;
+
+use crate::{emit, read::Reader, socket};
+
+const SLOTS: usize = Hook::tcp_push.slots();
+
+#[inline(always)]
+fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
+    if !socket::port_passes(reader) {
+        return;
+    }
+    let values = || [arg(1), arg(2), arg(3), arg(4)];
+    if socket::waiting(reader) == 0 {
+        if let Some(state) = socket::held(reader) {
+            emit::emit::<R, SLOTS>(Hook::tcp_push, reader, values());
+            socket::let_go(state);
+        }
+        return;
+    }
+    if !socket::pid_passes() && socket::held(reader).is_none() {
+        return;
+    }
+    let Some(state) = socket::meet(Hook::tcp_push, reader) else { return };
+    socket::hold(state, reader);
+    emit::emit::<R, SLOTS>(Hook::tcp_push, reader, values());
+}
+
+on_exit!(tcp_push, tcp_push_kprobe, tcp_push_kretprobe);

@@ -1,0 +1,51 @@
+//! Finds or builds the BPF object and tells the crate where it is. Installs nothing.
+#![expect(clippy::print_stderr, reason = "why there is no object is said to a person")]
+
+#[path = "build/toolchain.rs"]
+mod toolchain;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+fn main() -> ExitCode {
+    let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let repository = package.parent().unwrap_or(&package);
+    watch(&package, repository);
+    let Some(out) = env::var_os("OUT_DIR") else {
+        eprintln!("cargo sets OUT_DIR for build scripts");
+        return ExitCode::FAILURE;
+    };
+    let target = Path::new(&out).join("bpf");
+    let way = toolchain::decide(&package).map_err(|missing| missing.advice());
+    match way.and_then(|way| toolchain::object(&way, &repository.join("tcptrace-ebpf"), &target)) {
+        Ok(object) => {
+            println!("cargo:rustc-env=TCPTRACE_BPF_OBJECT_PATH={}", object.display());
+            // One that this script made is newer than the script's own run, and would make every build a new one.
+            if !object.starts_with(&target) {
+                println!("cargo:rerun-if-changed={}", object.display());
+            }
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("\n{why}\n");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the object is made of.
+fn watch(package: &Path, repository: &Path) {
+    println!("cargo:rerun-if-env-changed={}", toolchain::OBJECT_VARIABLE);
+    println!("cargo:rerun-if-changed={}", package.join("build").display());
+    let sources = ["tcptrace-ebpf/src", "tcptrace-ebpf/Cargo.toml", "tcptrace-ebpf/Cargo.lock", "tcptrace-common/src"];
+    for source in sources {
+        // Absent in a published crate; a file that is not there would make every build a new one.
+        let path = repository.join(source);
+        if path.exists() {
+            println!("cargo:rerun-if-changed={}", path.display());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The questions. One file each; to add one: a `mod` line and a row in TABLE 3, both here.
+
+pub mod nagle;
+
+use tcptrace_common::hook::Hook;
+
+use crate::{
+    event::{Event, SocketId},
+    finding::{Finding, Task},
+};
+
+/// TABLE 3. Row: variant (and, in kebab case, subcommand) = module.
+macro_rules! for_each_analysis {
+    ($apply:ident) => {
+        $apply! {
+            Nagle = nagle;
+        }
+    };
+}
+pub(crate) use for_each_analysis;
+
+/// A pure state machine for one socket. Time is what the events say.
+pub trait Analysis: Default {
+    /// What one finding of this question concludes.
+    type Cause;
+    /// What one line of its evidence says.
+    type Fact;
+    /// Kernel functions this question needs probed; the first [`Self::REQUIRED`] of them it cannot do without.
+    const HOOKS: &'static [Hook];
+    /// How many of `HOOKS` are indispensable.
+    const REQUIRED: usize;
+
+    /// Takes the next event of this socket; pushes what it concludes.
+    fn on_event(&mut self, event: &Event, out: &mut Vec<Finding<Self::Cause, Self::Fact>>);
+    /// The trace is over at `at_ns`: what was still going on?
+    fn on_end(&mut self, socket: SocketId, at_ns: u64, out: &mut Vec<Finding<Self::Cause, Self::Fact>>);
+    /// Events were lost at `at_ns`: what spans it is uncertain from here on.
+    fn on_loss(&mut self, at_ns: u64);
+}
+
+macro_rules! declare {
+    ($($variant:ident = $module:ident;)*) => {
+        /// Which question was asked.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Kind {
+            $( #[doc = concat!("`", stringify!($module), "`")] $variant ),*
+        }
+
+        /// The state of one question for one socket.
+        #[derive(Debug)]
+        pub enum Machine {
+            $( #[doc = concat!("`", stringify!($module), "`")] $variant($module::Machine) ),*
+        }
+
+        /// What a finding of any question concludes.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Cause {
+            $( #[doc = concat!("`", stringify!($module), "`")] $variant(<$module::Machine as Analysis>::Cause) ),*
+        }
+
+        /// What a line of evidence of any question says.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Fact {
+            $( #[doc = concat!("`", stringify!($module), "`")] $variant(<$module::Machine as Analysis>::Fact) ),*
+        }
+
+        impl Cause {
+            /// The task that began it.
+            pub const fn task(&self) -> Option<Task> {
+                match self { $( Self::$variant(c) => c.task() ),* }
+            }
+        }
+
+        impl Fact {
+            /// The task that acted.
+            pub const fn task(&self) -> Option<Task> {
+                match self { $( Self::$variant(f) => f.task() ),* }
+            }
+        }
+
+        impl Kind {
+            /// Fresh state for one socket.
+            pub fn machine(self) -> Machine {
+                match self { $( Self::$variant => Machine::$variant($module::Machine::default()) ),* }
+            }
+            /// Kernel functions to probe.
+            pub const fn hooks(self) -> &'static [Hook] {
+                match self { $( Self::$variant => <$module::Machine as Analysis>::HOOKS ),* }
+            }
+            /// How many of [`Self::hooks`] the question cannot do without.
+            pub const fn required(self) -> usize {
+                match self { $( Self::$variant => <$module::Machine as Analysis>::REQUIRED ),* }
+            }
+        }
+
+        impl Machine {
+            /// Takes the next event of this socket.
+            pub fn on_event(&mut self, event: &Event, out: &mut Vec<Finding<Cause, Fact>>) {
+                match self { $( Self::$variant(m) => {
+                    let mut own = Vec::new();
+                    m.on_event(event, &mut own);
+                    out.extend(own.into_iter().map(|f| f.map(Cause::$variant, Fact::$variant)));
+                } ),* }
+            }
+            /// The trace is over.
+            pub fn on_end(&mut self, socket: SocketId, at_ns: u64, out: &mut Vec<Finding<Cause, Fact>>) {
+                match self { $( Self::$variant(m) => {
+                    let mut own = Vec::new();
+                    m.on_end(socket, at_ns, &mut own);
+                    out.extend(own.into_iter().map(|f| f.map(Cause::$variant, Fact::$variant)));
+                } ),* }
+            }
+            /// Events were lost.
+            pub fn on_loss(&mut self, at_ns: u64) {
+                match self { $( Self::$variant(m) => m.on_loss(at_ns) ),* }
+            }
+        }
+    };
+}
+for_each_analysis!(declare);
+
+/// Falsifies a finding in the way asked for.
+#[cfg(feature = "mutate")]
+pub fn mutate(mut finding: Finding<Cause, Fact>, mutation: Option<nagle::Mutation>) -> Finding<Cause, Fact> {
+    let Cause::Nagle(hold) = &mut finding.cause;
+    if let Some(mutation) = mutation {
+        hold.mutate(mutation, &mut finding.from_ns);
+    }
+    finding
+}

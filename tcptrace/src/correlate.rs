@@ -1,0 +1,141 @@
+//! One state machine and one name per socket. No clock, no I/O: time is what the events say.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use tcptrace_common::{
+    field::Field,
+    hook::Hook,
+    tcp::{AF_INET, AF_INET6},
+};
+
+use crate::{
+    analysis::{Kind, Machine},
+    event::{Event, SocketId},
+    timeline::{AnyFinding, Entry, Socket},
+};
+
+/// Most thread names that are kept; then the oldest threads' are dropped.
+const MAX_COMMS: usize = 65_536;
+
+/// Routes events to sockets.
+#[derive(Debug)]
+pub struct Correlator {
+    kind: Kind,
+    sockets: BTreeMap<SocketId, (Machine, Socket)>,
+    comms: BTreeMap<u32, String>,
+    seen: usize,
+    #[cfg(feature = "mutate")]
+    mutation: Option<crate::analysis::nagle::Mutation>,
+}
+
+impl Correlator {
+    /// Starts with no socket.
+    pub const fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            sockets: BTreeMap::new(),
+            comms: BTreeMap::new(),
+            seen: 0,
+            #[cfg(feature = "mutate")]
+            mutation: None,
+        }
+    }
+
+    /// Falsifies every finding: proves that the tests can fail.
+    #[cfg(feature = "mutate")]
+    #[must_use]
+    pub const fn with_mutation(mut self, mutation: Option<crate::analysis::nagle::Mutation>) -> Self {
+        self.mutation = mutation;
+        self
+    }
+
+    /// Takes the next event of the trace; pushes what is concluded from it.
+    pub fn push(&mut self, event: &Event, out: &mut Vec<Entry>) {
+        let (kind, seen) = (self.kind, &mut self.seen);
+        let (machine, socket) = self.sockets.entry(event.socket).or_insert_with(|| {
+            *seen += 1;
+            (kind.machine(), Socket { id: event.socket, ..Socket::default() })
+        });
+        if event.hook == Hook::socket {
+            identify(socket, event);
+        }
+        let mut found = Vec::new();
+        machine.on_event(event, &mut found);
+        let socket = socket.clone();
+        if event.hook == Hook::tcp_v4_destroy_sock {
+            self.sockets.remove(&event.socket);
+        }
+        self.enter(&socket, found, out);
+    }
+
+    /// Events were lost, found out at `at_ns`: every socket may be concerned.
+    pub fn loss(&mut self, _hook: Hook, at_ns: u64, _events: u64) {
+        for (machine, _) in self.sockets.values_mut() {
+            machine.on_loss(at_ns);
+        }
+    }
+
+    /// A thread's name.
+    pub fn comm(&mut self, tid: u32, comm: String) {
+        if self.comms.len() >= MAX_COMMS {
+            self.comms.pop_first();
+        }
+        self.comms.insert(tid, comm);
+    }
+
+    /// The trace is over at `at_ns`; pushes what was still going on.
+    pub fn finish(&mut self, at_ns: u64, out: &mut Vec<Entry>) {
+        for (id, (mut machine, socket)) in std::mem::take(&mut self.sockets) {
+            let mut found = Vec::new();
+            machine.on_end(id, at_ns, &mut found);
+            self.enter(&socket, found, out);
+        }
+    }
+
+    /// Sockets met so far.
+    pub const fn sockets_seen(&self) -> usize {
+        self.seen
+    }
+
+    fn enter(&self, socket: &Socket, found: Vec<AnyFinding>, out: &mut Vec<Entry>) {
+        for finding in found {
+            #[cfg(feature = "mutate")]
+            let finding = crate::analysis::mutate(finding, self.mutation);
+            let comms = self.comms_of(&finding);
+            out.push(Entry { socket: socket.clone(), finding, comms });
+        }
+    }
+
+    /// Names of the threads that the finding mentions.
+    fn comms_of(&self, finding: &AnyFinding) -> BTreeMap<u32, String> {
+        let facts = finding.evidence.iter().filter_map(|line| line.fact.task());
+        let tids = facts.chain(finding.cause.task()).map(|task| task.tid);
+        tids.filter_map(|tid| Some((tid, self.comms.get(&tid)?.clone()))).collect()
+    }
+}
+
+/// Reads the record that announces a socket.
+fn identify(socket: &mut Socket, e: &Event) {
+    socket.cookie = e.field(Field::skc_cookie).filter(|cookie| *cookie != 0);
+    socket.netns = e.u32(Field::netns);
+    let port = |field| e.u32(field).map(|p| u16::from_be((p & 0xffff) as u16));
+    let of = |v4: Field, v6: Field| address(e, v4, v6);
+    socket.local = of(Field::skc_rcv_saddr, Field::skc_v6_rcv_saddr)
+        .zip(port(Field::inet_sport))
+        .map(|(ip, port)| SocketAddr::new(ip, port));
+    socket.remote = of(Field::skc_daddr, Field::skc_v6_daddr)
+        .zip(port(Field::skc_dport))
+        .map(|(ip, port)| SocketAddr::new(ip, port));
+}
+
+/// An IPv4-mapped address of an IPv6 socket is written as IPv4.
+fn address(e: &Event, v4: Field, v6: Field) -> Option<IpAddr> {
+    match e.u32(Field::skc_family)? {
+        AF_INET => e.u32(v4).map(|a| IpAddr::V4(Ipv4Addr::from(a.to_ne_bytes()))),
+        AF_INET6 => e.wide(v6).map(|a| IpAddr::V6(Ipv6Addr::from(a)).to_canonical()),
+        _ => None,
+    }
+}

@@ -1,0 +1,245 @@
+//! The decoded event: a small socket name instead of a kernel address, fields by name, `None` for what was not read.
+
+use std::fmt;
+
+use bytes::Buf;
+use tcptrace_common::{
+    event::HEADER_BYTES,
+    field::Field,
+    hook::{Hook, MAX_SLOTS},
+};
+
+/// Name of one socket's life in one trace: `s1`, `s2`, ...
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SocketId(pub u32);
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}
+
+/// What is known of the traced host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Kernel release, as `uname -r` prints it.
+    pub release: String,
+    /// Jiffies per second; `None` when it could not be measured.
+    pub hz: Option<u32>,
+    /// A moment on `CLOCK_MONOTONIC`, nanoseconds.
+    pub mono_ns: u64,
+    /// The same moment on `CLOCK_REALTIME`, nanoseconds since 1970.
+    pub real_ns: u64,
+    /// Probes attached.
+    pub probes: usize,
+    /// Kernel functions that were wanted and could not be probed.
+    pub not_seen: Vec<&'static str>,
+}
+
+/// A TCP sequence number: compares in wrapping order (RFC 9293 3.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seq(pub u32);
+
+impl Seq {
+    /// Whether `self` comes before `other`.
+    pub const fn before(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0) > u32::MAX / 2
+    }
+    /// Whether `self` comes after `other`.
+    pub const fn after(self, other: Self) -> bool {
+        other.before(self)
+    }
+    /// Bytes from `start` to `self`; 0 when `self` comes before it.
+    pub const fn since(self, start: Self) -> u32 {
+        if self.before(start) { 0 } else { self.0.wrapping_sub(start.0) }
+    }
+    /// The later of the two.
+    pub const fn max(self, other: Self) -> Self {
+        if self.before(other) { other } else { self }
+    }
+    /// The earlier of the two.
+    pub const fn min(self, other: Self) -> Self {
+        if self.before(other) { self } else { other }
+    }
+}
+
+/// What one record of the ring buffer said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Number in the trace, from 1.
+    pub n: u64,
+    /// Nanoseconds, `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// Whose event.
+    pub socket: SocketId,
+    /// Process at work; in softirq, whoever was interrupted.
+    pub pid: u32,
+    /// Thread at work; in softirq, whoever was interrupted.
+    pub tid: u32,
+    /// Low word of the kernel's jiffies.
+    pub jiffies: u32,
+    /// What happened.
+    pub hook: Hook,
+    valid: u32,
+    slots: [u32; MAX_SLOTS],
+}
+
+/// Why bytes are not an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Shorter or longer than the hook's row says.
+    #[error("record of {got} bytes, expected {want}")]
+    Length {
+        /// Bytes found.
+        got: usize,
+        /// Bytes wanted.
+        want: usize,
+    },
+    /// A hook number that is not in the table.
+    #[error("unknown hook number {0}")]
+    UnknownHook(u16),
+}
+
+/// An event before its socket has a name: only `source` sees the kernel address.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// Address of the `struct sock`.
+    pub sk: u64,
+    /// The event, with number and socket still 0.
+    pub event: Event,
+}
+
+impl Raw {
+    /// Decodes one record of the ring buffer.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: the programs and this binary do not belong together.
+    pub fn decode(record: &[u8]) -> Result<Self, DecodeError> {
+        let length = |want| DecodeError::Length { got: record.len(), want };
+        if record.len() < HEADER_BYTES {
+            return Err(length(HEADER_BYTES));
+        }
+        let mut raw = record;
+        let (at_ns, sk, pid_tgid) = (raw.get_u64_ne(), raw.get_u64_ne(), raw.get_u64_ne());
+        let (jiffies, valid) = (raw.get_u32_ne(), raw.get_u32_ne());
+        let id = raw.get_u16_ne();
+        raw.advance(6);
+        let hook = Hook::from_wire(id).ok_or(DecodeError::UnknownHook(id))?;
+        // The ring buffer rounds up to the record's alignment of 8.
+        if raw.len() / 4 != hook.slots().next_multiple_of(2) {
+            return Err(length(HEADER_BYTES + 4 * hook.slots()));
+        }
+        let mut slots = [0; MAX_SLOTS];
+        for slot in slots.iter_mut().take(hook.slots()) {
+            *slot = raw.get_u32_ne();
+        }
+        let (pid, tid) = ((pid_tgid >> 32) as u32, (pid_tgid & 0xffff_ffff) as u32);
+        let event = Event { n: 0, at_ns, socket: SocketId(0), pid, tid, jiffies, hook, valid, slots };
+        Ok(Self { sk, event })
+    }
+}
+
+impl Event {
+    /// An event of a written trace: `values` gives what was read.
+    pub fn new(hook: Hook, at_ns: u64) -> Self {
+        Self {
+            n: 0,
+            at_ns,
+            socket: SocketId(0),
+            pid: 0,
+            tid: 0,
+            jiffies: 0,
+            hook,
+            valid: 0,
+            slots: [0; MAX_SLOTS],
+        }
+    }
+
+    /// The probed function's argument `name`; `None` when the hook's record does not carry it.
+    pub fn arg(&self, name: &str) -> Option<u32> {
+        let at = self.hook.args().iter().position(|(arg, _)| *arg == name)?;
+        self.slots.get(at).copied()
+    }
+
+    /// Sets an argument; `false` when the hook's record does not carry it.
+    pub fn set_arg(&mut self, name: &str, value: u32) -> bool {
+        let at = self.hook.args().iter().position(|(arg, _)| *arg == name);
+        match at.and_then(|at| self.slots.get_mut(at)) {
+            Some(slot) => {
+                *slot = value;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The field's value; `None` when the hook's record does not carry it, this kernel lacks it or the read failed.
+    pub fn field(&self, field: Field) -> Option<u64> {
+        let slots = self.slots_of(field)?;
+        let word = |i: usize| slots.get(i).copied().map_or(0, u64::from);
+        Some(word(0) | word(1) << 32)
+    }
+
+    /// [`Self::field`] for the fields that have 32 bits or fewer.
+    pub fn u32(&self, field: Field) -> Option<u32> {
+        self.slots_of(field)?.first().copied()
+    }
+
+    /// [`Self::field`] for sequence numbers.
+    pub fn seq(&self, field: Field) -> Option<Seq> {
+        self.u32(field).map(Seq)
+    }
+
+    /// A field of 16 bytes, as they lie in memory.
+    pub fn wide(&self, field: Field) -> Option<[u8; 16]> {
+        let mut out = [0; 16];
+        for (to, slot) in out.chunks_exact_mut(4).zip(self.slots_of(field)?) {
+            to.copy_from_slice(&slot.to_ne_bytes());
+        }
+        Some(out)
+    }
+
+    /// Sets a field, low word first; `false` when the hook's record does not carry it.
+    pub fn set_field(&mut self, field: Field, words: &[u32]) -> bool {
+        let Some((index, at)) = self.place_of(field) else { return false };
+        let Some(slots) = self.slots.get_mut(at..at + field.slots()) else { return false };
+        for (i, slot) in slots.iter_mut().enumerate() {
+            *slot = words.get(i).copied().unwrap_or(0);
+        }
+        self.valid |= 1 << index;
+        true
+    }
+
+    /// The name of the task at work, in the record that announces a socket.
+    pub fn comm(&self) -> Option<String> {
+        if self.hook != Hook::socket {
+            return None;
+        }
+        let bytes: Vec<u8> = self.slots.iter().take(4).flat_map(|w| w.to_ne_bytes()).take_while(|b| *b != 0).collect();
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Bytes (and a FIN) that were written and not sent yet.
+    pub fn waiting(&self) -> Option<u32> {
+        Some(self.seq(Field::write_seq)?.since(self.seq(Field::snd_nxt)?))
+    }
+
+    fn slots_of(&self, field: Field) -> Option<&[u32]> {
+        let (index, at) = self.place_of(field)?;
+        if self.valid & (1 << index) == 0 {
+            return None;
+        }
+        self.slots.get(at..at + field.slots())
+    }
+
+    fn place_of(&self, field: Field) -> Option<(usize, usize)> {
+        let mut at = self.hook.args().len();
+        for (index, carried) in self.hook.fields().iter().enumerate() {
+            if *carried == field {
+                return Some((index, at));
+            }
+            at += carried.slots();
+        }
+        None
+    }
+}

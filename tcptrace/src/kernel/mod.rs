@@ -1,0 +1,7 @@
+//! What the running kernel is and has: types, functions, rights. Nothing here loads or attaches anything.
+
+pub mod btf;
+pub mod symbols;
+pub mod facts;
+pub mod privilege;
+pub mod program;

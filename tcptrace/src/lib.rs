@@ -1,0 +1,15 @@
+//! kernel function - probe -> wire event -> [`source`] -> [`event`] -> [`correlate`] -> [`analysis`] -> [`finding`] ->
+//! [`timeline`] -> [`explain`] -> [`render`] -> [`cli`]
+//!
+//! From [`event`] to [`explain`] everything is a function of its input: the same trace in, the same bytes out.
+
+pub mod kernel;
+pub mod event;
+pub mod source;
+pub mod finding;
+pub mod analysis;
+pub mod timeline;
+pub mod correlate;
+pub mod explain;
+pub mod render;
+pub mod cli;

@@ -1,0 +1,2 @@
+//! Why did TCP wait?
+fn main() {}

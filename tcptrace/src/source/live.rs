@@ -1,0 +1,533 @@
+//! The running kernel as a source: loads, attaches, reads the ring buffer, gives sockets their names.
+//!
+//! Only this file names aya and tokio, and no kernel address gets past it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map},
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    os::fd::AsFd as _,
+    time::Duration,
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, MapData, PerCpuArray, RingBuf},
+    programs::{Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+};
+use tcptrace_common::{
+    filter::Filter,
+    hook::{At, Hook},
+    layout::Layout,
+    loss::Loss,
+};
+use tokio::{
+    io::unix::AsyncFd,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use crate::{
+    analysis::Kind,
+    event::{Event, Facts, Raw, SocketId},
+    kernel::{
+        btf::{self, BtfError, Types},
+        facts, privilege, program,
+        symbols::{self, Symbols},
+    },
+    source::{
+        Cost, Ending, Flow, Item, Source, SourceError,
+        plan::{Candidate, Form, candidates},
+    },
+};
+
+/// The BPF programs, built by this crate's build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPTRACE_BPF_OBJECT_PATH"));
+
+/// How often the ring buffer is looked at when nothing wakes the reader.
+const POLL: Duration = Duration::from_millis(50);
+/// Shortest time between the two samples that tell the kernel's HZ.
+const HZ_SAMPLE: Duration = Duration::from_millis(60);
+/// Most threads whose names are remembered; then all are looked up afresh.
+const MAX_COMMS: usize = 65_536;
+
+/// What to attach, and for how long.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The hooks wanted; the first `required` of them are indispensable.
+    pub hooks: Vec<Hook>,
+    /// How many of `hooks` are indispensable.
+    pub required: usize,
+    /// What to let through.
+    pub filter: Filter,
+    /// What kind of probes.
+    pub form: Form,
+    /// Bytes of the ring buffer, a power of two.
+    pub buffer_bytes: u32,
+    /// Ends by itself after this time.
+    pub duration: Option<Duration>,
+}
+
+impl Request {
+    /// What one question needs, for every socket, until it is interrupted.
+    pub fn of(kind: Kind) -> Self {
+        Self {
+            hooks: kind.hooks().to_vec(),
+            required: kind.required(),
+            filter: Filter::ALL,
+            form: Form::Auto,
+            buffer_bytes: 4 << 20,
+            duration: None,
+        }
+    }
+}
+
+/// Why nothing could be attached. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// Rights are missing.
+    #[error("not allowed to load BPF programs: {missing} missing.\n  try: sudo tcptrace ...\n  or once: sudo setcap cap_bpf,cap_perfmon=ep \"$(command -v tcptrace)\"")]
+    Rights {
+        /// Their names.
+        missing: String,
+    },
+    /// No type information.
+    #[error("{0}.\n  tcptrace needs a kernel built with CONFIG_DEBUG_INFO_BTF; every distribution kernel from 5.10 on that has {path} will do", path = btf::PATH)]
+    Btf(#[from] BtfError),
+    /// The list of functions cannot be read.
+    #[error("cannot read {path}: {0}", path = symbols::PATH)]
+    Symbols(std::io::Error),
+    /// The object does not load.
+    #[error("the kernel does not take tcptrace's BPF maps: {0}{hint}", hint = memlock_hint())]
+    Load(#[from] aya::EbpfError),
+    /// An indispensable function cannot be probed.
+    #[error("cannot probe {hook}, without which there is no answer:\n  {why}")]
+    Hook {
+        /// Its name.
+        hook: &'static str,
+        /// What was tried, and why each failed.
+        why: String,
+    },
+    /// The object lacks what it must have.
+    #[error("this build of tcptrace is broken: its BPF object has no usable {0}; build it anew")]
+    Object(&'static str),
+    /// The reader cannot be set up.
+    #[error("cannot set up the reader of the ring buffer: {0}")]
+    Reader(#[from] std::io::Error),
+}
+
+fn memlock_hint() -> &'static str {
+    "\n  on kernels before 5.11 maps count as locked memory: try ulimit -l unlimited, or run as root"
+}
+
+/// Hash of the BPF object in this binary, 16 hex digits: which programs a bug report is about.
+pub fn object_hash() -> String {
+    let mut hasher = DefaultHasher::new();
+    OBJECT.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Read-only data of the programs.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Global<T>(T);
+// SAFETY: both types are made of integers only and have no padding, as their definitions assert.
+unsafe impl aya::Pod for Global<Layout> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Global<Filter> {}
+
+/// The programs are attached while this lives.
+pub struct Live {
+    ebpf: Option<Ebpf>,
+    programs: Vec<String>,
+    ring: RingBuf<MapData>,
+    lost: PerCpuArray<MapData, u64>,
+    facts: Facts,
+    names: Names,
+    duration: Option<Duration>,
+    started_ns: u64,
+    counted: BTreeMap<(Hook, u8), u64>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("programs", &self.programs).field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    /// Loads and attaches what is asked for, and nothing else.
+    ///
+    /// # Errors
+    /// [`AttachError`]: rights, type information or an indispensable function are missing.
+    pub fn attach(request: &Request) -> Result<Self, AttachError> {
+        let missing = privilege::missing_capabilities();
+        if !missing.is_empty() {
+            return Err(AttachError::Rights { missing: format!("{} {}", missing.join(" and "), is_or_are(&missing)) });
+        }
+        let types = Types::of_running_kernel()?;
+        let symbols = Symbols::of_running_kernel().map_err(AttachError::Symbols)?;
+        let layout = Global(types.layout(&wanted_fields(&request.hooks)));
+        let filter = Global(request.filter);
+        let mut ebpf = EbpfLoader::new()
+                        .override_global("LAYOUT", &layout, true)
+            .override_global("FILTER", &filter, true)
+            .map_max_entries("EVENTS", request.buffer_bytes)
+            .load(OBJECT)?;
+        let plan: Vec<(Hook, Vec<Candidate>)> = {
+            let has = |name: &str| ebpf.program(name).is_some();
+            let of = |hook: &Hook| (*hook, candidates(*hook, request.form, &types, &symbols, &has));
+            request.hooks.iter().map(of).collect()
+        };
+        // One copy of the kernel's types at a time: aya parses its own.
+        drop(types);
+        let first = clock_sample(&mut ebpf)?;
+        let sampled = Instant::now();
+        let (programs, not_seen) = attach_all(&mut ebpf, plan, request.required)?;
+        std::thread::sleep(HZ_SAMPLE.saturating_sub(sampled.elapsed()));
+        let second = clock_sample(&mut ebpf)?;
+        let started_ns = now_ns(libc::CLOCK_MONOTONIC);
+        let facts = Facts {
+            release: facts::release(),
+            hz: facts::hz(first, second),
+            mono_ns: started_ns,
+            real_ns: now_ns(libc::CLOCK_REALTIME),
+            probes: programs.len(),
+            not_seen,
+        };
+        let ring = take(&mut ebpf, "EVENTS").and_then(|m| RingBuf::try_from(m).ok());
+        let lost = take(&mut ebpf, "LOST").and_then(|m| PerCpuArray::try_from(m).ok());
+        Ok(Self {
+            ebpf: Some(ebpf),
+            programs,
+            ring: ring.ok_or(AttachError::Object("map EVENTS"))?,
+            lost: lost.ok_or(AttachError::Object("map LOST"))?,
+            facts,
+            names: Names::default(),
+            duration: request.duration,
+            started_ns,
+            counted: BTreeMap::new(),
+        })
+    }
+
+    /// Hands over everything that is in the ring buffer.
+    fn drain(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<Flow, SourceError> {
+        while let Some(record) = self.ring.next() {
+            let raw = Raw::decode(&record).map_err(|e| SourceError(format!("the ring buffer holds no event: {e}")))?;
+            drop(record);
+            for item in self.names.name(raw) {
+                if on(item) == Flow::Stop {
+                    return Ok(Flow::Stop);
+                }
+            }
+        }
+        self.report_losses(on)
+    }
+
+    /// Hands over what has been lost since the last look.
+    fn report_losses(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<Flow, SourceError> {
+        let at_ns = now_ns(libc::CLOCK_MONOTONIC);
+        for hook in Hook::ALL {
+            let mut events = 0;
+            for reason in Loss::ALL {
+                let per_cpu = self.lost.get(&reason.index(*hook), 0);
+                let total: u64 = per_cpu.map_err(|e| SourceError(e.to_string()))?.iter().sum();
+                let before = self.counted.insert((*hook, *reason as u8), total).unwrap_or(0);
+                events += total - before;
+            }
+            if events > 0 && on(Item::Loss { hook: *hook, at_ns, events }) == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    async fn follow(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<(), SourceError> {
+        let fails = |e: std::io::Error| SourceError(e.to_string());
+        let fd = self.ring.as_fd().try_clone_to_owned().map_err(fails)?;
+        // SAFETY: the descriptor is ours alone and stays open while it is registered.
+        let ready = unsafe { AsyncFd::register(fd) }.map_err(|e| SourceError(e.to_string()))?;
+        let mut stop = Stop::new(self.duration).map_err(fails)?;
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.asked() => return Ok(()),
+                guard = ready.readable() => guard.map_err(fails)?.clear_ready(),
+                _ = poll.tick() => {}
+            }
+            let flow = self.drain(on)?;
+            if flow == Flow::Stop || on(Item::Tick { now_ns: now_ns(libc::CLOCK_MONOTONIC) }) == Flow::Stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the programs off; what they cost and missed is asked for while they are still there.
+    fn detach(&mut self) -> (Option<u64>, Option<Cost>) {
+        let Some(ebpf) = self.ebpf.take() else { return (None, None) };
+        let mut misses = Some(0);
+        let mut cost = Cost { run_ns: 0, runs: 0 };
+        for name in &self.programs {
+            let Some(program) = ebpf.program(name) else { continue };
+            let Ok(fd) = program.fd() else { continue };
+            let counts = program::counts(fd.as_fd()).unwrap_or_default();
+            // A kprobe's misses are counted by nobody before 6.x, and by none of these fields after.
+            let counted = counts.recursion_misses.filter(|_| !matches!(program, Program::KProbe(_)));
+            misses = misses.and_then(|sum: u64| counted.map(|n| sum + n));
+            cost.run_ns += counts.run_time_ns;
+            cost.runs += counts.run_cnt;
+        }
+        drop(ebpf);
+        (misses, (cost.runs > 0).then_some(cost))
+    }
+
+    fn losses(&self) -> Vec<(Hook, Loss, u64)> {
+        let of = |hook: Hook, loss: Loss| Some((hook, loss, *self.counted.get(&(hook, loss as u8))?));
+        let all = Hook::ALL.iter().flat_map(|hook| Loss::ALL.iter().filter_map(move |loss| of(*hook, *loss)));
+        all.filter(|(_, _, n)| *n > 0).collect()
+    }
+}
+
+impl Source for Live {
+    fn run(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<Ending, SourceError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| SourceError(format!("cannot start the reader: {e}")))?;
+        runtime.block_on(self.follow(on))?;
+        // From here on a second Ctrl-C ends the process at once, as it would have without us.
+        // SAFETY: restores the default action of a signal.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+        let (misses, cost) = self.detach();
+        let ended_ns = now_ns(libc::CLOCK_MONOTONIC);
+        self.drain(on)?;
+        Ok(Ending { started_ns: self.started_ns, ended_ns, lost: self.losses(), misses, cost, interrupted: false })
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+/// What ends a run: a signal, or its time.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    deadline: Option<Instant>,
+}
+
+impl Stop {
+    fn new(duration: Option<Duration>) -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            deadline: duration.map(|d| Instant::now() + d),
+        })
+    }
+
+    async fn asked(&mut self) {
+        let deadline = self.deadline;
+        let time_is_up = async {
+            match deadline {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = time_is_up => {}
+        }
+    }
+}
+
+/// Names of sockets and threads. An address is a name only while its socket lives.
+#[derive(Debug, Default)]
+struct Names {
+    events: u64,
+    sockets: BTreeMap<u64, SocketId>,
+    given: u32,
+    comms: BTreeSet<u32>,
+}
+
+impl Names {
+    fn name(&mut self, raw: Raw) -> impl Iterator<Item = Item> {
+        let Raw { sk, mut event } = raw;
+        self.events += 1;
+        event.n = self.events;
+        if event.hook == Hook::socket {
+            // A birth: whatever had this address before is gone, even if its end was lost.
+            self.sockets.remove(&sk);
+        }
+        event.socket = match self.sockets.entry(sk) {
+            btree_map::Entry::Occupied(known) => *known.get(),
+            btree_map::Entry::Vacant(unknown) => {
+                self.given += 1;
+                *unknown.insert(SocketId(self.given))
+            }
+        };
+        if event.hook == Hook::tcp_v4_destroy_sock {
+            self.sockets.remove(&sk);
+        }
+        let comm = self.comm(&event).map(|comm| Item::Comm { tid: event.tid, comm });
+        comm.into_iter().chain([Item::Event(event)])
+    }
+
+    /// The thread's name, once, for events in which it acts itself.
+    fn comm(&mut self, event: &Event) -> Option<String> {
+        let acts = matches!(
+            event.hook,
+            Hook::socket | Hook::tcp_push | Hook::do_tcp_setsockopt | Hook::tcp_send_fin | Hook::tcp_sendmsg_locked
+        );
+        if !acts || self.comms.contains(&event.tid) {
+            return None;
+        }
+        if self.comms.len() >= MAX_COMMS {
+            self.comms.clear();
+        }
+        self.comms.insert(event.tid);
+        let looked_up = || fs::read_to_string(format!("/proc/{}/task/{}/comm", event.pid, event.tid)).ok();
+        event.comm().or_else(looked_up).map(|comm| comm.trim_end().to_owned())
+    }
+}
+
+fn wanted_fields(hooks: &[Hook]) -> Vec<tcptrace_common::field::Field> {
+    use tcptrace_common::field::Field;
+    // What the programs look at themselves, and what the record of a new socket carries.
+    let own = [Field::write_seq, Field::snd_nxt, Field::skc_hash, Field::inet_sport, Field::skc_dport, Field::socket_sk];
+    let mut wanted: BTreeSet<Field> = own.into_iter().chain(Hook::socket.fields().iter().copied()).collect();
+    wanted.extend(hooks.iter().flat_map(|h| h.fields()).copied());
+    wanted.into_iter().collect()
+}
+
+fn attach_all(
+    ebpf: &mut Ebpf,
+    plan: Vec<(Hook, Vec<Candidate>)>,
+    required: usize,
+) -> Result<(Vec<String>, Vec<&'static str>), AttachError> {
+    let btf = Btf::from_sys_fs().map_err(|e| AttachError::Load(e.into()))?;
+    let (mut programs, mut not_seen) = (Vec::new(), Vec::new());
+    for (i, (hook, candidates)) in plan.into_iter().enumerate() {
+        match attach_first(ebpf, &btf, hook, candidates) {
+            Ok(names) => programs.extend(names),
+            Err(why) if i < required => return Err(AttachError::Hook { hook: hook.name(), why }),
+            Err(_) => not_seen.push(hook.name()),
+        }
+    }
+    Ok((programs, not_seen))
+}
+
+/// Attaches the first candidate that the kernel takes; otherwise says what was tried and why each failed.
+fn attach_first(ebpf: &mut Ebpf, btf: &Btf, hook: Hook, candidates: Vec<Candidate>) -> Result<Vec<String>, String> {
+    let mut why = Vec::new();
+    for candidate in candidates {
+        let (name, tried) = match &candidate {
+            Candidate::Tracing { function, .. } => (function.clone(), attach_tracing(ebpf, btf, &candidate)),
+            Candidate::Kprobe { symbol, .. } => (symbol.clone(), attach_kprobe(ebpf, &candidate)),
+        };
+        match tried {
+            Ok(names) => return Ok(names),
+            Err(e) => why.push(format!("{} on {name}: {}", kind(&candidate, hook), brief(&e))),
+        }
+    }
+    if why.is_empty() {
+        why.push(format!("this kernel has none of: {}", hook.symbols().join(", ")));
+    }
+    if privilege::locked_down() {
+        why.push("the kernel is locked down (confidentiality): kprobes are refused, tracing programs are not".to_owned());
+    } else if privilege::perf_event_paranoid().is_some_and(|level| level >= 3) {
+        why.push("kernel.perf_event_paranoid is 3 or more: kprobes need CAP_SYS_ADMIN".to_owned());
+    }
+    Err(why.join("\n  "))
+}
+
+fn kind(candidate: &Candidate, hook: Hook) -> &'static str {
+    match (candidate, hook.at()) {
+        (Candidate::Tracing { .. }, At::Exit) => "fexit",
+        (Candidate::Tracing { .. }, _) => "fentry",
+        (Candidate::Kprobe { at_return: Some(_), .. }, _) => "kretprobe",
+        (Candidate::Kprobe { .. }, _) => "kprobe",
+    }
+}
+
+/// The innermost reason, without the verifier's log.
+fn brief(error: &ProgramError) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    let text = match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let chatter = ["processed", "stack depth", "verification time", "mark_precise"];
+            let tells = |line: &&str| !line.trim().is_empty() && !chatter.iter().any(|start| line.starts_with(start));
+            let last = log.lines().rev().find(tells).unwrap_or("");
+            format!("{io_error} ({last})")
+        }
+        _ => inner.to_string(),
+    };
+    text.trim_end_matches(" ()").to_owned()
+}
+
+fn attach_tracing(ebpf: &mut Ebpf, btf: &Btf, candidate: &Candidate) -> Result<Vec<String>, ProgramError> {
+    let Candidate::Tracing { program: name, function } = candidate else { return Ok(Vec::new()) };
+    match ebpf.program_mut(name) {
+        Some(Program::FEntry(p)) => {
+            p.load(function, btf)?;
+            p.attach()?;
+        }
+        Some(Program::FExit(p)) => {
+            p.load(function, btf)?;
+            p.attach()?;
+        }
+        _ => return Err(ProgramError::NotLoaded),
+    }
+    Ok(vec![name.clone()])
+}
+
+fn attach_kprobe(ebpf: &mut Ebpf, candidate: &Candidate) -> Result<Vec<String>, ProgramError> {
+    let Candidate::Kprobe { program, at_return, symbol } = candidate else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    // The return first: an entry without it would only fill its table.
+    for name in at_return.iter().chain([program]) {
+        let Some(Program::KProbe(p)) = ebpf.program_mut(name) else { return Err(ProgramError::NotLoaded) };
+        if p.fd().is_err() {
+            p.load()?;
+        }
+        p.attach(symbol, 0)?;
+        names.push(name.clone());
+    }
+    Ok(names)
+}
+
+/// Jiffies and nanoseconds of one moment, by running a program that belongs to no hook.
+fn clock_sample(ebpf: &mut Ebpf) -> Result<[u64; 2], AttachError> {
+    let broken = || AttachError::Object("program jiffies");
+    let program: &mut RawTracePoint =
+        ebpf.program_mut("jiffies").and_then(|p| p.try_into().ok()).ok_or_else(broken)?;
+    if program.fd().is_err() {
+        program.load().map_err(|e| AttachError::Hook { hook: "the clock", why: brief(&e) })?;
+    }
+    if program.test_run(RawTracePointRunOptions::new()).is_err() {
+        return Ok([0, 0]);
+    }
+    let clock: Array<_, [u64; 2]> = ebpf.map("CLOCK").and_then(|m| m.try_into().ok()).ok_or_else(broken)?;
+    clock.get(&0, 0).map_err(|_| broken())
+}
+
+fn take(ebpf: &mut Ebpf, map: &str) -> Option<aya::maps::Map> {
+    ebpf.take_map(map)
+}
+
+fn is_or_are(names: &[&str]) -> &'static str {
+    if names.len() == 1 { "is" } else { "are" }
+}
+
+/// Nanoseconds on `clock`.
+fn now_ns(clock: libc::clockid_t) -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a plain system call that fills the struct.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}

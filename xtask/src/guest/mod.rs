@@ -1,0 +1,37 @@
+//! What runs inside a guest, as root: the stories, their witnesses, and the tcptrace under test.
+
+mod calls;
+mod capture;
+mod demo;
+mod netlink;
+mod netns;
+mod packet;
+mod peer;
+mod run;
+mod stage;
+mod sys;
+mod tool;
+mod tun;
+
+/// What to run, and with which tcptrace.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Task {
+    /// Runs the stories and compares tcptrace with the oracle
+    Run(run::Args),
+    /// Plays the story of a small write under `TCP_CORK` in front of tcptrace's own text
+    Demo(demo::Args),
+}
+
+/// Runs inside the guest; prints one [`crate::report::MARK`] line for each outcome.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.task {
+        Task::Run(args) => run::task(args),
+        Task::Demo(args) => demo::task(args),
+    }
+}

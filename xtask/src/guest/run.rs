@@ -1,0 +1,288 @@
+//! `guest run`: all stories in front of one tcptrace for each form of attaching, and the verdicts.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+
+use super::{
+    capture::Capture,
+    stage::{Family, Seen, play},
+    sys::realtime_offset_ns,
+    tool::{Found, Tool, parse},
+};
+use crate::{
+    oracle::{CallRecord, Conversation, Reported, against_story, against_tool, holds},
+    report::{MARK, Outcome},
+    scenario::{self, Story},
+};
+
+/// The ports of the stories; tcptrace is told nothing else.
+const PORTS: &str = "8080-8099";
+/// The peer's first port of the first run.
+const FIRST_PORT: u16 = 20_000;
+/// Ports for the connections of one run.
+const PORTS_A_RUN: u16 = 4;
+/// So many runs have ports of their own.
+const MOST_RUNS: u16 = 11_000;
+/// What a guest in lockdown runs: one story of each of two causes.
+const LOCKDOWN: [&str; 2] = ["nagle_ack", "cork_probe_timer_then_tail"];
+
+/// Which stories, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only this story
+    #[arg(long)]
+    scenario: Option<String>,
+    /// So many random schedules besides
+    #[arg(long, default_value_t = 0)]
+    random: u64,
+    /// Seed of the first random schedule; the next ones count up
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Two stories, as a guest in lockdown allows no kprobe
+    #[arg(long)]
+    lockdown: bool,
+    /// An error to make tcptrace commit, which the table must show
+    #[arg(long)]
+    mutate: Option<String>,
+    /// The program under test
+    #[arg(long, default_value = "/tcptrace")]
+    tcptrace: PathBuf,
+    /// Without tcptrace: only what the oracle sees, against what the stories state
+    #[arg(long)]
+    dry: bool,
+    /// Prints the log of calls and the wire of each connection too
+    #[arg(long)]
+    witnesses: bool,
+    /// One form of attaching only: `fentry` or `kprobe`
+    #[arg(long)]
+    form: Option<String>,
+    /// Only this address family: `4` or `6`
+    #[arg(long)]
+    family: Option<u8>,
+}
+
+/// One story in one family, and its seed when it is a random one.
+#[derive(Debug)]
+struct Run {
+    story: Story,
+    family: Family,
+    seed: Option<u64>,
+}
+
+/// Runs what was asked for and prints the outcomes.
+pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
+    let offset_ns = realtime_offset_ns();
+    // The kernel stamps packets a moment after the first socket asks for it: this one asks, and stays.
+    let _stamps = Capture::start("lo", offset_ns)?;
+    super::netns::up("lo")?;
+    warm_up(offset_ns);
+    if args.dry {
+        for (at, run) in (0..).zip(plan(args, "fentry")) {
+            dry(args, at, &run, offset_ns);
+        }
+        return Ok(());
+    }
+    for form in ["fentry", "kprobe"] {
+        let wanted = args.form.as_ref().is_none_or(|only| only == form);
+        if wanted && !(args.lockdown && form == "kprobe") {
+            attached(args, form, offset_ns)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first namespace, device and connection after the boot take the kernel milliseconds that no story has to answer for.
+fn warm_up(offset_ns: u64) {
+    for family in [Family::V4, Family::V6] {
+        if let Err(error) = play(&scenario::random(0), family, FIRST_PORT - PORTS_A_RUN, offset_ns)
+        {
+            eprintln!("warm-up: {error:#}");
+        }
+    }
+}
+
+fn plan(args: &Args, form: &str) -> Vec<Run> {
+    let families: &[Family] = match (args.family, form) {
+        (Some(6), _) => &[Family::V6],
+        (Some(_), _) | (None, "kprobe") => &[Family::V4],
+        _ => &[Family::V4, Family::V6],
+    };
+    let mut runs = Vec::new();
+    for story in scenario::all() {
+        let wanted = args.scenario.as_ref().is_none_or(|only| *only == story.name)
+            && (!args.lockdown || LOCKDOWN.contains(&story.name.as_str()));
+        if wanted {
+            runs.extend(families.iter().map(|&family| Run {
+                story: story.clone(),
+                family,
+                seed: None,
+            }));
+        }
+    }
+    let asked = args.scenario.as_deref() == Some("random");
+    let many = if asked { args.random.max(1) } else { args.random };
+    if asked || form == "fentry" && args.scenario.is_none() && !args.lockdown {
+        for seed in args.seed..args.seed + many {
+            let family = if seed % 2 == 0 { Family::V6 } else { Family::V4 };
+            runs.push(Run { story: scenario::random(seed), family, seed: Some(seed) });
+        }
+    }
+    runs
+}
+
+fn dry(args: &Args, at: u16, run: &Run, offset_ns: u64) {
+    let (mut outcome, seen) = started(run, "none", at, offset_ns);
+    for one in &seen {
+        let held = holds(&one.conversation);
+        outcome.oracle += u32::try_from(held.len()).unwrap_or(u32::MAX);
+        for hold in &held {
+            println!("{} {} {}: {hold:?}", outcome.scenario, outcome.family, one.remote);
+        }
+        if args.witnesses {
+            testify(one);
+        }
+    }
+    outcome.tool = outcome.oracle;
+    print(&outcome);
+}
+
+/// Prints what the witnesses saw, in the order of time, in milliseconds since the SYN.
+fn testify(seen: &Seen) {
+    let Conversation { calls, wire } = &seen.conversation;
+    let start_ns = wire.first().map_or(0, |segment| segment.at_ns);
+    let isn = wire
+        .iter()
+        .find(|segment| segment.syn && segment.outgoing)
+        .map_or(0, |segment| segment.seq);
+    let offset = |seq: u32| seq.wrapping_sub(isn).wrapping_sub(1);
+    let ms =
+        |at_ns: u64| Duration::from_nanos(at_ns.saturating_sub(start_ns)).as_secs_f64() * 1000.0;
+    let mut lines = Vec::new();
+    for record in calls {
+        let CallRecord { call, at_ns, ret_ns, result } = record;
+        lines.push((
+            *at_ns,
+            format!("{:10.3} to {:10.3} {call:?} = {result}", ms(*at_ns), ms(*ret_ns)),
+        ));
+    }
+    for segment in wire {
+        let what = if segment.outgoing {
+            format!("> {}({})", offset(segment.seq), segment.bytes)
+        } else {
+            format!("< ack {} ({})", offset(segment.ack), segment.bytes)
+        };
+        lines.push((segment.at_ns, format!("{:10.3} {what}", ms(segment.at_ns))));
+    }
+    lines.sort();
+    println!("{} to {}, net namespace {}", seen.local, seen.remote, seen.netns);
+    for (_, line) in lines {
+        println!("  {line}");
+    }
+}
+
+/// All runs in front of one tcptrace.
+fn attached(args: &Args, form: &str, offset_ns: u64) -> anyhow::Result<()> {
+    let runs = plan(args, form);
+    let mut arguments: Vec<String> =
+        ["nagle", "--json", "--min-hold", "0", "--attach", form, "--port", PORTS]
+            .map(str::to_owned)
+            .into();
+    if let Some(name) = &args.mutate {
+        arguments.extend(["--mutate".to_owned(), name.clone()]);
+    }
+    let tool = match Tool::start(&args.tcptrace, &arguments, false) {
+        Ok(tool) => tool,
+        Err(error) => {
+            for run in &runs {
+                let broken = vec![format!("{error:#}")];
+                print(&Outcome { broken, ..unplayed(run, form) });
+            }
+            return Ok(());
+        }
+    };
+    let played: Vec<(Outcome, Vec<Seen>)> =
+        (0..).zip(&runs).map(|(at, run)| started(run, form, at, offset_ns)).collect();
+    let (text, said) = tool.stop().context("stop tcptrace")?;
+    let (mut found, mut complaints) = parse(&text);
+    for line in said {
+        eprintln!("tcptrace: {line}");
+        if line.starts_with("tcptrace ended") {
+            complaints.push(line);
+        }
+    }
+    for (mut outcome, seen) in played {
+        for one in &seen {
+            if args.witnesses {
+                testify(one);
+            }
+            let own = take(&mut found, one);
+            against_tool(&mut outcome, &one.conversation, &holds(&one.conversation), &own);
+        }
+        print(&outcome);
+    }
+    print(&strays(form, &found, complaints));
+    Ok(())
+}
+
+/// Plays one run and compares the oracle with the story.
+fn started(run: &Run, form: &str, at: u16, offset_ns: u64) -> (Outcome, Vec<Seen>) {
+    let mut outcome = unplayed(run, form);
+    let seen = play(&run.story, run.family, FIRST_PORT + at % MOST_RUNS * PORTS_A_RUN, offset_ns)
+        .unwrap_or_else(|error| {
+            outcome.broken.push(format!("{error:#}"));
+            Vec::new()
+        });
+    if let Some(expected) = &run.story.expect
+        && let Some(first) = seen.first()
+    {
+        outcome.broken.extend(against_story(&holds(&first.conversation), expected));
+    }
+    (outcome, seen)
+}
+
+fn unplayed(run: &Run, form: &str) -> Outcome {
+    Outcome {
+        scenario: run.story.name.clone(),
+        family: run.family.name().to_owned(),
+        form: form.to_owned(),
+        notes: run
+            .seed
+            .map(|seed| format!("replay: --scenario random --seed {seed}"))
+            .into_iter()
+            .collect(),
+        ..Outcome::default()
+    }
+}
+
+/// The holds of one connection, in the order of their start.
+fn take(found: &mut Vec<Found>, seen: &Seen) -> Vec<Reported> {
+    let own = |it: &mut Found| {
+        it.netns == seen.netns && it.local == seen.local && it.remote == seen.remote
+    };
+    let mut holds: Vec<Reported> = found.extract_if(.., own).map(|it| it.hold).collect();
+    holds.sort_by_key(|hold| hold.start_ns);
+    holds
+}
+
+/// What tcptrace said of connections that no story had, or not in the documented form.
+fn strays(form: &str, found: &[Found], broken: Vec<String>) -> Outcome {
+    let many = u32::try_from(found.len()).unwrap_or(u32::MAX);
+    Outcome {
+        scenario: "strays".to_owned(),
+        family: "both".to_owned(),
+        form: form.to_owned(),
+        tool: many,
+        false_holds: many,
+        broken,
+        notes: found.iter().map(|it| format!("{it:?}")).collect(),
+        ..Outcome::default()
+    }
+}
+
+fn print(outcome: &Outcome) {
+    match serde_json::to_string(outcome) {
+        Ok(line) => println!("{MARK}{line}"),
+        Err(error) => eprintln!("an outcome is no JSON: {error}"),
+    }
+}

@@ -1,0 +1,207 @@
+//! The tcptrace under test: started as a child, stopped by SIGINT, its JSON read.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use super::sys::checked;
+use crate::oracle::Reported;
+
+/// The word its banner on stderr begins with once all probes are attached.
+const READY: &str = "watching";
+/// Attaching takes a second or two in an emulator.
+const PATIENCE: Duration = Duration::from_mins(4);
+
+/// A running tcptrace.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    child: Child,
+    stdout: Option<JoinHandle<String>>,
+    stderr: Receiver<String>,
+}
+
+/// A hold and the connection it is about.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Number of the network namespace.
+    pub(crate) netns: u64,
+    /// Own end.
+    pub(crate) local: SocketAddr,
+    /// Other end.
+    pub(crate) remote: SocketAddr,
+    /// The hold.
+    pub(crate) hold: Reported,
+}
+
+impl Tool {
+    /// Starts it and waits for its banner. With `echo` its text goes to the console instead of being kept.
+    pub(crate) fn start(program: &Path, arguments: &[String], echo: bool) -> anyhow::Result<Self> {
+        let stdout = if echo { Stdio::inherit() } else { Stdio::piped() };
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        let stdout = child.stdout.take().map(|mut pipe| {
+            thread::spawn(move || {
+                let mut text = String::new();
+                // What was read before an error is kept and judged.
+                let _cut = pipe.read_to_string(&mut text);
+                text
+            })
+        });
+        let pipe = child.stderr.take().context("no stderr")?;
+        let (lines, stderr) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                if echo {
+                    eprintln!("{line}");
+                }
+                if lines.send(line).is_err() && !echo {
+                    return;
+                }
+            }
+        });
+        let mut tool = Self { child, stdout, stderr };
+        tool.wait_ready()?;
+        Ok(tool)
+    }
+
+    fn wait_ready(&mut self) -> anyhow::Result<()> {
+        let mut said = Vec::new();
+        loop {
+            match self.stderr.recv_timeout(PATIENCE) {
+                Ok(line) if line.starts_with(READY) => return Ok(()),
+                Ok(line) => said.push(line),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.child.kill().context("kill a tcptrace that does not get ready")?;
+                    anyhow::bail!("tcptrace did not get ready: {}", said.join(" / "));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.child.wait()?;
+                    anyhow::bail!("tcptrace ended with {status}: {}", said.join(" / "));
+                }
+            }
+        }
+    }
+
+    /// Stops it and gives back what it printed on stdout, and what it said on stderr since its banner.
+    pub(crate) fn stop(mut self) -> anyhow::Result<(String, Vec<String>)> {
+        let pid = libc::pid_t::try_from(self.child.id())?;
+        // SAFETY: kill() takes two numbers, and the child is not reaped yet.
+        checked(i64::from(unsafe { libc::kill(pid, libc::SIGINT) }))
+            .context("interrupt tcptrace")?;
+        let status = self.child.wait().context("wait for tcptrace")?;
+        let text =
+            self.stdout.take().map_or_else(String::new, |reader| reader.join().unwrap_or_default());
+        let mut said: Vec<String> = self.stderr.iter().collect();
+        if !status.success() {
+            said.push(format!("tcptrace ended with {status}"));
+        }
+        Ok((text, said))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct HoldLine {
+    monotonic_ns: u64,
+    socket: SocketLine,
+    bytes: u64,
+    held_ns: u64,
+    causes: Vec<CauseLine>,
+    release: String,
+    #[serde(default)]
+    tail: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct SocketLine {
+    netns: u64,
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+struct CauseLine {
+    cause: String,
+}
+
+/// The holds in its JSON, and a complaint for each line that is not as documented.
+pub(crate) fn parse(text: &str) -> (Vec<Found>, Vec<String>) {
+    let mut found = Vec::new();
+    let mut complaints = Vec::new();
+    let mut summaries = 0;
+    for line in text.lines() {
+        let kind = serde_json::from_str::<serde_json::Value>(line)
+            .ok()
+            .and_then(|value| value.get("type").and_then(|kind| kind.as_str().map(str::to_owned)));
+        match kind.as_deref() {
+            Some("hold") => match serde_json::from_str::<HoldLine>(line) {
+                Ok(hold) => found.push(hold.into()),
+                Err(error) => complaints.push(format!("{error} in {line}")),
+            },
+            Some("summary") => summaries += 1,
+            Some(_) => {}
+            None => complaints.push(format!("no JSON object with a type: {line}")),
+        }
+    }
+    if summaries != 1 {
+        complaints.push(format!("{summaries} summary lines"));
+    }
+    (found, complaints)
+}
+
+impl From<HoldLine> for Found {
+    fn from(line: HoldLine) -> Self {
+        let hold = Reported {
+            start_ns: line.monotonic_ns,
+            held_ns: line.held_ns,
+            bytes: line.bytes,
+            causes: line.causes.into_iter().map(|cause| cause.cause).collect(),
+            release: line.release,
+            tail: line.tail,
+        };
+        Self {
+            netns: line.socket.netns,
+            local: line.socket.local,
+            remote: line.socket.remote,
+            hold,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    const HOLD: &str = r#"{"type":"hold","time":"2026-11-22T14:03:07.412031000Z","monotonic_ns":77,"socket":{"id":1,"netns":4026531840,"local":"[2001:db8::10]:8080","remote":"[2001:db8::77]:40112"},"process":{"pid":2211,"tid":2211,"comm":"server"},"bytes":8,"written_bytes":8,"held_ns":226930000,"causes":[{"cause":"cork","held_ns":226930000}],"release":"probe_timer","certainty":"seen","evidence":[],"text":"..."}"#;
+    const SUMMARY: &str = r#"{"type":"summary","holds":1}"#;
+
+    #[test]
+    fn holds_are_read() {
+        let (found, complaints) = parse(&format!("{{\"type\":\"start\"}}\n{HOLD}\n{SUMMARY}\n"));
+        assert_eq!(complaints, Vec::<String>::new());
+        let hold = &found.first().unwrap().hold;
+        assert_eq!(
+            (hold.start_ns, hold.bytes, hold.causes.as_slice(), hold.tail),
+            (77, 8, &["cork".to_owned()][..], false)
+        );
+    }
+
+    #[test]
+    fn what_is_not_as_documented_is_named() {
+        let (found, complaints) = parse("oops\n{\"type\":\"hold\"}\n");
+        assert_eq!((found.len(), complaints.len()), (0, 3));
+    }
+}

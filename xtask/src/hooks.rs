@@ -1,0 +1,69 @@
+//! The proof that every hook fires: read from what `/fire_hooks` prints in a guest.
+
+use crate::report::Outcome;
+
+/// The row of the table.
+pub(crate) const SCENARIO: &str = "hooks-fire";
+/// Stands before the exit code of the program.
+pub(crate) const END: &str = "@@hooks-end ";
+/// `@@hook NAME FORM COUNT`.
+const HOOK: &str = "@@hook ";
+
+/// The hooks the tool was founded on, with the functions that stand in for one on some kernels.
+const FOUNDING: [&[&str]; 5] = [
+    &["tcp_sendmsg_locked", "tcp_sendmsg"],
+    &["tcp_push"],
+    &["tcp_write_timer_handler"],
+    &["tcp_fin"],
+    &["do_tcp_setsockopt", "tcp_setsockopt", "security_socket_setsockopt"],
+];
+
+/// One outcome for each form; kprobes cannot be had under lockdown.
+pub(crate) fn outcomes(console: &[String], lockdown: bool) -> Vec<Outcome> {
+    let forms: &[&str] = if lockdown { &["fentry"] } else { &["fentry", "kprobe"] };
+    let ended = console.iter().filter_map(|line| line.strip_prefix(END)).next_back();
+    forms.iter().map(|form| outcome(console, form, ended)).collect()
+}
+
+fn outcome(console: &[String], form: &str, ended: Option<&str>) -> Outcome {
+    let fired: Vec<(&str, u64)> = console.iter().filter_map(|line| hook(line, form)).collect();
+    let mut broken: Vec<String> = Vec::new();
+    if ended != Some("0") {
+        broken
+            .push(format!("/fire_hooks ended with {}", ended.unwrap_or("nothing: it did not end")));
+    }
+    let silent = fired.iter().filter(|(_, count)| *count == 0);
+    broken.extend(silent.map(|(name, _)| format!("{name} ({form}) did not fire")));
+    for names in FOUNDING {
+        if !fired.iter().any(|(name, count)| names.contains(name) && *count > 0) {
+            broken.push(format!("no {form} fired on {}", names.join(" or ")));
+        }
+    }
+    Outcome { scenario: SCENARIO.to_owned(), form: form.to_owned(), broken, ..Outcome::default() }
+}
+
+/// Name and count of a line of this form.
+fn hook<'a>(line: &'a str, form: &str) -> Option<(&'a str, u64)> {
+    let mut words = line.strip_prefix(HOOK)?.split_whitespace();
+    let name = words.next()?;
+    if words.next()? != form {
+        return None;
+    }
+    Some((name, words.next().and_then(|count| count.parse().ok()).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_hook_and_an_absent_one_are_named() {
+        let lines = ["@@hook tcp_push fentry 0", "@@hook tcp_fin fentry 3", "@@hooks-end 0"];
+        let console: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        let found = outcomes(&console, true);
+        let broken = &found[0].broken;
+        assert!(broken.iter().any(|line| line == "tcp_push (fentry) did not fire"));
+        assert!(broken.iter().any(|line| line.contains("tcp_write_timer_handler")));
+        assert!(!broken.iter().any(|line| line.contains("tcp_fin")));
+    }
+}

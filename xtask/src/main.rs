@@ -1,0 +1,79 @@
+//! The tasks of this repository: `cargo xtask TASK`.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a task speaks to the person who typed it"
+)]
+
+mod apt;
+mod binaries;
+mod ci;
+mod command;
+mod demo;
+mod ebpf;
+mod guest;
+mod hooks;
+mod host_tests;
+mod imports;
+mod initramfs;
+mod kernels;
+mod modules;
+mod mutate;
+mod oracle;
+mod report;
+mod scenario;
+mod setup;
+mod table;
+mod test;
+mod tidy;
+mod vm;
+
+#[path = "../../tcptrace/build/toolchain.rs"]
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// The tasks of this repository.
+#[derive(Debug, clap::Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Task {
+    /// Installs what building, testing and the demo need
+    Setup(setup::Args),
+    /// Runs the host's tests and all scenarios in guests of all kernels
+    Test(test::Args),
+    /// Shows the founding story in a guest
+    Demo(demo::Args),
+    /// Checks the house rules that no lint knows
+    Tidy,
+    /// Everything that has to hold for a change: format, lints, tidy, test
+    Ci,
+    /// Boots a stock kernel in an emulator and runs a command in it
+    Vm(vm::Args),
+    /// What runs inside a guest
+    #[command(hide = true)]
+    Guest(guest::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Setup(args) => setup::task(&args),
+        Task::Test(args) => test::task(&args),
+        Task::Demo(args) => demo::task(&args),
+        Task::Tidy => tidy::task(),
+        Task::Ci => ci::task(),
+        Task::Vm(args) => vm::task(&args),
+        Task::Guest(args) => guest::run(&args).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}

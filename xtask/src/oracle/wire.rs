@@ -1,0 +1,33 @@
+//! Reads captured packets into segments.
+
+use etherparse::{SlicedPacket, TcpOptionElement, TransportSlice};
+
+use super::Segment;
+
+/// The segment in an IP packet, or nothing when it carries no TCP.
+pub(crate) fn segment(packet: &[u8], at_ns: u64, outgoing: bool) -> Option<Segment> {
+    let sliced = SlicedPacket::from_ip(packet).ok()?;
+    let Some(TransportSlice::Tcp(tcp)) = sliced.transport else { return None };
+    let mut mss_bytes = None;
+    let mut timestamps = false;
+    for option in tcp.options_iterator().flatten() {
+        match option {
+            TcpOptionElement::MaximumSegmentSize(bytes) => mss_bytes = Some(bytes),
+            TcpOptionElement::Timestamp(..) => timestamps = true,
+            _ => {}
+        }
+    }
+    Some(Segment {
+        at_ns,
+        outgoing,
+        sport: tcp.source_port(),
+        dport: tcp.destination_port(),
+        seq: tcp.sequence_number(),
+        ack: tcp.acknowledgment_number(),
+        bytes: u32::try_from(tcp.payload().len()).unwrap_or(u32::MAX),
+        acks: tcp.ack(),
+        syn: tcp.syn(),
+        mss_bytes,
+        timestamps,
+    })
+}

@@ -1,0 +1,160 @@
+//! The language in which the stories are told.
+
+use crate::oracle::Call;
+
+/// One story: a server under test on port 8080, and a peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Story {
+    /// Its name in the table.
+    pub(crate) name: String,
+    /// The peer and its connections.
+    pub(crate) link: Link,
+    /// What happens, in order.
+    pub(crate) steps: Vec<Then>,
+    /// The holds that must follow; nothing when only the oracle can know them.
+    pub(crate) expect: Option<Vec<Expected>>,
+}
+
+/// Who the peer is.
+#[derive(Clone, Debug)]
+pub(crate) enum Link {
+    /// A peer in user space behind a TUN device: one connection for each SYN.
+    Tun(Vec<Syn>),
+    /// A real socket in another namespace, behind a veth pair; what it sends is so many microseconds late.
+    Veth(u64),
+}
+
+/// How the peer opens a connection. The handshake takes 20 ms, the window is 257 << 7.
+#[derive(Clone, Debug)]
+pub(crate) struct Syn {
+    /// The MSS option.
+    pub(crate) mss_bytes: u16,
+    /// SACK permitted.
+    pub(crate) sack: bool,
+    /// The timestamps option.
+    pub(crate) timestamps: bool,
+}
+
+/// A step and the connection it is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Then {
+    /// Index of the connection.
+    pub(crate) connection: usize,
+    /// What happens.
+    pub(crate) step: Step,
+}
+
+/// What can happen.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Nothing, for so many microseconds.
+    After(u64),
+    /// The program under test calls.
+    Do(Call),
+    /// As `Do`, left out when the congestion window might be what holds the bytes.
+    DoIfRoom(Call),
+    /// The program at the other end of a veth pair calls.
+    Client(Call),
+    /// The peer has got so many bytes of the stream.
+    Arrived(u64),
+    /// The peer has got a segment for the second time.
+    Repeated,
+    /// The peer acknowledges the stream up to this byte.
+    Ack(u64),
+    /// The peer sends so many bytes.
+    PeerSends(usize),
+    /// From here on the peer acknowledges each segment so many microseconds after it came.
+    AckAfter(u64),
+}
+
+/// One hold that the story's construction makes certain.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    /// Waiting bytes.
+    pub(crate) bytes: u64,
+    /// Causes in order.
+    pub(crate) causes: Vec<&'static str>,
+    /// The release.
+    pub(crate) release: &'static str,
+    /// About how long.
+    pub(crate) about_us: u64,
+    /// How far from that it may be: the timer wheel's step, or next to nothing.
+    pub(crate) slack_us: u64,
+}
+
+/// Time of a hold that no timer ends: calls and the emulator take some of it.
+const EXACT_US: u64 = 1_500;
+/// One tick of 4 ms, twice: the timer's rounding up, and the wheel's step.
+const TIMER_US: u64 = 8_000;
+
+/// A hold that ends at a time the story sets.
+pub(crate) fn held(
+    bytes: u64,
+    causes: &[&'static str],
+    release: &'static str,
+    about_us: u64,
+) -> Expected {
+    Expected { bytes, causes: causes.to_vec(), release, about_us, slack_us: EXACT_US }
+}
+
+/// A hold that a timer of the kernel ends.
+pub(crate) fn timed(
+    bytes: u64,
+    causes: &[&'static str],
+    release: &'static str,
+    about_us: u64,
+) -> Expected {
+    Expected { bytes, causes: causes.to_vec(), release, about_us, slack_us: TIMER_US }
+}
+
+/// A story with one connection whose SYN offers SACK and an MSS of 1000.
+pub(crate) fn story(name: &str, steps: Vec<Step>, expect: Vec<Expected>) -> Story {
+    with(name, Syn { mss_bytes: 1000, sack: true, timestamps: false }, steps, expect)
+}
+
+/// A story with one connection that the peer opens in its own way.
+pub(crate) fn with(name: &str, syn: Syn, steps: Vec<Step>, expect: Vec<Expected>) -> Story {
+    let steps = steps.into_iter().map(|step| Then { connection: 0, step }).collect();
+    Story { name: name.to_owned(), link: Link::Tun(vec![syn]), steps, expect: Some(expect) }
+}
+
+/// A story between two real sockets; what the client sends arrives so many microseconds late.
+pub(crate) fn between_namespaces(
+    name: &str,
+    delay_us: u64,
+    steps: Vec<Step>,
+    expect: Vec<Expected>,
+) -> Story {
+    let steps = steps.into_iter().map(|step| Then { connection: 0, step }).collect();
+    Story { name: name.to_owned(), link: Link::Veth(delay_us), steps, expect: Some(expect) }
+}
+
+/// Nothing for so many milliseconds.
+pub(crate) fn ms(wait: u64) -> Step {
+    Step::After(wait * 1000)
+}
+
+/// The program writes.
+pub(crate) fn write(bytes: usize) -> Step {
+    Step::Do(Call::Write(bytes))
+}
+
+/// The program sends with `MSG_MORE`.
+pub(crate) fn more(bytes: usize) -> Step {
+    Step::Do(Call::SendMore(bytes))
+}
+
+/// The program sets or clears `TCP_CORK`.
+pub(crate) fn cork(on: bool) -> Step {
+    Step::Do(Call::Cork(on))
+}
+
+/// The program sets or clears `TCP_NODELAY`.
+pub(crate) fn nodelay(on: bool) -> Step {
+    Step::Do(Call::Nodelay(on))
+}
+
+/// The program closes.
+pub(crate) fn close() -> Step {
+    Step::Do(Call::Close)
+}

@@ -1,0 +1,351 @@
+//! `cargo xtask test`: the host's tests, then all scenarios in guests of all kernels.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Mutex,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    binaries::{self, Program},
+    command, ebpf, hooks, host_tests,
+    kernels::{self, Series},
+    mutate,
+    report::{MARK, Outcome},
+    scenario, setup, table, vm,
+};
+
+/// `cargo xtask test`.
+#[derive(Clone, Debug, clap::Parser)]
+pub(crate) struct Args {
+    /// Only these kernels
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) kernel: Vec<String>,
+    /// Only this scenario, with the guest's console shown
+    #[arg(long)]
+    pub(crate) scenario: Option<String>,
+    /// Build deliberate mistakes into tcptrace and want the scenarios to find each of them
+    #[arg(long, conflicts_with = "scenario")]
+    pub(crate) mutate: bool,
+    /// So many random schedules besides the scenarios, on each kernel
+    #[arg(long, default_value_t = 20, conflicts_with = "mutate")]
+    pub(crate) random: u64,
+    /// Seed of the first random schedule; the next ones count up
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Guests side by side
+    #[arg(long, default_value_t = 2)]
+    pub(crate) jobs: usize,
+}
+
+/// The scenario that a seed makes.
+const RANDOM: &str = "random";
+
+/// How much of something went well.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+}
+
+impl Totals {
+    /// One more.
+    pub(crate) fn count(&mut self, passed: bool) {
+        if passed {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+
+    /// Both together.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+
+    /// Says it in the form that programs read, as the last line.
+    pub(crate) fn end(self) -> ExitCode {
+        println!("{} passed, {} failed", self.passed, self.failed);
+        if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Everything that was asked for.
+pub(crate) fn task(args: &Args) -> Result<ExitCode> {
+    Ok(run(args)?.end())
+}
+
+/// As [`task`], for a task that goes on counting.
+pub(crate) fn run(args: &Args) -> Result<Totals> {
+    if args.mutate {
+        return mutate::run(args);
+    }
+    let wanted = kernels::chosen(&args.kernel)?;
+    setup::ensure(&wanted)?;
+    let mut totals = Totals::default();
+    if args.scenario.is_none() {
+        totals.add(host_tests::run()?);
+    }
+    let programs = Programs::build(Program::Tcptrace, args.scenario.is_none())?;
+    let jobs = jobs(&wanted, args);
+    let results = in_guests(&jobs, &programs, args.jobs);
+    totals.add(table::print(&results));
+    Ok(totals)
+}
+
+/// The long ones first, so that none is left alone at the end.
+fn jobs(wanted: &[&'static Series], args: &Args) -> Vec<Job> {
+    let random = match args.scenario.as_deref() {
+        // One alone, which its seed names.
+        Some(RANDOM) => Some((1, args.seed)),
+        Some(_) => None,
+        None => Some((args.random, args.seed)),
+    };
+    let job = |&series: &&'static Series, lockdown| Job {
+        series,
+        lockdown,
+        scenario: args.scenario.clone(),
+        random: random.filter(|_| !lockdown),
+        mutation: None,
+    };
+    let mut jobs: Vec<Job> = wanted.iter().map(|series| job(series, false)).collect();
+    if args.scenario.is_none() {
+        jobs.extend(wanted.iter().map(|series| job(series, true)));
+    }
+    jobs
+}
+
+/// What one guest is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) series: &'static Series,
+    pub(crate) lockdown: bool,
+    pub(crate) scenario: Option<String>,
+    /// How many random schedules, and the seed of the first.
+    pub(crate) random: Option<(u64, u64)>,
+    pub(crate) mutation: Option<&'static str>,
+}
+
+impl Job {
+    /// For a column and for progress.
+    pub(crate) fn name(&self) -> String {
+        let mut name = self.series.name.to_owned();
+        if self.lockdown {
+            name += " lockdown";
+        }
+        if let Some(mutation) = self.mutation {
+            name += " ";
+            name += mutation;
+        }
+        name
+    }
+
+    /// What a person types to see it again.
+    pub(crate) fn reproduce(&self, scenario: &str) -> String {
+        let kernel = self.series.name;
+        if self.lockdown || scenario == hooks::SCENARIO {
+            return format!("cargo xtask test --kernel {kernel}");
+        }
+        format!("cargo xtask test --kernel {kernel} --scenario {scenario}")
+    }
+
+    fn command(&self, programs: &Programs) -> Vec<String> {
+        let mut words = vec!["/xtask".to_owned(), "guest".to_owned(), "run".to_owned()];
+        if let Some(scenario) = &self.scenario {
+            words.extend(["--scenario".to_owned(), command::quoted(scenario)]);
+        }
+        if let Some((many, seed)) = self.random {
+            words.extend([
+                "--random".to_owned(),
+                many.to_string(),
+                "--seed".to_owned(),
+                seed.to_string(),
+            ]);
+        }
+        if let Some(mutation) = self.mutation {
+            words.extend(["--mutate".to_owned(), mutation.to_owned()]);
+        }
+        if self.lockdown {
+            words.push("--lockdown".to_owned());
+        }
+        let mut harness = words.join(" ");
+        if programs.fire_hooks.is_some() && self.mutation.is_none() {
+            harness = format!("/fire_hooks; echo \"{}$?\"; {harness}", hooks::END);
+        }
+        vec!["sh".to_owned(), "-c".to_owned(), harness]
+    }
+}
+
+/// How a guest's run ended.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) job: Job,
+    /// The kernel that ran.
+    pub(crate) release: String,
+    pub(crate) took: Duration,
+    pub(crate) outcomes: Vec<Outcome>,
+    /// What went wrong beside the outcomes.
+    pub(crate) failures: Vec<String>,
+    /// Worth saying, and no failure.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// The programs a guest gets.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    xtask: PathBuf,
+    tcptrace: PathBuf,
+    fire_hooks: Option<PathBuf>,
+}
+
+impl Programs {
+    /// Builds them; `tcptrace` says in which form.
+    pub(crate) fn build(tcptrace: Program, with_hooks: bool) -> Result<Self> {
+        let object = ebpf::object()?;
+        let hooks = with_hooks && binaries::has_fire_hooks();
+        Ok(Self {
+            xtask: binaries::build(Program::Xtask, None)?,
+            tcptrace: binaries::build(tcptrace, Some(&object))?,
+            fire_hooks: hooks
+                .then(|| binaries::build(Program::FireHooks, Some(&object)))
+                .transpose()?,
+        })
+    }
+
+    /// This program, static.
+    pub(crate) fn xtask(&self) -> &Path {
+        &self.xtask
+    }
+
+    /// The program under test.
+    pub(crate) fn tcptrace(&self) -> &Path {
+        &self.tcptrace
+    }
+
+    /// Puts them into a guest.
+    pub(crate) fn add_to(&self, guest: &mut vm::Guest) -> Result<()> {
+        guest.add(&self.xtask, "/xtask")?;
+        guest.add(&self.tcptrace, "/tcptrace")?;
+        self.fire_hooks.as_deref().map_or(Ok(()), |file| guest.add(file, "/fire_hooks"))
+    }
+}
+
+/// Runs the jobs, some of them side by side; the results stand in the order of the jobs.
+pub(crate) fn in_guests(jobs: &[Job], programs: &Programs, side_by_side: usize) -> Vec<Done> {
+    let next = Mutex::new(0..jobs.len());
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..side_by_side.clamp(1, jobs.len().max(1)) {
+            scope.spawn(|| {
+                while let Some((number, job)) =
+                    take(&next).and_then(|number| Some((number, jobs.get(number)?)))
+                {
+                    let done = in_guest(job, programs);
+                    if let Ok(mut results) = results.lock() {
+                        results.push((number, done));
+                    }
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_default();
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, done)| done).collect()
+}
+
+fn take(next: &Mutex<std::ops::Range<usize>>) -> Option<usize> {
+    next.lock().ok()?.next()
+}
+
+fn in_guest(job: &Job, programs: &Programs) -> Done {
+    let mut done = Done {
+        job: job.clone(),
+        release: String::new(),
+        took: Duration::ZERO,
+        outcomes: Vec::new(),
+        failures: Vec::new(),
+        remarks: Vec::new(),
+    };
+    let mut console = Vec::new();
+    let run = boot(job, programs, &mut console);
+    for line in &console {
+        if let Some(text) = line.strip_prefix(MARK) {
+            match serde_json::from_str(text) {
+                Ok(outcome) => done.outcomes.push(outcome),
+                Err(error) => done.failures.push(format!("unreadable outcome ({error}): {text}")),
+            }
+        }
+    }
+    if programs.fire_hooks.is_some() && job.mutation.is_none() {
+        done.outcomes.extend(hooks::outcomes(&console, job.lockdown));
+    }
+    match run {
+        Ok(run) => end(&mut done, run),
+        Err(error) => done.failures.push(format!("{error:#}")),
+    }
+    if let Err(error) = keep(job, &console) {
+        done.remarks.push(format!("{error:#}"));
+    }
+    eprintln!(
+        "xtask: kernel {}: {} outcomes in {:.0} s",
+        job.name(),
+        done.outcomes.len(),
+        done.took.as_secs_f64()
+    );
+    done
+}
+
+fn boot(job: &Job, programs: &Programs, console: &mut Vec<String>) -> Result<vm::Run> {
+    let mut guest = vm::Guest::new(job.series.ready()?, job.command(programs));
+    guest.lockdown = job.lockdown;
+    guest.limit = Duration::from_mins(15);
+    programs.add_to(&mut guest)?;
+    let shown = job.scenario.is_some();
+    guest.run(&mut |line| {
+        if shown && !line.starts_with(MARK) {
+            println!("{} | {line}", job.name());
+        }
+        console.push(line.to_owned());
+    })
+}
+
+fn end(done: &mut Done, run: vm::Run) {
+    if let Some(why) = run.first_try {
+        // What the first try printed was counted too; a second set of outcomes must not hide that.
+        done.remarks.push(format!("started twice: {}", why.lines().next().unwrap_or_default()));
+    }
+    done.release = run.release;
+    done.took = run.took;
+    let told = done.outcomes.iter().any(|outcome| !outcome.passed());
+    if run.exit != 0 && !told {
+        done.failures.push(format!("the guest's run ended with {}", run.exit));
+    }
+    let scenarios =
+        done.outcomes.iter().filter(|outcome| outcome.scenario != hooks::SCENARIO).count();
+    if scenarios == 0 {
+        done.failures.push("no scenario reported an outcome".to_owned());
+    } else if !done.job.lockdown && done.job.scenario.is_none() {
+        let silent = |name: &String| !done.outcomes.iter().any(|outcome| outcome.scenario == *name);
+        let names = scenario::all().into_iter().map(|story| story.name).filter(silent);
+        let failures: Vec<String> =
+            names.map(|name| format!("scenario {name} reported nothing")).collect();
+        done.failures.extend(failures);
+    }
+}
+
+/// Where the console of the job's last run is kept.
+pub(crate) fn console_file(job: &Job) -> PathBuf {
+    command::target().join("guests").join(format!("{}.txt", job.name().replace(' ', "-")))
+}
+
+fn keep(job: &Job, console: &[String]) -> Result<()> {
+    let file = console_file(job);
+    fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
+    fs::write(&file, console.join("\n") + "\n")
+        .with_context(|| format!("cannot write {}", file.display()))
+}
