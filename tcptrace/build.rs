@@ -40,7 +40,12 @@ fn main() -> ExitCode {
 fn watch(package: &Path, repository: &Path) {
     println!("cargo:rerun-if-env-changed={}", toolchain::OBJECT_VARIABLE);
     println!("cargo:rerun-if-changed={}", package.join("build").display());
-    let sources = ["tcptrace-ebpf/src", "tcptrace-ebpf/Cargo.toml", "tcptrace-ebpf/Cargo.lock", "tcptrace-common/src"];
+    let sources = [
+        "tcptrace-ebpf/src",
+        "tcptrace-ebpf/Cargo.toml",
+        "tcptrace-ebpf/Cargo.lock",
+        "tcptrace-common/src",
+    ];
     for source in sources {
         // Absent in a published crate; a file that is not there would make every build a new one.
         let path = repository.join(source);

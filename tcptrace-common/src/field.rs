@@ -42,10 +42,8 @@ macro_rules! kernel_fields {
 kernel_fields! {
     /// Address family: `AF_INET` or `AF_INET6`.
     skc_family: 4 = "sock", "__sk_common.skc_family";
-    /// Connection state, `TCP_ESTABLISHED` = 1 (include/net/tcp_states.h).
+    /// Connection state, `TCP_ESTABLISHED` = 1 (`include/net/tcp_states.h`).
     skc_state: 4 = "sock", "__sk_common.skc_state";
-    /// Local port, host byte order; 0 once the socket has reached CLOSE.
-    skc_num: 4 = "sock", "__sk_common.skc_num";
     /// Peer's port, network byte order.
     skc_dport: 4 = "sock", "__sk_common.skc_dport";
     /// Local port, network byte order; outlives the state CLOSE.
@@ -133,5 +131,25 @@ impl Field {
     /// 32-bit slots of the value in a record.
     pub const fn slots(self) -> usize {
         self.bytes() / 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_given_once_and_values_fill_whole_slots() {
+        let names: BTreeSet<&str> = Field::ALL.iter().map(|f| f.name()).collect();
+        assert_eq!(names.len(), Field::COUNT);
+        assert!(Field::ALL.iter().all(|f| matches!(f.bytes(), 4 | 8 | 16) && f.slots() * 4 == f.bytes()));
+    }
+
+    #[test]
+    fn every_row_has_its_meaning_and_a_place() {
+        assert!(Field::ALL.iter().all(|f| f.doc().trim().ends_with('.') && !f.places().is_empty()));
     }
 }

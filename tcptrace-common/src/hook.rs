@@ -70,6 +70,7 @@ macro_rules! hooks {
                 match id { $( $id => Some(Self::$name), )* _ => None }
             }
             /// Highest wire number.
+            #[expect(clippy::indexing_slicing, reason = "evaluated at compile time: a wrong index does not compile")]
             pub const MAX: u16 = {
                 let (mut max, mut i) = (0, 0);
                 while i < Self::ALL.len() {
@@ -131,6 +132,7 @@ hooks! {
 
 impl Hook {
     /// 32-bit slots of this hook's record: arguments, then fields.
+    #[expect(clippy::indexing_slicing, reason = "the loop ends at the length")]
     pub const fn slots(self) -> usize {
         let fields = self.fields();
         let (mut n, mut i) = (self.args().len(), 0);
@@ -139,5 +141,44 @@ impl Hook {
             i += 1;
         }
         n
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn wire_numbers_and_names_are_given_once() {
+        let numbers: BTreeSet<u16> = Hook::ALL.iter().map(|h| *h as u16).collect();
+        let names: BTreeSet<&str> = Hook::ALL.iter().map(|h| h.name()).collect();
+        assert_eq!((numbers.len(), names.len()), (Hook::ALL.len(), Hook::ALL.len()));
+        assert!(Hook::ALL.iter().all(|h| Hook::from_wire(*h as u16) == Some(*h)));
+        assert_eq!(Hook::from_wire(Hook::MAX + 1), None);
+    }
+
+    #[test]
+    fn every_row_says_what_it_sees() {
+        assert!(Hook::ALL.iter().all(|h| h.doc().trim().ends_with('.')));
+    }
+
+    #[test]
+    fn only_hooks_at_the_return_carry_a_result() {
+        for hook in Hook::ALL {
+            let has_result = hook.args().iter().any(|(_, at)| *at >= RET);
+            assert!(!has_result || hook.at() == At::Exit, "{}", hook.name());
+        }
+    }
+
+    #[test]
+    fn every_field_is_sent_by_a_hook_or_looked_at_by_the_programs() {
+        let own = [Field::skc_hash, Field::socket_sk];
+        for field in Field::ALL {
+            let sent = Hook::ALL.iter().any(|h| h.fields().contains(field));
+            assert!(sent || own.contains(field), "{}", field.name());
+        }
     }
 }

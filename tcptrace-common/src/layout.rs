@@ -33,8 +33,10 @@ pub struct Layout {
 
 impl Layout {
     /// No field has a place.
-    pub const EMPTY: Self =
-        Self { place: [Place { offset: 0, deref: NO_DEREF, size: 0, shift: 0, width: 0, pad: 0 }; Field::COUNT] };
+    pub const EMPTY: Self = Self {
+        place: [Place { offset: 0, deref: NO_DEREF, size: 0, shift: 0, width: 0, pad: 0 };
+            Field::COUNT],
+    };
 }
 
 const _: () = assert!(size_of::<Place>() == 8, "no implicit padding");

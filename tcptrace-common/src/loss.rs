@@ -18,7 +18,7 @@ impl Loss {
     /// Every reason.
     pub const ALL: &'static [Self] = &[Self::BufferFull, Self::TableFull, Self::NoEntry];
     /// Number of reasons.
-    pub const COUNT: usize = Self::ALL.len();
+    pub const COUNT: u32 = 3;
 
     /// For a person: why.
     pub const fn name(self) -> &'static str {
@@ -30,9 +30,10 @@ impl Loss {
     }
     /// Index of this reason's counter for `hook`.
     pub const fn index(self, hook: Hook) -> u32 {
-        (hook as u32) * (Self::COUNT as u32) + self as u32
+        (hook as u32) * Self::COUNT + self as u32
     }
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = (Hook::MAX as u32 + 1) * Loss::COUNT as u32;
+pub const COUNTERS: u32 = (Hook::MAX as u32 + 1) * Loss::COUNT;
+const _: () = assert!(Loss::ALL.len() == Loss::COUNT as usize, "a counter for each reason");

@@ -2,7 +2,9 @@
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns},
+    helpers::generated::{
+        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns,
+    },
 };
 use tcptrace_common::{
     event::{Header, Record},
@@ -87,7 +89,11 @@ unsafe fn fill<R: Reader>(hook: Hook, reader: &R, values: Values, slots: *mut u3
 fn wake() -> u64 {
     // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
     let threshold = unsafe { core::ptr::read_volatile(&raw const WAKE_BYTES) };
-    u64::from(if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= threshold { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
+    u64::from(if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= threshold {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    })
 }
 
 /// Counts an event that is lost.

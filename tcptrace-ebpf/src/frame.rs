@@ -3,7 +3,10 @@
 //! The key is the stack pointer at entry, which belongs to one call of one task or interrupt at a time, so nested calls
 //! (loopback delivers to the peer inside our transmit) and tasks that sleep or move to another CPU cannot be confused.
 
-use aya_ebpf::{bindings::pt_regs, programs::{ProbeContext, RetProbeContext}};
+use aya_ebpf::{
+    bindings::pt_regs,
+    programs::{ProbeContext, RetProbeContext},
+};
 use tcptrace_common::{hook::Hook, loss::Loss};
 
 use crate::{emit, maps::FRAMES};

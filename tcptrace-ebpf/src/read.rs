@@ -105,7 +105,9 @@ pub fn follow(base: *const u8, field: Field) -> Option<*const Sock> {
         return None;
     }
     // SAFETY: the verifier checks the place against the kernel's own types.
-    Some(unsafe { ptr::read_volatile(base.wrapping_add(place.offset as usize).cast::<*const Sock>()) })
+    Some(unsafe {
+        ptr::read_volatile(base.wrapping_add(place.offset as usize).cast::<*const Sock>())
+    })
 }
 
 /// Plain loads: for tracing programs.

@@ -2,7 +2,10 @@
 
 use core::arch::asm;
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::{bpf_get_current_comm, generated::bpf_get_current_pid_tgid}};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_current_comm, generated::bpf_get_current_pid_tgid},
+};
 use tcptrace_common::{field::Field, filter::MAX_PORTS, hook::Hook, loss::Loss};
 
 use crate::{
@@ -58,7 +61,11 @@ pub fn meet<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
     }
     let comm = bpf_get_current_comm().unwrap_or([0; 16]);
     let word = |i: usize| u32::from_ne_bytes([comm[i], comm[i + 1], comm[i + 2], comm[i + 3]]);
-    emit::emit::<R, { Hook::socket.slots() }>(Hook::socket, reader, [word(0), word(4), word(8), word(12)]);
+    emit::emit::<R, { Hook::socket.slots() }>(
+        Hook::socket,
+        reader,
+        [word(0), word(4), word(8), word(12)],
+    );
     met(reader)
 }
 
@@ -130,8 +137,12 @@ pub fn port_passes<R: Reader>(reader: &R) -> bool {
         }
         let row = (&raw const FILTER.ports).cast::<(u16, u16)>().wrapping_add(i);
         // SAFETY: as above, and `i` is below the length of the table.
-        let (first, last) =
-            unsafe { (core::ptr::read_volatile(&raw const (*row).0), core::ptr::read_volatile(&raw const (*row).1)) };
+        let (first, last) = unsafe {
+            (
+                core::ptr::read_volatile(&raw const (*row).0),
+                core::ptr::read_volatile(&raw const (*row).1),
+            )
+        };
         if (first <= local && local <= last) || (first <= remote && remote <= last) {
             return true;
         }

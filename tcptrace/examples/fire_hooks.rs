@@ -23,7 +23,11 @@ use tcptrace_common::{
 };
 
 fn main() -> anyhow::Result<()> {
-    let form = if std::env::args().nth(1).as_deref() == Some("kprobe") { Form::Kprobe } else { Form::Fentry };
+    let form = if std::env::args().nth(1).as_deref() == Some("kprobe") {
+        Form::Kprobe
+    } else {
+        Form::Fentry
+    };
     let hooks: Vec<Hook> = Hook::ALL.iter().copied().filter(|h| *h != Hook::socket).collect();
     let request = Request {
         hooks: hooks.clone(),
@@ -68,7 +72,12 @@ fn exchange() -> std::io::Result<()> {
         client.read_exact(&mut bytes)?;
         server.write_all(b"12345678")?;
         if linger {
-            set(&client, libc::SOL_SOCKET.cast_unsigned(), libc::SO_LINGER.cast_unsigned(), &[1i32, 0])?;
+            set(
+                &client,
+                libc::SOL_SOCKET.cast_unsigned(),
+                libc::SO_LINGER.cast_unsigned(),
+                &[1i32, 0],
+            )?;
             drop(client);
             thread::sleep(Duration::from_millis(20));
         } else {
@@ -87,7 +96,13 @@ fn set<T>(socket: &TcpStream, level: u32, option: u32, value: &T) -> std::io::Re
     // SAFETY: the descriptor is open and the value as long as said.
     let rc = unsafe {
         let value: *const T = value;
-        libc::setsockopt(socket.as_raw_fd(), level.cast_signed(), option.cast_signed(), value.cast(), length)
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level.cast_signed(),
+            option.cast_signed(),
+            value.cast(),
+            length,
+        )
     };
     if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

@@ -47,7 +47,10 @@ impl Correlator {
     /// Falsifies every finding: proves that the tests can fail.
     #[cfg(feature = "mutate")]
     #[must_use]
-    pub const fn with_mutation(mut self, mutation: Option<crate::analysis::nagle::Mutation>) -> Self {
+    pub const fn with_mutation(
+        mut self,
+        mutation: Option<crate::analysis::nagle::Mutation>,
+    ) -> Self {
         self.mutation = mutation;
         self
     }

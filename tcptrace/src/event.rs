@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::Buf;
+use bytes::Buf as _;
 use tcptrace_common::{
     event::HEADER_BYTES,
     field::Field,
@@ -54,10 +54,12 @@ impl Seq {
         if self.before(start) { 0 } else { self.0.wrapping_sub(start.0) }
     }
     /// The later of the two.
+    #[must_use]
     pub const fn max(self, other: Self) -> Self {
         if self.before(other) { other } else { self }
     }
     /// The earlier of the two.
+    #[must_use]
     pub const fn min(self, other: Self) -> Self {
         if self.before(other) { self } else { other }
     }
@@ -134,7 +136,8 @@ impl Raw {
             *slot = raw.get_u32_ne();
         }
         let (pid, tid) = ((pid_tgid >> 32) as u32, (pid_tgid & 0xffff_ffff) as u32);
-        let event = Event { n: 0, at_ns, socket: SocketId(0), pid, tid, jiffies, hook, valid, slots };
+        let event =
+            Event { n: 0, at_ns, socket: SocketId(0), pid, tid, jiffies, hook, valid, slots };
         Ok(Self { sk, event })
     }
 }
@@ -215,7 +218,13 @@ impl Event {
         if self.hook != Hook::socket {
             return None;
         }
-        let bytes: Vec<u8> = self.slots.iter().take(4).flat_map(|w| w.to_ne_bytes()).take_while(|b| *b != 0).collect();
+        let bytes: Vec<u8> = self
+            .slots
+            .iter()
+            .take(4)
+            .flat_map(|w| w.to_ne_bytes())
+            .take_while(|b| *b != 0)
+            .collect();
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 

@@ -1,11 +1,14 @@
-//! Who a socket is, and a finding beside it: the only things a renderer sees.
+//! Who a socket is, a finding beside it, and all findings counted: the only things a renderer sees.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::{
     analysis::{Cause, Fact},
     event::SocketId,
-    finding::Finding,
+    finding::{Certainty, Finding},
 };
 
 /// A socket's identity. What was not read is `None`.
@@ -21,6 +24,8 @@ pub struct Socket {
     pub local: Option<SocketAddr>,
     /// Peer's address and port.
     pub remote: Option<SocketAddr>,
+    /// It was watched from its birth on, with nothing lost: what was not seen on it did not happen.
+    pub watched_from_birth: bool,
 }
 
 /// A finding of any question.
@@ -35,4 +40,214 @@ pub struct Entry {
     pub finding: AnyFinding,
     /// Names of the threads that the finding mentions, by thread number.
     pub comms: BTreeMap<u32, String>,
+}
+
+/// Most rows of a [`Tally`]; what would be one more counts in [`Tally::others`].
+pub const MAX_ROWS: usize = 256;
+/// Most durations of one row that are kept exactly; beyond, their upper eight bits (quantiles within 1 %).
+pub const MAX_EXACT: usize = 65_536;
+/// Most sockets that are told apart; beyond, [`Tally::sockets`] stays as it is.
+pub const MAX_SOCKETS: usize = 1 << 20;
+
+/// What a row of the summary is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowKey {
+    /// Whose doing it was: the process.
+    pub pid: u32,
+    /// The process as it is printed.
+    pub process: String,
+    /// Peer's address.
+    pub remote: Option<IpAddr>,
+    /// The question's own columns.
+    pub columns: Vec<String>,
+}
+
+/// How often, how much, how long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// Bytes of its findings.
+    pub bytes: u64,
+    /// Their durations.
+    pub durations: Durations,
+}
+
+/// All findings of a run, counted. Bounded by [`MAX_ROWS`], [`MAX_EXACT`] and [`MAX_SOCKETS`].
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    rows: BTreeMap<RowKey, Row>,
+    others: Row,
+    sockets: BTreeSet<SocketId>,
+    below_limit: u64,
+    may: u64,
+}
+
+impl Tally {
+    /// Counts one finding of `bytes` that lasted `lasted_ns`; `printed` says that it reached the printing limit.
+    pub fn add(
+        &mut self,
+        entry: &Entry,
+        key: RowKey,
+        (bytes, lasted_ns): (u64, u64),
+        printed: bool,
+    ) {
+        if self.sockets.len() < MAX_SOCKETS {
+            self.sockets.insert(entry.socket.id);
+        }
+        self.below_limit += u64::from(!printed);
+        self.may += u64::from(printed && entry.finding.certainty == Certainty::May);
+        let full = self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&key);
+        let row = if full { &mut self.others } else { self.rows.entry(key).or_default() };
+        row.bytes = row.bytes.saturating_add(bytes);
+        row.durations.add(lasted_ns);
+    }
+
+    /// The rows, the longest waits in all first.
+    pub fn rows(&self) -> Vec<(&RowKey, &Row)> {
+        let mut rows: Vec<_> = self.rows.iter().collect();
+        rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.durations.total_ns()));
+        rows
+    }
+    /// What found no row.
+    pub const fn others(&self) -> &Row {
+        &self.others
+    }
+    /// Sockets with findings.
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+    /// Findings that did not reach the printing limit.
+    pub const fn below_limit(&self) -> u64 {
+        self.below_limit
+    }
+    /// Printed findings that say "may".
+    pub const fn may(&self) -> u64 {
+        self.may
+    }
+    /// Every row's durations, and those without a row.
+    pub fn durations(&self) -> impl Iterator<Item = &Durations> {
+        self.rows.values().chain([&self.others]).map(|row| &row.durations)
+    }
+}
+
+/// Durations, nanoseconds: exact up to [`MAX_EXACT`] of them, then by their upper eight bits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    exact: Vec<u64>,
+    coarse: BTreeMap<u64, u64>,
+    count: u64,
+    total_ns: u64,
+    longest_ns: u64,
+}
+
+impl Durations {
+    /// One more.
+    pub fn add(&mut self, ns: u64) {
+        self.count += 1;
+        self.total_ns = self.total_ns.saturating_add(ns);
+        self.longest_ns = self.longest_ns.max(ns);
+        if self.coarse.is_empty() && self.exact.len() < MAX_EXACT {
+            self.exact.push(ns);
+            return;
+        }
+        for ns in self.exact.drain(..).chain([ns]) {
+            *self.coarse.entry(upper_bits(ns)).or_default() += 1;
+        }
+    }
+    /// How many.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+    /// Their sum, nanoseconds.
+    pub const fn total_ns(&self) -> u64 {
+        self.total_ns
+    }
+    /// The longest, nanoseconds.
+    pub const fn longest_ns(&self) -> u64 {
+        self.longest_ns
+    }
+    /// Each duration, or what is left of it, in order, with how often it was seen.
+    pub fn sorted(&self) -> Vec<(u64, u64)> {
+        let mut exact = self.exact.clone();
+        exact.sort_unstable();
+        exact
+            .into_iter()
+            .map(|ns| (ns, 1))
+            .chain(self.coarse.iter().map(|(ns, count)| (*ns, *count)))
+            .collect()
+    }
+    /// The smallest duration that `permille` of all do not exceed; `None` when there are none.
+    pub fn quantile(&self, permille: u64) -> Option<u64> {
+        let rank = self.count.saturating_mul(permille).div_ceil(1000).max(1);
+        let mut seen = 0;
+        self.sorted().into_iter().find_map(|(ns, count)| {
+            seen += count;
+            (seen >= rank).then_some(ns)
+        })
+    }
+}
+
+fn upper_bits(ns: u64) -> u64 {
+    let shift = (u64::BITS - ns.leading_zeros()).saturating_sub(8);
+    ns >> shift << shift
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Task;
+
+    #[test]
+    fn quantiles_are_exact_while_they_fit() {
+        let mut durations = Durations::default();
+        assert_eq!(durations.quantile(500), None);
+        (1..=100).rev().for_each(|ms| durations.add(ms * 1_000_000));
+        assert_eq!(
+            [500, 990, 1000].map(|p| durations.quantile(p)),
+            [50, 99, 100].map(|ms| Some(ms * 1_000_000))
+        );
+    }
+
+    #[test]
+    fn quantiles_are_within_one_percent_beyond() {
+        let mut durations = Durations::default();
+        (0..200_000).for_each(|us| durations.add(us * 1_000));
+        assert_eq!((durations.count(), durations.longest_ns()), (200_000, 199_999_000));
+        let p50 = durations.quantile(500).unwrap();
+        assert!(p50.abs_diff(100_000_000) < 1_000_000, "{p50}");
+        assert!(durations.coarse.len() < 8_192 && durations.exact.is_empty());
+    }
+
+    #[test]
+    fn a_row_too_many_counts_with_the_others() {
+        let mut tally = Tally::default();
+        let cause = crate::analysis::nagle::Hold {
+            writer: Task { pid: 1, tid: 1 },
+            bytes: 8,
+            written_bytes: None,
+            tail: false,
+            packets_out: None,
+            parts: Vec::new(),
+            release: crate::analysis::nagle::Release::Ack,
+            writes: Vec::new(),
+            writes_left_out: 0,
+            nodelay_seen: false,
+        };
+        let finding = Finding {
+            socket: SocketId(1),
+            from_ns: 0,
+            until_ns: 5,
+            cause: Cause::Nagle(cause),
+            evidence: Vec::new(),
+            certainty: Certainty::May,
+            not_seen: Vec::new(),
+        };
+        let entry = Entry { socket: Socket::default(), finding, comms: BTreeMap::new() };
+        for pid in 0..=256 {
+            let key = RowKey { pid, process: String::new(), remote: None, columns: Vec::new() };
+            tally.add(&entry, key, (8, 5), pid > 0);
+        }
+        assert_eq!((tally.rows().len(), tally.others().bytes), (MAX_ROWS, 8));
+        assert_eq!((tally.sockets(), tally.below_limit(), tally.may()), (1, 1, 256));
+        assert_eq!(tally.durations().map(Durations::count).sum::<u64>(), 257);
+    }
 }

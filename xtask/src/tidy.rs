@@ -14,13 +14,13 @@ use crate::{command, imports};
 /// Module of tcptrace and the modules it may import; those that are not here (`cli`, `main`, `lib`) may import all.
 const IMPORTS: [(&str, &[&str]); 10] = [
     ("event", &["tcptrace_common"]),
-    ("finding", &["tcptrace_common"]),
+    ("finding", &["tcptrace_common", "event"]),
     ("kernel", &["tcptrace_common", "event"]),
     ("source", &["tcptrace_common", "event", "kernel", "trace"]),
-    ("trace", &["event"]),
+    ("trace", &["tcptrace_common", "event"]),
     ("analysis", &["tcptrace_common", "event", "finding"]),
     ("timeline", &["event", "finding", "analysis"]),
-    ("correlate", &["event", "analysis", "timeline"]),
+    ("correlate", &["tcptrace_common", "event", "analysis", "timeline"]),
     ("explain", &["analysis", "finding", "event"]),
     ("render", &["event", "finding", "timeline", "explain"]),
 ];
@@ -200,7 +200,7 @@ fn pairs(repository: &Path, broken: &mut Broken) {
             .flatten();
         let names = entries
             .map(|entry| entry.file_name().to_string_lossy().trim_end_matches(".rs").to_owned());
-        names.filter(|name| name != "mod").collect()
+        names.filter(|name| name != "mod" && name != "units").collect()
     };
     let (machines, words) = (questions("analysis"), questions("explain"));
     for name in machines.symmetric_difference(&words) {

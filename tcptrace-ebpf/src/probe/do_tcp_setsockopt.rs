@@ -26,7 +26,11 @@ pub(super) fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
     }
     if socket::meet(Hook::do_tcp_setsockopt, reader).is_some() {
         let values = [level, optname, 0, 0];
-        emit::emit::<R, { Hook::do_tcp_setsockopt.slots() }>(Hook::do_tcp_setsockopt, reader, values);
+        emit::emit::<R, { Hook::do_tcp_setsockopt.slots() }>(
+            Hook::do_tcp_setsockopt,
+            reader,
+            values,
+        );
     }
 }
 

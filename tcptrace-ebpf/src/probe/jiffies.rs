@@ -1,6 +1,10 @@
 //! No probe: the loader runs this program twice to learn how many jiffies the kernel counts in a second.
 
-use aya_ebpf::{helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns}, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
 
 use crate::maps::CLOCK;
 

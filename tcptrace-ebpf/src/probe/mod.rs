@@ -48,11 +48,16 @@ macro_rules! on_exit {
 
         #[aya_ebpf::macros::kretprobe]
         pub fn $kretprobe(ctx: aya_ebpf::programs::RetProbeContext) -> u32 {
-            if let Some((arguments, ret)) = crate::frame::leave(&ctx, tcptrace_common::hook::Hook::$name)
+            if let Some((arguments, ret)) =
+                crate::frame::leave(&ctx, tcptrace_common::hook::Hook::$name)
                 && let Some(reader) = crate::read::Helper::new(arguments[0], 0)
             {
                 body(&reader, |n| {
-                    (if n >= tcptrace_common::hook::RET { ret } else { arguments.get(n).copied().unwrap_or(0) }) as u32
+                    (if n >= tcptrace_common::hook::RET {
+                        ret
+                    } else {
+                        arguments.get(n).copied().unwrap_or(0)
+                    }) as u32
                 });
             }
             0

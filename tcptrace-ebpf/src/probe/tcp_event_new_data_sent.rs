@@ -13,7 +13,11 @@ use crate::{emit, read::Reader, socket};
 #[inline(always)]
 fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
     let Some(state) = socket::held(reader) else { return };
-    emit::emit::<R, { Hook::tcp_event_new_data_sent.slots() }>(Hook::tcp_event_new_data_sent, reader, [0; 4]);
+    emit::emit::<R, { Hook::tcp_event_new_data_sent.slots() }>(
+        Hook::tcp_event_new_data_sent,
+        reader,
+        [0; 4],
+    );
     if reader.value(Field::end_seq) as u32 == reader.value(Field::write_seq) as u32 {
         socket::let_go(state);
     }

@@ -14,7 +14,11 @@ use crate::{emit, read::Reader, socket};
 fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
     if socket::held(reader).is_some() {
         let values = [arg(2), arg(ret_of(3)), 0, 0];
-        emit::emit::<R, { Hook::tcp_sendmsg_locked.slots() }>(Hook::tcp_sendmsg_locked, reader, values);
+        emit::emit::<R, { Hook::tcp_sendmsg_locked.slots() }>(
+            Hook::tcp_sendmsg_locked,
+            reader,
+            values,
+        );
     }
 }
 

@@ -15,7 +15,11 @@ fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
     let Some(state) = socket::met(reader) else { return };
     socket::let_go(state);
     let _ = SOCKETS.remove(&reader.sk());
-    emit::emit::<R, { Hook::tcp_v4_destroy_sock.slots() }>(Hook::tcp_v4_destroy_sock, reader, [0; 4]);
+    emit::emit::<R, { Hook::tcp_v4_destroy_sock.slots() }>(
+        Hook::tcp_v4_destroy_sock,
+        reader,
+        [0; 4],
+    );
 }
 
 on_entry!(tcp_v4_destroy_sock, tcp_v4_destroy_sock_kprobe);

@@ -33,7 +33,12 @@ pub trait Analysis: Default {
     /// Takes the next event of this socket; pushes what it concludes.
     fn on_event(&mut self, event: &Event, out: &mut Vec<Finding<Self::Cause, Self::Fact>>);
     /// The trace is over at `at_ns`: what was still going on?
-    fn on_end(&mut self, socket: SocketId, at_ns: u64, out: &mut Vec<Finding<Self::Cause, Self::Fact>>);
+    fn on_end(
+        &mut self,
+        socket: SocketId,
+        at_ns: u64,
+        out: &mut Vec<Finding<Self::Cause, Self::Fact>>,
+    );
     /// Events were lost at `at_ns`: what spans it is uncertain from here on.
     fn on_loss(&mut self, at_ns: u64);
 }
@@ -121,7 +126,10 @@ for_each_analysis!(declare);
 
 /// Falsifies a finding in the way asked for.
 #[cfg(feature = "mutate")]
-pub fn mutate(mut finding: Finding<Cause, Fact>, mutation: Option<nagle::Mutation>) -> Finding<Cause, Fact> {
+pub fn mutate(
+    mut finding: Finding<Cause, Fact>,
+    mutation: Option<nagle::Mutation>,
+) -> Finding<Cause, Fact> {
     let Cause::Nagle(hold) = &mut finding.cause;
     if let Some(mutation) = mutation {
         hold.mutate(mutation, &mut finding.from_ns);

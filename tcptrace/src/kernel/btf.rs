@@ -102,8 +102,11 @@ impl Types {
         }
         let (last, width) = (*hops.last()?, end.1);
         let shift = if width == 0 { 0 } else { last % 8 };
-        let size =
-            if width == 0 { self.size(&end.0)? } else { (shift + width).div_ceil(8).next_power_of_two() };
+        let size = if width == 0 {
+            self.size(&end.0)?
+        } else {
+            (shift + width).div_ceil(8).next_power_of_two()
+        };
         let (offset, deref) = match hops[..] {
             [only] => (only / 8, NO_DEREF),
             [first, second] => (first / 8, u16::try_from(second / 8).ok()?),
@@ -133,7 +136,8 @@ impl Types {
                 return Some((m.bit_offset(), m.bitfield_size().unwrap_or(0), t));
             }
             if found.is_empty()
-                && let Some(Type::Struct(s) | Type::Union(s)) = self.strip(self.0.resolve_chained_type(m).ok()?)
+                && let Some(Type::Struct(s) | Type::Union(s)) =
+                    self.strip(self.0.resolve_chained_type(m).ok()?)
                 && let Some((offset, width, t)) = self.member(&s, name)
             {
                 return Some((offset + m.bit_offset(), width, t));

@@ -7,7 +7,8 @@ const POSSIBLE_HZ: [u64; 4] = [100, 250, 300, 1000];
 
 /// Kernel release, as `uname -r` prints it.
 pub fn release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
 }
 
 /// Jiffies per second, from two samples of (jiffies, nanoseconds). BTF lacks it, and `USER_HZ` is another number.

@@ -25,12 +25,17 @@ fn missing(effective: u64) -> Vec<&'static str> {
     if has(CAP_SYS_ADMIN) {
         return Vec::new();
     }
-    [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")].into_iter().filter(|(cap, _)| !has(*cap)).map(|(_, n)| n).collect()
+    [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
+        .into_iter()
+        .filter(|(cap, _)| !has(*cap))
+        .map(|(_, n)| n)
+        .collect()
 }
 
 /// Whether the kernel is locked down to "confidentiality": no kprobe and no read helper then.
 pub fn locked_down() -> bool {
-    fs::read_to_string("/sys/kernel/security/lockdown").is_ok_and(|s| s.contains("[confidentiality]"))
+    fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|s| s.contains("[confidentiality]"))
 }
 
 /// `kernel.perf_event_paranoid`, when readable. From 3 on (Debian) kprobes are left to `CAP_SYS_ADMIN`.

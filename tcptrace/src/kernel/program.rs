@@ -1,6 +1,9 @@
 //! What the kernel counts of a loaded program and aya does not show: its time, its runs, the runs it skipped.
 
-use std::{io, mem, os::fd::{AsRawFd as _, BorrowedFd}};
+use std::{
+    io, mem,
+    os::fd::{AsRawFd as _, BorrowedFd},
+};
 
 /// `BPF_OBJ_GET_INFO_BY_FD` (include/uapi/linux/bpf.h).
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -40,10 +43,15 @@ pub fn counts(fd: BorrowedFd<'_>) -> io::Result<Counts> {
     // SAFETY: plain numbers, for which 0 is a value.
     let mut info: ProgInfo = unsafe { mem::zeroed() };
     let length = u32::try_from(size_of::<ProgInfo>()).unwrap_or(0);
-    let mut attr =
-        Attr { bpf_fd: fd.as_raw_fd().cast_unsigned(), info_len: length, info: (&raw mut info).addr() as u64 };
+    let mut attr = Attr {
+        bpf_fd: fd.as_raw_fd().cast_unsigned(),
+        info_len: length,
+        info: (&raw mut info).addr() as u64,
+    };
     // SAFETY: `attr` and the buffer that it names live through the call, with the lengths given.
-    let rc = unsafe { libc::syscall(libc::SYS_bpf, OBJ_GET_INFO_BY_FD, &raw mut attr, size_of::<Attr>()) };
+    let rc = unsafe {
+        libc::syscall(libc::SYS_bpf, OBJ_GET_INFO_BY_FD, &raw mut attr, size_of::<Attr>())
+    };
     if rc < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -51,6 +59,7 @@ pub fn counts(fd: BorrowedFd<'_>) -> io::Result<Counts> {
     Ok(Counts {
         run_time_ns: info.run_time_ns,
         run_cnt: info.run_cnt,
-        recursion_misses: knows(mem::offset_of!(ProgInfo, recursion_misses)).then_some(info.recursion_misses),
+        recursion_misses: knows(mem::offset_of!(ProgInfo, recursion_misses))
+            .then_some(info.recursion_misses),
     })
 }

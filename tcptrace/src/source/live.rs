@@ -28,7 +28,6 @@ use tokio::{
 };
 
 use crate::{
-    analysis::Kind,
     event::{Event, Facts, Raw, SocketId},
     kernel::{
         btf::{self, BtfError, Types},
@@ -68,25 +67,13 @@ pub struct Request {
     pub duration: Option<Duration>,
 }
 
-impl Request {
-    /// What one question needs, for every socket, until it is interrupted.
-    pub fn of(kind: Kind) -> Self {
-        Self {
-            hooks: kind.hooks().to_vec(),
-            required: kind.required(),
-            filter: Filter::ALL,
-            form: Form::Auto,
-            buffer_bytes: 4 << 20,
-            duration: None,
-        }
-    }
-}
-
 /// Why nothing could be attached. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// Rights are missing.
-    #[error("not allowed to load BPF programs: {missing} missing.\n  try: sudo tcptrace ...\n  or once: sudo setcap cap_bpf,cap_perfmon=ep \"$(command -v tcptrace)\"")]
+    #[error(
+        "not allowed to load BPF programs: {missing} missing.\n  try: sudo tcptrace ...\n  or once: sudo setcap cap_bpf,cap_perfmon=ep \"$(command -v tcptrace)\""
+    )]
     Rights {
         /// Their names.
         missing: String,
@@ -151,7 +138,10 @@ pub struct Live {
 
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Live").field("programs", &self.programs).field("facts", &self.facts).finish_non_exhaustive()
+        f.debug_struct("Live")
+            .field("programs", &self.programs)
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -163,14 +153,16 @@ impl Live {
     pub fn attach(request: &Request) -> Result<Self, AttachError> {
         let missing = privilege::missing_capabilities();
         if !missing.is_empty() {
-            return Err(AttachError::Rights { missing: format!("{} {}", missing.join(" and "), is_or_are(&missing)) });
+            return Err(AttachError::Rights {
+                missing: format!("{} {}", missing.join(" and "), is_or_are(&missing)),
+            });
         }
         let types = Types::of_running_kernel()?;
         let symbols = Symbols::of_running_kernel().map_err(AttachError::Symbols)?;
         let layout = Global(types.layout(&wanted_fields(&request.hooks)));
         let filter = Global(request.filter);
         let mut ebpf = EbpfLoader::new()
-                        .override_global("LAYOUT", &layout, true)
+            .override_global("LAYOUT", &layout, true)
             .override_global("FILTER", &filter, true)
             .map_max_entries("EVENTS", request.buffer_bytes)
             .load(OBJECT)?;
@@ -213,7 +205,8 @@ impl Live {
     /// Hands over everything that is in the ring buffer.
     fn drain(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<Flow, SourceError> {
         while let Some(record) = self.ring.next() {
-            let raw = Raw::decode(&record).map_err(|e| SourceError(format!("the ring buffer holds no event: {e}")))?;
+            let raw = Raw::decode(&record)
+                .map_err(|e| SourceError(format!("the ring buffer holds no event: {e}")))?;
             drop(record);
             for item in self.names.name(raw) {
                 if on(item) == Flow::Stop {
@@ -257,7 +250,9 @@ impl Live {
                 _ = poll.tick() => {}
             }
             let flow = self.drain(on)?;
-            if flow == Flow::Stop || on(Item::Tick { now_ns: now_ns(libc::CLOCK_MONOTONIC) }) == Flow::Stop {
+            if flow == Flow::Stop
+                || on(Item::Tick { now_ns: now_ns(libc::CLOCK_MONOTONIC) }) == Flow::Stop
+            {
                 return Ok(());
             }
         }
@@ -273,7 +268,8 @@ impl Live {
             let Ok(fd) = program.fd() else { continue };
             let counts = program::counts(fd.as_fd()).unwrap_or_default();
             // A kprobe's misses are counted by nobody before 6.x, and by none of these fields after.
-            let counted = counts.recursion_misses.filter(|_| !matches!(program, Program::KProbe(_)));
+            let counted =
+                counts.recursion_misses.filter(|_| !matches!(program, Program::KProbe(_)));
             misses = misses.and_then(|sum: u64| counted.map(|n| sum + n));
             cost.run_ns += counts.run_time_ns;
             cost.runs += counts.run_cnt;
@@ -283,8 +279,11 @@ impl Live {
     }
 
     fn losses(&self) -> Vec<(Hook, Loss, u64)> {
-        let of = |hook: Hook, loss: Loss| Some((hook, loss, *self.counted.get(&(hook, loss as u8))?));
-        let all = Hook::ALL.iter().flat_map(|hook| Loss::ALL.iter().filter_map(move |loss| of(*hook, *loss)));
+        let of =
+            |hook: Hook, loss: Loss| Some((hook, loss, *self.counted.get(&(hook, loss as u8))?));
+        let all = Hook::ALL
+            .iter()
+            .flat_map(|hook| Loss::ALL.iter().filter_map(move |loss| of(*hook, *loss)));
         all.filter(|(_, _, n)| *n > 0).collect()
     }
 }
@@ -302,7 +301,14 @@ impl Source for Live {
         let (misses, cost) = self.detach();
         let ended_ns = now_ns(libc::CLOCK_MONOTONIC);
         self.drain(on)?;
-        Ok(Ending { started_ns: self.started_ns, ended_ns, lost: self.losses(), misses, cost, interrupted: false })
+        Ok(Ending {
+            started_ns: self.started_ns,
+            ended_ns,
+            lost: self.losses(),
+            misses,
+            cost,
+            interrupted: false,
+        })
     }
 
     fn facts(&self) -> &Facts {
@@ -378,7 +384,11 @@ impl Names {
     fn comm(&mut self, event: &Event) -> Option<String> {
         let acts = matches!(
             event.hook,
-            Hook::socket | Hook::tcp_push | Hook::do_tcp_setsockopt | Hook::tcp_send_fin | Hook::tcp_sendmsg_locked
+            Hook::socket
+                | Hook::tcp_push
+                | Hook::do_tcp_setsockopt
+                | Hook::tcp_send_fin
+                | Hook::tcp_sendmsg_locked
         );
         if !acts || self.comms.contains(&event.tid) {
             return None;
@@ -387,7 +397,8 @@ impl Names {
             self.comms.clear();
         }
         self.comms.insert(event.tid);
-        let looked_up = || fs::read_to_string(format!("/proc/{}/task/{}/comm", event.pid, event.tid)).ok();
+        let looked_up =
+            || fs::read_to_string(format!("/proc/{}/task/{}/comm", event.pid, event.tid)).ok();
         event.comm().or_else(looked_up).map(|comm| comm.trim_end().to_owned())
     }
 }
@@ -395,8 +406,16 @@ impl Names {
 fn wanted_fields(hooks: &[Hook]) -> Vec<tcptrace_common::field::Field> {
     use tcptrace_common::field::Field;
     // What the programs look at themselves, and what the record of a new socket carries.
-    let own = [Field::write_seq, Field::snd_nxt, Field::skc_hash, Field::inet_sport, Field::skc_dport, Field::socket_sk];
-    let mut wanted: BTreeSet<Field> = own.into_iter().chain(Hook::socket.fields().iter().copied()).collect();
+    let own = [
+        Field::write_seq,
+        Field::snd_nxt,
+        Field::skc_hash,
+        Field::inet_sport,
+        Field::skc_dport,
+        Field::socket_sk,
+    ];
+    let mut wanted: BTreeSet<Field> =
+        own.into_iter().chain(Hook::socket.fields().iter().copied()).collect();
     wanted.extend(hooks.iter().flat_map(|h| h.fields()).copied());
     wanted.into_iter().collect()
 }
@@ -419,11 +438,18 @@ fn attach_all(
 }
 
 /// Attaches the first candidate that the kernel takes; otherwise says what was tried and why each failed.
-fn attach_first(ebpf: &mut Ebpf, btf: &Btf, hook: Hook, candidates: Vec<Candidate>) -> Result<Vec<String>, String> {
+fn attach_first(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    hook: Hook,
+    candidates: Vec<Candidate>,
+) -> Result<Vec<String>, String> {
     let mut why = Vec::new();
     for candidate in candidates {
         let (name, tried) = match &candidate {
-            Candidate::Tracing { function, .. } => (function.clone(), attach_tracing(ebpf, btf, &candidate)),
+            Candidate::Tracing { function, .. } => {
+                (function.clone(), attach_tracing(ebpf, btf, &candidate))
+            }
             Candidate::Kprobe { symbol, .. } => (symbol.clone(), attach_kprobe(ebpf, &candidate)),
         };
         match tried {
@@ -461,7 +487,9 @@ fn brief(error: &ProgramError) -> String {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             let chatter = ["processed", "stack depth", "verification time", "mark_precise"];
-            let tells = |line: &&str| !line.trim().is_empty() && !chatter.iter().any(|start| line.starts_with(start));
+            let tells = |line: &&str| {
+                !line.trim().is_empty() && !chatter.iter().any(|start| line.starts_with(start))
+            };
             let last = log.lines().rev().find(tells).unwrap_or("");
             format!("{io_error} ({last})")
         }
@@ -470,7 +498,11 @@ fn brief(error: &ProgramError) -> String {
     text.trim_end_matches(" ()").to_owned()
 }
 
-fn attach_tracing(ebpf: &mut Ebpf, btf: &Btf, candidate: &Candidate) -> Result<Vec<String>, ProgramError> {
+fn attach_tracing(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    candidate: &Candidate,
+) -> Result<Vec<String>, ProgramError> {
     let Candidate::Tracing { program: name, function } = candidate else { return Ok(Vec::new()) };
     match ebpf.program_mut(name) {
         Some(Program::FEntry(p)) => {
@@ -491,7 +523,9 @@ fn attach_kprobe(ebpf: &mut Ebpf, candidate: &Candidate) -> Result<Vec<String>, 
     let mut names = Vec::new();
     // The return first: an entry without it would only fill its table.
     for name in at_return.iter().chain([program]) {
-        let Some(Program::KProbe(p)) = ebpf.program_mut(name) else { return Err(ProgramError::NotLoaded) };
+        let Some(Program::KProbe(p)) = ebpf.program_mut(name) else {
+            return Err(ProgramError::NotLoaded);
+        };
         if p.fd().is_err() {
             p.load()?;
         }
@@ -512,8 +546,9 @@ fn clock_sample(ebpf: &mut Ebpf) -> Result<[u64; 2], AttachError> {
     if program.test_run(RawTracePointRunOptions::new()).is_err() {
         return Ok([0, 0]);
     }
-    let clock: Array<_, [u64; 2]> = ebpf.map("CLOCK").and_then(|m| m.try_into().ok()).ok_or_else(broken)?;
-    clock.get(&0, 0).map_err(|_| broken())
+    let clock: Array<_, [u64; 2]> =
+        ebpf.map("CLOCK").and_then(|m| m.try_into().ok()).ok_or_else(broken)?;
+    clock.get(&0, 0).map_err(|_unreadable| broken())
 }
 
 fn take(ebpf: &mut Ebpf, map: &str) -> Option<aya::maps::Map> {

@@ -37,12 +37,21 @@ pub enum Candidate {
 }
 
 /// Every way to serve `hook` in this kernel, best first. `has` tells which programs the object carries.
-pub fn candidates(hook: Hook, form: Form, types: &Types, symbols: &Symbols, has: &dyn Fn(&str) -> bool) -> Vec<Candidate> {
+pub fn candidates(
+    hook: Hook,
+    form: Form,
+    types: &Types,
+    symbols: &Symbols,
+    has: &dyn Fn(&str) -> bool,
+) -> Vec<Candidate> {
     let mut found = Vec::new();
     if form != Form::Kprobe {
         for function in hook.symbols().iter().filter(|f| fits(hook, f, types)) {
             let program = if has(function) { function } else { &hook.name() };
-            found.push(Candidate::Tracing { program: (*program).to_owned(), function: (*function).to_owned() });
+            found.push(Candidate::Tracing {
+                program: (*program).to_owned(),
+                function: (*function).to_owned(),
+            });
         }
     }
     if form != Form::Fentry {
@@ -51,7 +60,8 @@ pub fn candidates(hook: Hook, form: Form, types: &Types, symbols: &Symbols, has:
             if let Some(symbol) = symbols.kprobe(function, !hook.args().is_empty()) {
                 found.push(Candidate::Kprobe {
                     program: format!("{}_kprobe", hook.name()),
-                    at_return: (hook.at() == At::Exit).then(|| format!("{}_kretprobe", hook.name())),
+                    at_return: (hook.at() == At::Exit)
+                        .then(|| format!("{}_kretprobe", hook.name())),
                     symbol: symbol.to_owned(),
                 });
             }

@@ -1,288 +1,24 @@
-//! Why written bytes waited, and what let them go.
+//! The state of one socket, and what its events make of it.
 
 use std::collections::VecDeque;
 
-use serde::Serialize;
 use tcptrace_common::{
     field::Field,
     hook::Hook,
     tcp::{
-        ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, ICSK_TIME_RETRANS, MSG_MORE, SK_PACING_NEEDED, TCP_CORK, TCP_NAGLE_CORK,
-        TCP_NAGLE_OFF, TCP_NAGLE_PUSH, TSQF_THROTTLED,
+        ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, ICSK_TIME_RETRANS, MSG_MORE, TCP_CORK,
+        TCP_NAGLE_CORK, TCP_NAGLE_OFF,
     },
 };
 
 use crate::{
-    analysis::Analysis,
+    analysis::{
+        Analysis,
+        nagle::{Fact, Held, Hold, MAX_WRITES, Part, Release, Timer, Write, attempt::Attempt},
+    },
     event::{Event, Seq, SocketId},
     finding::{Certainty, Evidence, Finding, Task},
 };
-
-/// What kept bytes from leaving. The names are those of `--json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Held {
-    /// A small segment behind an unacknowledged small one (RFC 1122 4.2.3.4, in Minshall's form).
-    Nagle,
-    /// `TCP_CORK` is on.
-    Cork,
-    /// The call said `MSG_MORE`.
-    MsgMore,
-    /// The evidence does not tell.
-    Undetermined,
-}
-
-/// What let the bytes go. The names are those of `--json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Release {
-    /// An incoming ACK.
-    Ack,
-    /// A later write filled a segment.
-    MoreData,
-    /// A later write without `MSG_MORE`.
-    Push,
-    /// `TCP_NODELAY` was set.
-    Nodelay,
-    /// `TCP_CORK` was cleared.
-    Uncork,
-    /// The probe timer (`ICSK_TIME_PROBE0`).
-    ProbeTimer,
-    /// The loss probe (`ICSK_TIME_LOSS_PROBE`, RFC 8985 7).
-    LossProbe,
-    /// `close()` or `shutdown()`: they left with the FIN, or because of it.
-    Fin,
-    /// TCP small queues: the device had sent enough.
-    Tsq,
-    /// They never left: reset, abort or time-out.
-    Discarded,
-    /// They had not left when the trace ended.
-    StillHeld,
-    /// The evidence does not tell.
-    Undetermined,
-}
-
-/// One cause in a row of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// What held the bytes.
-    pub held: Held,
-    /// For how long, nanoseconds.
-    pub held_ns: u64,
-}
-
-/// A write that took part in a hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Write {
-    /// Bytes of it that waited and left with this hold.
-    pub bytes: u32,
-    /// When it began to wait, nanoseconds, `CLOCK_MONOTONIC`.
-    pub at_ns: u64,
-    /// How long it waited, nanoseconds.
-    pub held_ns: u64,
-}
-
-/// One hold: from the end of the push that left bytes waiting to the departure of the last byte of the write that
-/// started it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
-    /// Who made the write that started it.
-    pub writer: Task,
-    /// Bytes that waited and left (or were discarded, or still wait).
-    pub bytes: u32,
-    /// Size of the write that started it; `None` when its call was not seen.
-    pub written_bytes: Option<u32>,
-    /// The bytes are what was left after whole segments of the same write.
-    pub tail: bool,
-    /// Segments in flight when it began.
-    pub packets_out: Option<u32>,
-    /// Causes in time order; their durations add up to the hold's.
-    pub parts: Vec<Part>,
-    /// What ended it.
-    pub release: Release,
-    /// The writes in it, the one that started it first; at most [`MAX_WRITES`].
-    pub writes: Vec<Write>,
-    /// Writes that are not in `writes`.
-    pub writes_left_out: u32,
-    /// Whether a set `TCP_NODELAY` was seen on this socket, or in its bits, since it was met.
-    pub nodelay_seen: bool,
-}
-
-impl Hold {
-    /// The task whose write started it.
-    pub const fn task(&self) -> Option<Task> {
-        Some(self.writer)
-    }
-
-    /// Falsifies the hold in the way asked for.
-    #[cfg(feature = "mutate")]
-    pub fn mutate(&mut self, mutation: Mutation, from_ns: &mut u64) {
-        match mutation {
-            Mutation::Causes => {
-                for part in &mut self.parts {
-                    part.held = match part.held {
-                        Held::Cork => Held::Nagle,
-                        Held::Nagle => Held::Cork,
-                        other => other,
-                    };
-                }
-            }
-            Mutation::Releases => {
-                self.release = match self.release {
-                    Release::ProbeTimer => Release::Ack,
-                    Release::Ack => Release::ProbeTimer,
-                    other => other,
-                };
-            }
-            Mutation::Times => *from_ns += 5_000_000,
-        }
-    }
-}
-
-/// A way to falsify the analysis, to prove that the tests can fail.
-#[cfg(feature = "mutate")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mutation {
-    /// Swaps cork and Nagle.
-    Causes,
-    /// Swaps the probe timer and the ACK.
-    Releases,
-    /// Shifts every start by 5 ms.
-    Times,
-}
-
-/// Most entries of [`Hold::writes`].
-pub const MAX_WRITES: usize = 64;
-
-/// Which write timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Timer {
-    /// `ICSK_TIME_PROBE0`.
-    Probe,
-    /// `ICSK_TIME_LOSS_PROBE`.
-    LossProbe,
-    /// `ICSK_TIME_RETRANS`: sends again, never sends held bytes.
-    Retransmit,
-}
-
-/// One line of evidence. Sequence numbers count from the first byte that the trace saw on the socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Fact {
-    /// A write call of the program.
-    Write {
-        /// Bytes; `None` when only its end was seen.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        bytes: Option<u32>,
-        /// The call said `MSG_MORE`.
-        msg_more: bool,
-        /// Who wrote.
-        #[serde(skip)]
-        task: Task,
-    },
-    /// Bytes wait, and why.
-    Held {
-        /// Why.
-        cause: Held,
-        /// Bytes that wait.
-        bytes: u32,
-        /// The socket's `nonagle`.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        nonagle: Option<u32>,
-        /// Segments in flight.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        packets_out: Option<u32>,
-        /// Unacknowledged small segment that blocks: sequence range.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        small_end_seq: Option<u32>,
-        /// Unacknowledged bytes.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        unacked_bytes: Option<u32>,
-        /// Size of a full segment.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        mss_bytes: Option<u32>,
-        /// Armed write timer.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        icsk_pending: Option<u32>,
-    },
-    /// A write timer is armed.
-    TimerArmed {
-        /// Which.
-        timer: Timer,
-        /// Ticks (jiffies) from this event to its firing.
-        due_ticks: u32,
-        /// Retransmission timeout, ticks.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        rto_ticks: Option<u32>,
-        /// Smoothed round-trip time, microseconds.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        srtt_us: Option<u32>,
-        /// Segments in flight.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        packets_out: Option<u32>,
-    },
-    /// A write timer fired.
-    TimerFired {
-        /// Which.
-        timer: Timer,
-    },
-    /// A segment arrived.
-    Ack {
-        /// Bytes it newly acknowledges.
-        acked_bytes: u32,
-        /// Bytes of data in it.
-        data_bytes: u32,
-        /// Smoothed round-trip time before it, microseconds.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        srtt_us: Option<u32>,
-    },
-    /// An option was set.
-    OptionSet {
-        /// The option's own name.
-        option: &'static str,
-        /// Its new value, where the socket showed it afterwards.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        value: Option<bool>,
-        /// Who set it.
-        #[serde(skip)]
-        task: Task,
-    },
-    /// `close()` or `shutdown()` queued a FIN.
-    FinQueued {
-        /// Who closed.
-        #[serde(skip)]
-        task: Task,
-    },
-    /// The device, or the pacing timer, let the socket send again.
-    Tsq,
-    /// Bytes left.
-    Left {
-        /// How many.
-        bytes: u32,
-        /// First sequence number.
-        seq: u32,
-        /// Sequence number after the last.
-        end_seq: u32,
-        /// A FIN went with them.
-        fin: bool,
-    },
-    /// The connection ended, the bytes with it.
-    Discarded {
-        /// How many.
-        bytes: u32,
-    },
-}
-
-impl Fact {
-    /// The task that acted.
-    pub const fn task(&self) -> Option<Task> {
-        match self {
-            Self::Write { task, .. } | Self::OptionSet { task, .. } | Self::FinQueued { task } => Some(*task),
-            _ => None,
-        }
-    }
-}
 
 /// The state of one socket: what waits, since when, why, and what happened last.
 ///
@@ -327,6 +63,14 @@ struct Waiting {
     task: Task,
     written: Option<u32>,
     packets_out: Option<u32>,
+}
+
+/// How a hold ends.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    socket: SocketId,
+    at_ns: u64,
+    release: Release,
 }
 
 /// What entered the socket last.
@@ -409,7 +153,10 @@ impl Analysis for Machine {
                 if self.is_waiting() {
                     let bytes = self.bytes_waiting();
                     self.note(e, Fact::Discarded { bytes });
-                    self.end_all(e.socket, e.at_ns, Release::Discarded, out);
+                    self.end_all(
+                        End { socket: e.socket, at_ns: e.at_ns, release: Release::Discarded },
+                        out,
+                    );
                 }
             }
             Hook::socket | Hook::tcp_fin => {}
@@ -418,7 +165,7 @@ impl Analysis for Machine {
 
     fn on_end(&mut self, socket: SocketId, at_ns: u64, out: &mut Vec<AnyHold>) {
         if self.is_waiting() {
-            self.end_all(socket, at_ns, Release::StillHeld, out);
+            self.end_all(End { socket, at_ns, release: Release::StillHeld }, out);
         }
     }
 
@@ -469,13 +216,19 @@ impl Machine {
 
     /// `tcp_push()` returned: what is unsent waits from here on.
     fn on_push(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
-        let (Some(write_seq), Some(snd_nxt)) = (e.seq(Field::write_seq), e.seq(Field::snd_nxt)) else { return };
+        let (Some(write_seq), Some(snd_nxt)) = (e.seq(Field::write_seq), e.seq(Field::snd_nxt))
+        else {
+            return;
+        };
         self.options.retain(|(tid, _)| *tid != e.tid);
         self.mss = e.arg("mss_now");
         if self.is_waiting() && !snd_nxt.before(write_seq) {
             // Their departures were not seen.
             self.certainty = Certainty::May;
-            self.end_all(e.socket, e.at_ns, Release::Undetermined, out);
+            self.end_all(
+                End { socket: e.socket, at_ns: e.at_ns, release: Release::Undetermined },
+                out,
+            );
         }
         self.written_to = Some(write_seq);
         if !snd_nxt.before(write_seq) {
@@ -500,7 +253,11 @@ impl Machine {
             }
             self.note(e, Fact::Write { bytes: None, msg_more, task });
         }
-        let nonagle = if e.arg("flags").unwrap_or(0) & MSG_MORE != 0 { Some(TCP_NAGLE_CORK) } else { e.arg("nonagle") };
+        let nonagle = if e.arg("flags").unwrap_or(0) & MSG_MORE != 0 {
+            Some(TCP_NAGLE_CORK)
+        } else {
+            e.arg("nonagle")
+        };
         self.hold_by(e, nonagle);
     }
 
@@ -516,7 +273,9 @@ impl Machine {
     fn on_write_end(&mut self, e: &Event) {
         self.options.retain(|(tid, _)| *tid != e.tid);
         let taken = e.arg("ret").map_or(0, u32::cast_signed);
-        let (Some(end), Ok(taken)) = (e.seq(Field::write_seq), u32::try_from(taken)) else { return };
+        let (Some(end), Ok(taken)) = (e.seq(Field::write_seq), u32::try_from(taken)) else {
+            return;
+        };
         if taken == 0 {
             return;
         }
@@ -584,8 +343,10 @@ impl Machine {
     }
 
     fn held_fact(&self, e: &Event, cause: Held) -> Fact {
-        let unacked = e.seq(Field::snd_nxt).zip(e.seq(Field::snd_una)).map(|(nxt, una)| nxt.since(una));
-        let small = e.seq(Field::snd_sml).filter(|_| cause == Held::Nagle).map(|sml| self.relative(sml));
+        let unacked =
+            e.seq(Field::snd_nxt).zip(e.seq(Field::snd_una)).map(|(nxt, una)| nxt.since(una));
+        let small =
+            e.seq(Field::snd_sml).filter(|_| cause == Held::Nagle).map(|sml| self.relative(sml));
         Fact::Held {
             cause,
             bytes: self.bytes_waiting(),
@@ -600,7 +361,9 @@ impl Machine {
 
     /// Says which write timer is armed, once for each deadline.
     fn note_timer(&mut self, e: &Event) {
-        let (Some(pending), Some(expires)) = (e.u32(Field::icsk_pending), e.field(Field::write_timer_expires)) else {
+        let (Some(pending), Some(expires)) =
+            (e.u32(Field::icsk_pending), e.field(Field::write_timer_expires))
+        else {
             return;
         };
         let timer = match pending {
@@ -633,14 +396,14 @@ impl Machine {
         let release = self.release(e, end_seq.since(seq));
         let fin = self.fin && e.seq(Field::write_seq) == Some(end_seq);
         let fact = Fact::Left {
-            bytes: end_seq.since(seq) - u32::from(fin),
+            bytes: end_seq.since(seq).saturating_sub(u32::from(fin)),
             seq: self.relative(seq),
             end_seq: self.relative(end_seq),
             fin,
         };
         self.note(e, fact);
         while self.waiting.front().is_some_and(|first| !end_seq.before(first.end)) {
-            self.end_first(e, end_seq, release, out);
+            self.end_first(end_seq, End { socket: e.socket, at_ns: e.at_ns, release }, out);
         }
         if let Some(first) = self.waiting.front_mut() {
             first.start = first.start.max(end_seq);
@@ -649,10 +412,17 @@ impl Machine {
 
     /// What made a segment of `length` bytes leave.
     fn release(&self, e: &Event, length: u32) -> Release {
-        let grown = self.written_to.zip(e.seq(Field::write_seq)).is_some_and(|(known, now)| known.before(now));
+        let grown = self
+            .written_to
+            .zip(e.seq(Field::write_seq))
+            .is_some_and(|(known, now)| known.before(now));
         if grown {
             // Bytes were added since the last write ended: a write is at work.
-            return if self.mss.is_some_and(|mss| length >= mss) { Release::MoreData } else { Release::Push };
+            return if self.mss.is_some_and(|mss| length >= mss) {
+                Release::MoreData
+            } else {
+                Release::Push
+            };
         }
         let owned = e.u32(Field::sk_lock_owned).unwrap_or(0) != 0;
         if owned && let Some((_, option)) = self.options.iter().find(|(tid, _)| *tid == e.tid) {
@@ -670,33 +440,31 @@ impl Machine {
     }
 
     /// The oldest write has left as a whole: one finding, with the writes that left as a whole beside it.
-    fn end_first(&mut self, e: &Event, end_seq: Seq, release: Release, out: &mut Vec<AnyHold>) {
+    fn end_first(&mut self, end_seq: Seq, end: End, out: &mut Vec<AnyHold>) {
         let gone = self.waiting.iter().take_while(|w| !end_seq.before(w.end)).count();
         let gone: Vec<Waiting> = self.waiting.drain(..gone).collect();
-        self.conclude(e.socket, e.at_ns, gone, release, out);
+        self.conclude(&gone, end, out);
     }
 
     /// Nothing waits any more, or nobody looks any more.
-    fn end_all(&mut self, socket: SocketId, at_ns: u64, release: Release, out: &mut Vec<AnyHold>) {
+    fn end_all(&mut self, end: End, out: &mut Vec<AnyHold>) {
         let gone: Vec<Waiting> = self.waiting.drain(..).collect();
-        self.conclude(socket, at_ns, gone, release, out);
+        self.conclude(&gone, end, out);
     }
 
-    fn conclude(
-        &mut self,
-        socket: SocketId,
-        at_ns: u64,
-        gone: Vec<Waiting>,
-        release: Release,
-        out: &mut Vec<AnyHold>,
-    ) {
+    fn conclude(&mut self, gone: &[Waiting], end: End, out: &mut Vec<AnyHold>) {
+        let End { socket, at_ns, release } = end;
         let Some(first) = gone.first() else { return };
         let from_ns = first.at_ns;
         let length = |w: &Waiting| w.end.since(w.start);
         let writes: Vec<Write> = gone
             .iter()
             .take(MAX_WRITES)
-            .map(|w| Write { bytes: length(w), at_ns: w.at_ns, held_ns: at_ns.saturating_sub(w.at_ns) })
+            .map(|w| Write {
+                bytes: length(w),
+                at_ns: w.at_ns,
+                held_ns: at_ns.saturating_sub(w.at_ns),
+            })
             .collect();
         let hold = Hold {
             writer: first.task,
@@ -740,8 +508,10 @@ impl Machine {
 
     fn on_segment(&mut self, e: &Event) {
         self.enter(Context::Segment, e);
-        let acked = e.seq(Field::ack_seq).zip(e.seq(Field::snd_una)).map_or(0, |(ack, una)| ack.since(una));
-        let data = e.seq(Field::end_seq).zip(e.seq(Field::seq)).map_or(0, |(end, start)| end.since(start));
+        let acked =
+            e.seq(Field::ack_seq).zip(e.seq(Field::snd_una)).map_or(0, |(ack, una)| ack.since(una));
+        let data =
+            e.seq(Field::end_seq).zip(e.seq(Field::seq)).map_or(0, |(end, start)| end.since(start));
         if acked > 0 || data > 0 {
             let srtt_us = e.u32(Field::srtt_us).map(|s| s >> 3);
             self.note(e, Fact::Ack { acked_bytes: acked, data_bytes: data, srtt_us });
@@ -785,7 +555,9 @@ impl Machine {
         self.options.retain(|(tid, _)| *tid != e.tid);
         self.options.push((e.tid, optname));
         let fact = Fact::OptionSet { option, value: None, task: Task { pid: e.pid, tid: e.tid } };
-        self.last_set.retain(|set| !matches!(set.fact, Fact::OptionSet { option: known, .. } if known == option));
+        self.last_set.retain(
+            |set| !matches!(set.fact, Fact::OptionSet { option: known, .. } if known == option),
+        );
         self.last_set.push(Evidence { n: e.n, at_ns: e.at_ns, fact: fact.clone() });
         self.note(e, fact);
     }
@@ -821,74 +593,227 @@ fn parts(causes: &[(u64, Held)], from_ns: u64, until_ns: u64) -> Vec<Part> {
     parts
 }
 
-/// The state of the socket at the end of an attempt to send, from which the reason follows: the conditions are those
-/// of `tcp_write_xmit()`, evaluated again, because the kernel's own tests are inlined.
-struct Attempt<'a> {
-    e: &'a Event,
-    /// The `nonagle` that decided.
-    nonagle: Option<u32>,
-    mss: Option<u32>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace;
 
-impl<'a> Attempt<'a> {
-    const fn of(e: &'a Event, nonagle: Option<u32>, mss: Option<u32>) -> Self {
-        Self { e, nonagle, mss }
-    }
-
-    fn held(&self) -> Held {
-        self.by_small_segment().unwrap_or(Held::Undetermined)
-    }
-
-    /// `None` where something else held the bytes, or a field that would exclude it is missing.
-    fn by_small_segment(&self) -> Option<Held> {
-        let (nonagle, mss, waiting) = (self.nonagle?, self.mss?, self.e.waiting()?);
-        if self.is_paced() || self.is_throttled()? || self.is_cwnd_full()? || self.is_window_full(waiting)? {
-            return None;
+    /// Findings of a written trace, one line each: bytes, causes with their milliseconds, release, marks.
+    fn check(text: &str) -> Vec<String> {
+        let (mut machine, mut out) = (Machine::default(), Vec::new());
+        let mut last = 0;
+        for (n, line) in text.lines().map(str::trim).filter(|l| !l.is_empty()).enumerate() {
+            let mut event = trace::parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+            event.n = n as u64 + 1;
+            last = event.at_ns;
+            machine.on_event(&event, &mut out);
         }
-        // tcp_nagle_test(): only the last buffer, and only when it fills no segment.
-        if waiting >= mss || self.e.u32(Field::tail_len).is_some_and(|tail| tail != waiting) {
-            return None;
+        machine.on_end(SocketId(1), last, &mut out);
+        out.iter().map(brief).collect()
+    }
+
+    fn brief(f: &AnyHold) -> String {
+        let parts: Vec<String> = f
+            .cause
+            .parts
+            .iter()
+            .map(|p| format!("{:?} {}", p.held, p.held_ns / 1_000_000))
+            .collect();
+        let tail = if f.cause.tail { " tail" } else { "" };
+        let may = if f.certainty == Certainty::May { " may" } else { "" };
+        let held: u64 = f.cause.parts.iter().map(|p| p.held_ns).sum();
+        assert_eq!(held, f.until_ns - f.from_ns, "the causes add up to the hold");
+        let writes: Vec<String> = f
+            .cause
+            .writes
+            .iter()
+            .map(|w| format!("{}@{}", w.bytes, w.held_ns / 1_000_000))
+            .collect();
+        let (bytes, release) = (f.cause.bytes, f.cause.release);
+        format!("{bytes} B: {}; {release:?}{tail}{may} [{}]", parts.join(", "), writes.join(" "))
+    }
+
+    /// A push that ends with `waiting` bytes unsent, with nothing but small-segment rules in the way.
+    fn push(at: &str, args: &str, fields: &str, snd_nxt: u32, write_seq: u32) -> String {
+        format!(
+            "{at} s1 pid=7 tcp_push mss_now=1000 {args} jiffies=100 | {fields} snd_nxt={snd_nxt} write_seq={write_seq} \
+             snd_wnd=60000 snd_cwnd=10 sacked_out=0 lost_out=0 retrans_out=0 sk_pacing_status=0 sk_tsq_flags=0 tail_len={}\n",
+            write_seq - snd_nxt
+        )
+    }
+
+    /// A departure; in the context of task 0 nobody owns the socket.
+    fn left(at: &str, pid: u32, seq: u32, end_seq: u32, write_seq: u32) -> String {
+        let owned = u32::from(pid != 0);
+        format!(
+            "{at} s1 pid={pid} tcp_event_new_data_sent jiffies=0 | seq={seq} end_seq={end_seq} snd_nxt={seq} \
+             write_seq={write_seq} repair=0 sk_lock_owned={owned}\n"
+        )
+    }
+
+    fn wrote(at: &str, size: u32, write_seq: u32) -> String {
+        format!("{at} s1 pid=7 tcp_sendmsg_locked size={size} ret={size} | write_seq={write_seq}\n")
+    }
+
+    const CORKED: &str = "nonagle=2 packets_out=0 snd_sml=100 snd_una=100";
+    const NAGLED: &str = "nonagle=0 packets_out=1 snd_sml=200 snd_una=100";
+
+    #[test]
+    fn cork_with_nothing_in_flight_waits_for_the_probe_timer() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 108)
+            + &wrote("1.00001", 8, 108)
+            + "1.2 s1 pid=0 tcp_write_timer_handler | icsk_pending=3 sk_lock_owned=0\n"
+            + &left("1.2", 0, 100, 108, 108);
+        assert_eq!(check(&text), ["8 B: Cork 200; ProbeTimer [8@200]"]);
+    }
+
+    #[test]
+    fn the_tail_of_a_large_write_is_released_by_the_loss_probe() {
+        let text =
+            push("1.0", "nonagle=2", "nonagle=2 packets_out=2 snd_sml=100 snd_una=100", 2100, 2105)
+                + &wrote("1.00001", 2005, 2105)
+                + "1.04 s1 pid=0 tcp_write_timer_handler | icsk_pending=5 sk_lock_owned=0\n"
+                + &left("1.04", 0, 2100, 2105, 2105);
+        assert_eq!(check(&text), ["5 B: Cork 40; LossProbe tail [5@40]"]);
+    }
+
+    #[test]
+    fn nagle_waits_for_the_ack_of_a_small_segment() {
+        let text = push("1.0", "nonagle=0", NAGLED, 200, 250)
+            + &wrote("1.00001", 50, 250)
+            + "1.03 s1 pid=0 tcp_rcv_established | ack_seq=200 snd_una=100 seq=1 end_seq=1 sk_lock_owned=0\n"
+            + &left("1.03", 0, 200, 250, 250);
+        assert_eq!(check(&text), ["50 B: Nagle 30; Ack [50@30]"]);
+    }
+
+    #[test]
+    fn a_full_segment_in_flight_is_no_reason_of_nagle() {
+        let text =
+            push("1.0", "nonagle=0", "nonagle=0 packets_out=1 snd_sml=100 snd_una=100", 1100, 1150);
+        assert_eq!(check(&text), ["50 B: Undetermined 0; StillHeld [50@0]"]);
+    }
+
+    #[test]
+    fn msg_more_is_told_from_cork_by_the_socket() {
+        let text = push(
+            "1.0",
+            "flags=32768 nonagle=0",
+            "nonagle=0 packets_out=0 snd_sml=0 snd_una=100",
+            100,
+            140,
+        ) + "1.1 s1 pid=0 tcp_write_timer_handler | icsk_pending=3 sk_lock_owned=0\n"
+            + &left("1.1", 0, 100, 140, 140);
+        assert_eq!(check(&text), ["40 B: MsgMore 100; ProbeTimer [40@100]"]);
+    }
+
+    #[test]
+    fn a_write_that_fills_a_segment_releases_and_its_rest_waits_anew() {
+        let text = push("1.0", "nonagle=0", NAGLED, 200, 800)
+            + &wrote("1.0", 600, 800)
+            + &left("1.004", 7, 200, 1200, 1400)
+            + &push(
+                "1.004",
+                "nonagle=0",
+                "nonagle=0 packets_out=2 snd_sml=200 snd_una=100",
+                1200,
+                1400,
+            )
+            + &wrote("1.004", 600, 1400)
+            + "1.03 s1 pid=0 tcp_rcv_established | ack_seq=1200 snd_una=100 seq=1 end_seq=1 sk_lock_owned=0\n"
+            + &left("1.03", 0, 1200, 1400, 1400);
+        assert_eq!(
+            check(&text),
+            ["600 B: Nagle 4; MoreData [600@4]", "200 B: Nagle 26; Ack tail [200@26]"]
+        );
+    }
+
+    #[test]
+    fn a_write_without_msg_more_that_fills_nothing_is_a_push() {
+        let text = push(
+            "1.0",
+            "flags=32768 nonagle=0",
+            "nonagle=0 packets_out=0 snd_sml=0 snd_una=100",
+            100,
+            140,
+        ) + &left("1.01", 7, 100, 180, 180);
+        assert_eq!(check(&text), ["40 B: MsgMore 10; Push [40@10]"]);
+    }
+
+    #[test]
+    fn writes_that_joined_and_left_with_it_belong_to_the_hold() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 140)
+            + &push("1.01", "nonagle=2", CORKED, 100, 180)
+            + "1.06 s1 pid=7 do_tcp_setsockopt level=6 optname=3 |\n"
+            + &left("1.06", 7, 100, 180, 180);
+        assert_eq!(check(&text), ["80 B: Cork 60; Uncork [40@60 40@50]"]);
+    }
+
+    #[test]
+    fn an_option_set_by_another_task_releases_nothing() {
+        let text = push("1.0", "nonagle=0", NAGLED, 200, 250)
+            + "1.01 s1 pid=7 tid=8 do_tcp_setsockopt level=6 optname=1 |\n"
+            + "1.02 s1 pid=9 tcp_rcv_established | ack_seq=200 snd_una=100 seq=1 end_seq=1 sk_lock_owned=1\n"
+            + &left("1.02", 9, 200, 250, 250);
+        assert_eq!(check(&text), ["50 B: Nagle 20; Ack [50@20]"]);
+    }
+
+    #[test]
+    fn nodelay_by_the_task_that_owns_the_socket_releases() {
+        let text = push("1.0", "nonagle=0", NAGLED, 200, 250)
+            + "1.01 s1 pid=7 do_tcp_setsockopt level=6 optname=1 |\n"
+            + &left("1.01", 7, 200, 250, 250);
+        assert_eq!(check(&text), ["50 B: Nagle 10; Nodelay [50@10]"]);
+    }
+
+    #[test]
+    fn close_sends_what_is_held_with_its_fin() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 200)
+            + "1.05 s1 pid=7 tcp_send_fin | write_seq=200 snd_nxt=100\n"
+            + &left("1.05", 7, 100, 201, 201);
+        assert_eq!(check(&text), ["100 B: Cork 50; Fin [100@50]"]);
+    }
+
+    #[test]
+    fn uncork_can_leave_bytes_to_nagle() {
+        let attempt = push("1.02", "", NAGLED, 200, 250)
+            .replace("tcp_push mss_now=1000 ", "tcp_write_xmit mss_now=1000 nonagle=0 push_one=0");
+        let text = push(
+            "1.0",
+            "nonagle=2",
+            "nonagle=2 packets_out=1 snd_sml=200 snd_una=100",
+            200,
+            250,
+        ) + "1.02 s1 pid=7 do_tcp_setsockopt level=6 optname=3 |\n"
+            + &attempt
+            + "1.05 s1 pid=0 tcp_rcv_established | ack_seq=200 snd_una=100 seq=1 end_seq=1 sk_lock_owned=0\n"
+            + &left("1.05", 0, 200, 250, 250);
+        assert_eq!(check(&text), ["50 B: Cork 20, Nagle 30; Ack [50@50]"]);
+    }
+
+    #[test]
+    fn what_else_could_hold_is_excluded_first() {
+        for (from, to) in [
+            ("snd_cwnd=10", "snd_cwnd=0"),
+            ("snd_wnd=60000", "snd_wnd=0"),
+            ("sk_tsq_flags=0", "sk_tsq_flags=1"),
+            ("sk_pacing_status=0", "sk_pacing_status=1 tcp_wstamp_ns=2 tcp_clock_cache=1"),
+            ("snd_cwnd=10 ", ""),
+        ] {
+            let text = push("1.0", "nonagle=2", CORKED, 100, 108).replace(from, to);
+            assert_eq!(check(&text), ["8 B: Undetermined 0; StillHeld [8@0]"], "{to}");
         }
-        // tcp_nagle_check(): a push overrides everything, then cork, then Nagle.
-        if nonagle & TCP_NAGLE_PUSH != 0 {
-            return None;
-        }
-        if nonagle & TCP_NAGLE_CORK != 0 {
-            let corked = self.e.u32(Field::nonagle)? & TCP_NAGLE_CORK != 0;
-            return Some(if corked { Held::Cork } else { Held::MsgMore });
-        }
-        (nonagle == 0 && self.e.u32(Field::packets_out)? > 0 && self.is_small_unacked()?).then_some(Held::Nagle)
     }
 
-    /// tcp_minshall_check(): a small segment is in flight.
-    fn is_small_unacked(&self) -> Option<bool> {
-        let (sml, una, nxt) = (self.e.seq(Field::snd_sml)?, self.e.seq(Field::snd_una)?, self.e.seq(Field::snd_nxt)?);
-        Some(sml.after(una) && !sml.after(nxt))
+    #[test]
+    fn a_reset_discards() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 108)
+            + "1.5 s1 pid=0 tcp_done | write_seq=108 snd_nxt=100\n";
+        assert_eq!(check(&text), ["8 B: Cork 500; Discarded [8@500]"]);
     }
 
-    /// tcp_pacing_check().
-    fn is_paced(&self) -> bool {
-        self.e.u32(Field::sk_pacing_status) == Some(SK_PACING_NEEDED)
-            && self.e.field(Field::tcp_wstamp_ns) > self.e.field(Field::tcp_clock_cache)
-    }
-
-    /// The device is behind, or tcp_should_autocork() kept the attempt from being made.
-    fn is_throttled(&self) -> Option<bool> {
-        Some(self.e.u32(Field::sk_tsq_flags)? & TSQF_THROTTLED != 0)
-    }
-
-    /// tcp_cwnd_test().
-    fn is_cwnd_full(&self) -> Option<bool> {
-        let of = |field| self.e.u32(field);
-        let gone = of(Field::sacked_out)?.saturating_add(of(Field::lost_out)?);
-        let in_flight = of(Field::packets_out)?.saturating_sub(gone).saturating_add(of(Field::retrans_out)?);
-        Some(in_flight >= of(Field::snd_cwnd)?)
-    }
-
-    /// tcp_snd_wnd_test(): the next segment, or all that waits, does not fit.
-    fn is_window_full(&self, waiting: u32) -> Option<bool> {
-        let (una, nxt) = (self.e.seq(Field::snd_una)?, self.e.seq(Field::snd_nxt)?);
-        let end = Seq(nxt.0.wrapping_add(waiting.min(self.mss?)));
-        Some(end.after(Seq(una.0.wrapping_add(self.e.u32(Field::snd_wnd)?))))
+    #[test]
+    fn bytes_that_waited_before_the_first_event_make_it_uncertain() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 200) + &wrote("1.0", 8, 200);
+        assert_eq!(check(&text), ["100 B: Cork 0; StillHeld may [100@0]"]);
     }
 }

@@ -1,0 +1,273 @@
+//! What one hold is: the data of a finding, and the lines of its evidence.
+
+use serde::Serialize;
+
+use crate::finding::Task;
+
+/// What kept bytes from leaving. The names are those of `--json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Held {
+    /// A small segment behind an unacknowledged small one (RFC 1122 4.2.3.4, in Minshall's form).
+    Nagle,
+    /// `TCP_CORK` is on.
+    Cork,
+    /// The call said `MSG_MORE`.
+    MsgMore,
+    /// The evidence does not tell.
+    Undetermined,
+}
+
+/// What let the bytes go. The names are those of `--json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Release {
+    /// An incoming ACK.
+    Ack,
+    /// A later write filled a segment.
+    MoreData,
+    /// A later write without `MSG_MORE`.
+    Push,
+    /// `TCP_NODELAY` was set.
+    Nodelay,
+    /// `TCP_CORK` was cleared.
+    Uncork,
+    /// The probe timer (`ICSK_TIME_PROBE0`).
+    ProbeTimer,
+    /// The loss probe (`ICSK_TIME_LOSS_PROBE`, RFC 8985 7).
+    LossProbe,
+    /// `close()` or `shutdown()`: they left with the FIN, or because of it.
+    Fin,
+    /// TCP small queues: the device had sent enough.
+    Tsq,
+    /// They never left: reset, abort or time-out.
+    Discarded,
+    /// They had not left when the trace ended.
+    StillHeld,
+    /// The evidence does not tell.
+    Undetermined,
+}
+
+/// One cause in a row of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What held the bytes.
+    pub held: Held,
+    /// For how long, nanoseconds.
+    pub held_ns: u64,
+}
+
+/// A write that took part in a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Bytes of it that waited and left with this hold.
+    pub bytes: u32,
+    /// When it began to wait, nanoseconds, `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// How long it waited, nanoseconds.
+    pub held_ns: u64,
+}
+
+/// One hold: from the end of the push that left bytes waiting to the departure of the last byte of the write that
+/// started it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Who made the write that started it.
+    pub writer: Task,
+    /// Bytes that waited and left (or were discarded, or still wait).
+    pub bytes: u32,
+    /// Size of the write that started it; `None` when its call was not seen.
+    pub written_bytes: Option<u32>,
+    /// The bytes are what was left after whole segments of the same write.
+    pub tail: bool,
+    /// Segments in flight when it began.
+    pub packets_out: Option<u32>,
+    /// Causes in time order; their durations add up to the hold's.
+    pub parts: Vec<Part>,
+    /// What ended it.
+    pub release: Release,
+    /// The writes in it, the one that started it first; at most [`MAX_WRITES`].
+    pub writes: Vec<Write>,
+    /// Writes that are not in `writes`.
+    pub writes_left_out: u32,
+    /// Whether a set `TCP_NODELAY` was seen on this socket, or in its bits, since it was met.
+    pub nodelay_seen: bool,
+}
+
+impl Hold {
+    /// The task whose write started it.
+    pub const fn task(&self) -> Option<Task> {
+        Some(self.writer)
+    }
+
+    /// Falsifies the hold in the way asked for.
+    #[cfg(feature = "mutate")]
+    pub fn mutate(&mut self, mutation: Mutation, from_ns: &mut u64) {
+        match mutation {
+            Mutation::Causes => {
+                for part in &mut self.parts {
+                    part.held = match part.held {
+                        Held::Cork => Held::Nagle,
+                        Held::Nagle => Held::Cork,
+                        other => other,
+                    };
+                }
+            }
+            Mutation::Releases => {
+                self.release = match self.release {
+                    Release::ProbeTimer => Release::Ack,
+                    Release::Ack => Release::ProbeTimer,
+                    other => other,
+                };
+            }
+            Mutation::Times => *from_ns += 5_000_000,
+        }
+    }
+}
+
+/// A way to falsify the analysis, to prove that the tests can fail.
+#[cfg(feature = "mutate")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mutation {
+    /// Swaps cork and Nagle.
+    Causes,
+    /// Swaps the probe timer and the ACK.
+    Releases,
+    /// Shifts every start by 5 ms.
+    Times,
+}
+
+/// Most entries of [`Hold::writes`].
+pub const MAX_WRITES: usize = 64;
+
+/// Which write timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timer {
+    /// `ICSK_TIME_PROBE0`.
+    Probe,
+    /// `ICSK_TIME_LOSS_PROBE`.
+    LossProbe,
+    /// `ICSK_TIME_RETRANS`: sends again, never sends held bytes.
+    Retransmit,
+}
+
+/// One line of evidence. Sequence numbers count from the first byte that the trace saw on the socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Fact {
+    /// A write call of the program.
+    Write {
+        /// Bytes; `None` when only its end was seen.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bytes: Option<u32>,
+        /// The call said `MSG_MORE`.
+        msg_more: bool,
+        /// Who wrote.
+        #[serde(skip)]
+        task: Task,
+    },
+    /// Bytes wait, and why.
+    Held {
+        /// Why.
+        cause: Held,
+        /// Bytes that wait.
+        bytes: u32,
+        /// The socket's `nonagle`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        nonagle: Option<u32>,
+        /// Segments in flight.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        packets_out: Option<u32>,
+        /// Unacknowledged small segment that blocks: sequence range.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        small_end_seq: Option<u32>,
+        /// Unacknowledged bytes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unacked_bytes: Option<u32>,
+        /// Size of a full segment.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mss_bytes: Option<u32>,
+        /// Armed write timer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        icsk_pending: Option<u32>,
+    },
+    /// A write timer is armed.
+    TimerArmed {
+        /// Which.
+        timer: Timer,
+        /// Ticks (jiffies) from this event to its firing.
+        due_ticks: u32,
+        /// Retransmission timeout, ticks.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rto_ticks: Option<u32>,
+        /// Smoothed round-trip time, microseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        srtt_us: Option<u32>,
+        /// Segments in flight.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        packets_out: Option<u32>,
+    },
+    /// A write timer fired.
+    TimerFired {
+        /// Which.
+        timer: Timer,
+    },
+    /// A segment arrived.
+    Ack {
+        /// Bytes it newly acknowledges.
+        acked_bytes: u32,
+        /// Bytes of data in it.
+        data_bytes: u32,
+        /// Smoothed round-trip time before it, microseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        srtt_us: Option<u32>,
+    },
+    /// An option was set.
+    OptionSet {
+        /// The option's own name.
+        option: &'static str,
+        /// Its new value, where the socket showed it afterwards.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        value: Option<bool>,
+        /// Who set it.
+        #[serde(skip)]
+        task: Task,
+    },
+    /// `close()` or `shutdown()` queued a FIN.
+    FinQueued {
+        /// Who closed.
+        #[serde(skip)]
+        task: Task,
+    },
+    /// The device, or the pacing timer, let the socket send again.
+    Tsq,
+    /// Bytes left.
+    Left {
+        /// How many.
+        bytes: u32,
+        /// First sequence number.
+        seq: u32,
+        /// Sequence number after the last.
+        end_seq: u32,
+        /// A FIN went with them.
+        fin: bool,
+    },
+    /// The connection ended, the bytes with it.
+    Discarded {
+        /// How many.
+        bytes: u32,
+    },
+}
+
+impl Fact {
+    /// The task that acted.
+    pub const fn task(&self) -> Option<Task> {
+        match self {
+            Self::Write { task, .. } | Self::OptionSet { task, .. } | Self::FinQueued { task } => {
+                Some(*task)
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The words: what a finding says to a person, and what its fields are called. One file per question, the same name
+//! as its analysis; `units` writes numbers for all of them. Pure: no clock, no environment, no input or output.
+
+pub mod nagle;
+pub mod units;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{
+    analysis::{Cause, Fact, Kind, for_each_analysis},
+    event::Facts,
+    finding::{Evidence, Finding, Task},
+};
+
+/// What is known beside the finding itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The traced host.
+    pub facts: &'a Facts,
+    /// Names of threads.
+    pub comms: &'a BTreeMap<u32, String>,
+    /// The socket was watched from its birth on.
+    pub watched_from_birth: bool,
+}
+
+/// The words for one finding, in no particular format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// Whose doing it is: a task and its name, `server[2211]`.
+    pub subject: (Task, String),
+    /// One sentence.
+    pub verdict: String,
+    /// Zero of the evidence's offsets, nanoseconds, `CLOCK_MONOTONIC`.
+    pub zero_ns: u64,
+    /// The evidence, in time order.
+    pub lines: Vec<Line>,
+    /// What to change, when the evidence carries it: a sentence without its `change:`.
+    pub change: Option<String>,
+}
+
+/// One line of evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When, nanoseconds, `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// What.
+    pub label: String,
+    /// The numbers that show it; may be empty.
+    pub detail: String,
+}
+
+/// Where one finding counts in the summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Whose doing it is.
+    pub task: Task,
+    /// One word per [`Words::columns`].
+    pub columns: Vec<String>,
+    /// Bytes it is about.
+    pub bytes: u64,
+    /// How long it lasted, nanoseconds.
+    pub lasted_ns: u64,
+}
+
+/// What a question's things are called.
+#[derive(Debug)]
+pub struct Words {
+    /// The question, as it is typed.
+    pub question: &'static str,
+    /// One line for the list of commands.
+    pub about: &'static str,
+    /// The manual's text.
+    pub manual: &'static str,
+    /// One finding; also its `type` in JSON.
+    pub one: &'static str,
+    /// Several.
+    pub many: &'static str,
+    /// Name of the sum of durations in JSON.
+    pub total_ns: &'static str,
+    /// Headings of the summary's columns of words; the first names the rows of the histogram.
+    pub columns: &'static [&'static str],
+    /// The summary's first sentence.
+    pub headline: fn(&Totals) -> String,
+}
+
+/// The numbers of a whole run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Findings, printed or not.
+    pub findings: u64,
+    /// Of them, not printed because they lasted less than `limit_ns`.
+    pub below_limit: u64,
+    /// The printing limit, nanoseconds.
+    pub limit_ns: u64,
+    /// Sum of durations, nanoseconds.
+    pub total_ns: u64,
+    /// The longest, nanoseconds.
+    pub longest_ns: u64,
+    /// Sockets with findings.
+    pub sockets_found: u64,
+    /// Sockets watched; `None` when those without findings are not counted.
+    pub sockets_seen: Option<u64>,
+    /// Write calls; `None` when those that left at once are not counted.
+    pub writes: Option<u64>,
+    /// Events were lost.
+    pub lost: bool,
+}
+
+/// A name that came from the traced host, with nothing in it that could move a cursor.
+pub fn printable(comm: &str) -> String {
+    comm.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// `server[2211]`; `pid 2211` when the name is not known.
+pub fn task(task: Task, comms: &BTreeMap<u32, String>) -> String {
+    match comms.get(&task.tid).or_else(|| comms.get(&task.pid)) {
+        Some(comm) => format!("{}[{}]", printable(comm), task.pid),
+        None => format!("pid {}", task.pid),
+    }
+}
+
+macro_rules! dispatch {
+    ($($variant:ident = $module:ident;)*) => {
+        /// What the things of `kind` are called.
+        pub const fn words(kind: Kind) -> &'static Words {
+            match kind { $( Kind::$variant => &$module::WORDS ),* }
+        }
+
+        /// The words for `finding`.
+        pub fn explain(finding: &Finding<Cause, Fact>, context: &Context<'_>) -> Explanation {
+            match &finding.cause { $( Cause::$variant(cause) => {
+                #[expect(unreachable_patterns, reason = "there is one question so far")]
+                let own = finding.evidence.iter().filter_map(|e| match &e.fact {
+                    Fact::$variant(fact) => Some(Evidence { n: e.n, at_ns: e.at_ns, fact }),
+                    _ => None,
+                });
+                $module::explain(finding, cause, &own.collect::<Vec<_>>(), context)
+            } ),* }
+        }
+
+        /// Where `finding` counts.
+        pub fn place(finding: &Finding<Cause, Fact>) -> Place {
+            match &finding.cause { $( Cause::$variant(cause) => $module::place(finding, cause) ),* }
+        }
+
+        /// A finding's own fields, in the order of the JSON.
+        #[derive(Debug, Serialize)]
+        #[serde(untagged)]
+        pub enum Fields<'a> {
+            $( #[doc = concat!("`", stringify!($module), "`")] $variant($module::Fields<'a>) ),*
+        }
+
+        /// The finding's own fields, and the names of those that are not known.
+        pub fn fields(finding: &Finding<Cause, Fact>) -> (Fields<'_>, Vec<&'static str>) {
+            match &finding.cause { $( Cause::$variant(cause) => {
+                let (fields, not_seen) = $module::fields(finding, cause);
+                (Fields::$variant(fields), not_seen)
+            } ),* }
+        }
+
+        /// A fact's own fields.
+        #[derive(Debug, Serialize)]
+        #[serde(untagged)]
+        pub enum FactFields<'a> {
+            $( #[doc = concat!("`", stringify!($module), "`")] $variant(&'a crate::analysis::$module::Fact) ),*
+        }
+
+        /// The fact's own fields.
+        pub fn fact_fields(fact: &Fact) -> FactFields<'_> {
+            match fact { $( Fact::$variant(fact) => FactFields::$variant(fact) ),* }
+        }
+    };
+}
+for_each_analysis!(dispatch);

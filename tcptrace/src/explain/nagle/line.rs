@@ -1,0 +1,160 @@
+//! The lines of a hold's evidence.
+
+use super::{
+    story::Story,
+    words::{named, short, timer_name},
+};
+use crate::{
+    analysis::nagle::{Fact, Held, Timer},
+    explain::{
+        Context, Line, task,
+        units::{bytes, duration, ticks},
+    },
+    finding::Evidence,
+};
+
+pub(super) fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
+    let context = story.context;
+    let (label, detail) = match evidence.fact {
+        Fact::Write { bytes: size, msg_more, task: writer } => {
+            let label = size
+                .map_or_else(|| "write".to_owned(), |size| format!("write {}", bytes(size.into())));
+            let size = if size.is_none() { "; size not seen" } else { "" };
+            let more = if *msg_more { "; MSG_MORE" } else { "" };
+            (label, format!("{}{size}{more}", task(*writer, context.comms)))
+        }
+        fact @ Fact::Held { cause, .. } => (format!("held: {}", short(*cause)), held(fact)),
+        fact @ Fact::TimerArmed { timer, .. } => {
+            (format!("{} armed", timer_name(*timer)), armed(fact, context))
+        }
+        Fact::TimerFired { timer } => {
+            (format!("{} fired", timer_name(*timer)), format!("icsk_pending={}", pending(*timer)))
+        }
+        Fact::Ack { acked_bytes, data_bytes, .. } => {
+            let acked = match acked_bytes {
+                0 => "acknowledges nothing new".to_owned(),
+                acked => format!("acknowledges {}", bytes((*acked).into())),
+            };
+            let data = if *data_bytes > 0 {
+                format!(", carries {}", bytes((*data_bytes).into()))
+            } else {
+                String::new()
+            };
+            ("ACK in".to_owned(), format!("{acked}{data}"))
+        }
+        Fact::OptionSet { option, value, task: setter } => {
+            let (what, unseen) = match value {
+                Some(true) => ("set", ""),
+                Some(false) => ("cleared", ""),
+                None => ("changed", "; new value not seen"),
+            };
+            (format!("{option} {what}"), format!("{}{unseen}", task(*setter, context.comms)))
+        }
+        Fact::FinQueued { task: closer } => ("FIN queued".to_owned(), task(*closer, context.comms)),
+        Fact::Tsq => ("device ready".to_owned(), "TSQ lets the socket send again".to_owned()),
+        Fact::Left { bytes: size, seq, end_seq, fin } => {
+            let segments = match story.mss() {
+                Some(mss) if mss > 0 && size % mss == 0 && *size > mss => {
+                    format!("{} segments of {mss} B, ", size / mss)
+                }
+                _ => String::new(),
+            };
+            let fin = if *fin { ", with the FIN" } else { "" };
+            (
+                format!("{} left", bytes((*size).into())),
+                format!("{segments}seq {seq}..{end_seq}{fin}"),
+            )
+        }
+        Fact::Discarded { bytes: size } => {
+            (format!("{} discarded", bytes((*size).into())), "the connection ended".to_owned())
+        }
+    };
+    Line { at_ns: evidence.at_ns, label, detail }
+}
+
+fn held(fact: &Fact) -> String {
+    let Fact::Held {
+        cause,
+        bytes: waiting,
+        nonagle,
+        packets_out,
+        small_end_seq,
+        unacked_bytes,
+        mss_bytes,
+        icsk_pending,
+    } = fact
+    else {
+        return String::new();
+    };
+    let mut words = vec![named(&[("nonagle", *nonagle), ("packets_out", *packets_out)])];
+    if *cause == Held::Undetermined {
+        words = vec![named(&[
+            ("nonagle", *nonagle),
+            ("packets_out", *packets_out),
+            ("icsk_pending", *icsk_pending),
+        ])];
+    }
+    if let (Held::Nagle, Some(unacked)) = (cause, unacked_bytes) {
+        words.push(format!("{} unacknowledged", bytes((*unacked).into())));
+    }
+    if let (Held::Nagle, Some(end)) = (cause, small_end_seq) {
+        words.push(format!("small segment up to {end} among them"));
+    }
+    words.push(match mss_bytes {
+        Some(mss) if waiting < mss => format!("{waiting} B of a {mss} B segment"),
+        Some(mss) => format!("{} in segments of {mss} B", bytes((*waiting).into())),
+        None => format!("{} wait", bytes((*waiting).into())),
+    });
+    words.retain(|word| !word.is_empty());
+    words.join(", ")
+}
+
+/// `224 ms = RTO (srtt 20.0 ms)`: the rule is named only when it yields the number.
+fn armed(fact: &Fact, context: &Context<'_>) -> String {
+    let Fact::TimerArmed { timer, due_ticks, rto_ticks, srtt_us, packets_out } = fact else {
+        return String::new();
+    };
+    let hz = context.facts.hz.filter(|hz| *hz > 0);
+    let due = ticks(*due_ticks, hz);
+    let srtt = srtt_us.map(|us| duration(u64::from(us) * 1_000));
+    let is_rto = *rto_ticks == Some(*due_ticks);
+    let rule = match (timer, hz, *srtt_us, packets_out) {
+        (Timer::LossProbe, Some(hz), Some(us), Some(packets)) if us > 0 => {
+            loss_probe_rule(us, *packets, hz, *due_ticks)
+        }
+        _ => None,
+    };
+    match (rule, is_rto, srtt) {
+        (Some(rule), ..) => format!("{due} = {rule}"),
+        (None, true, _) if *timer == Timer::LossProbe => format!("{due}, capped by the RTO"),
+        (None, true, Some(srtt)) => format!("{due} = RTO (srtt {srtt})"),
+        (None, true, None) => format!("{due} = RTO"),
+        (None, false, _) => due,
+    }
+}
+
+/// `tcp_schedule_loss_probe()`: twice the smoothed round-trip time, and 200 ms more when one segment is in flight (its
+/// ACK may be delayed), else 2 ms, or two ticks in kernels that rounded before they added.
+fn loss_probe_rule(srtt_us: u32, packets_out: u32, hz: u32, due_ticks: u32) -> Option<String> {
+    let in_ticks = |us: u64| (us * u64::from(hz)).div_ceil(1_000_000);
+    let (due, twice) = (u64::from(due_ticks), 2 * u64::from(srtt_us));
+    let srtt = duration(u64::from(srtt_us) * 1_000);
+    let tick = format!("in ticks of {}", ticks(1, Some(hz)));
+    if packets_out == 1 {
+        return (in_ticks(twice + 200_000) == due)
+            .then(|| format!("2 x srtt {srtt} + 200 ms, {tick}"));
+    }
+    if in_ticks(twice + 2_000) == due {
+        Some(format!("2 x srtt {srtt} + 2 ms, {tick}"))
+    } else {
+        (in_ticks(twice) + 2 == due).then(|| format!("2 x srtt {srtt} + 2 ticks, {tick}"))
+    }
+}
+
+const fn pending(timer: Timer) -> &'static str {
+    match timer {
+        Timer::Probe => "PROBE0",
+        Timer::LossProbe => "LOSS_PROBE",
+        Timer::Retransmit => "RETRANS",
+    }
+}

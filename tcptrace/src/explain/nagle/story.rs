@@ -1,0 +1,287 @@
+//! One hold told: the verdict and what to change.
+
+use super::{
+    line::line,
+    words::{long, merged, named, timer_name},
+};
+use crate::{
+    analysis::{
+        Cause, Fact as AnyFact,
+        nagle::{Fact, Held, Hold, Release, Timer},
+    },
+    explain::{
+        Context, Explanation, task,
+        units::{bytes, count, duration, ticks_ns},
+    },
+    finding::{Certainty, Evidence, Finding},
+};
+
+const MILLI: u64 = 1_000_000;
+
+pub(in crate::explain) fn explain(
+    finding: &Finding<Cause, AnyFact>,
+    hold: &Hold,
+    evidence: &[Evidence<&Fact>],
+    context: &Context<'_>,
+) -> Explanation {
+    let zero_ns = evidence.first().map_or(finding.from_ns, |e| e.at_ns.min(finding.from_ns));
+    let story =
+        Story { hold, evidence, certainty: finding.certainty, until_ns: finding.until_ns, context };
+    let held_ns = finding.until_ns.saturating_sub(finding.from_ns);
+    Explanation {
+        subject: (hold.writer, task(hold.writer, context.comms)),
+        verdict: story.verdict(held_ns),
+        zero_ns,
+        lines: evidence.iter().map(|e| line(e, &story)).collect(),
+        change: story.change(held_ns),
+    }
+}
+
+pub(super) struct Story<'a> {
+    hold: &'a Hold,
+    evidence: &'a [Evidence<&'a Fact>],
+    certainty: Certainty,
+    until_ns: u64,
+    pub(super) context: &'a Context<'a>,
+}
+
+impl Story<'_> {
+    fn verdict(&self, held_ns: u64) -> String {
+        let (time, still) = (duration(held_ns), self.hold.release == Release::StillHeld);
+        let has = if self.plural() { "have" } else { "has" };
+        let waited = match (self.certainty, still) {
+            (Certainty::Seen, false) => format!("waited {time}"),
+            (Certainty::May, false) => format!("may have waited {time}"),
+            (Certainty::Seen, true) => {
+                format!("{has} waited {time} and still {}", self.verb("wait"))
+            }
+            (Certainty::May, true) => format!("may have waited {time} and still wait"),
+        };
+        format!("{} {waited}: {}{}.", self.subject(), self.cause(), self.release())
+    }
+
+    fn several_writes(&self) -> bool {
+        self.hold.writes.len() > 1 || self.hold.writes_left_out > 0
+    }
+
+    fn plural(&self) -> bool {
+        self.several_writes() || self.waiting_bytes() != 1 && !self.hold.tail
+    }
+
+    fn verb(&self, verb: &str) -> String {
+        if self.plural() { verb.to_owned() } else { format!("{verb}s") }
+    }
+
+    fn them(&self) -> &'static str {
+        if self.plural() { "them" } else { "it" }
+    }
+
+    /// Bytes of the first write that waited.
+    fn waiting_bytes(&self) -> u32 {
+        match self.hold.writes.as_slice() {
+            [only] if self.hold.writes_left_out == 0 => only.bytes,
+            _ => self.hold.bytes,
+        }
+    }
+
+    fn subject(&self) -> String {
+        let waiting = u64::from(self.waiting_bytes());
+        if self.several_writes() {
+            let writes = self.hold.writes.len() as u64 + u64::from(self.hold.writes_left_out);
+            return format!("{} of {} writes", bytes(waiting), count(writes));
+        }
+        match self.hold.written_bytes.map(u64::from) {
+            Some(written) if self.hold.tail && written < 10_000 => {
+                format!("{waiting} of {}", bytes(written))
+            }
+            Some(written) if self.hold.tail => format!("{} of {}", bytes(waiting), bytes(written)),
+            _ => bytes(waiting),
+        }
+    }
+
+    /// `held by TCP_CORK with nothing in flight`, with the tail before it.
+    fn cause(&self) -> String {
+        let parts = merged(&self.hold.parts);
+        let tail = self.tail();
+        let cause = if let [only] = parts.as_slice() {
+            self.single(only.held, tail.is_some())
+        } else {
+            let parts =
+                parts.iter().map(|part| format!("{} {}", duration(part.held_ns), long(part.held)));
+            parts.collect::<Vec<_>>().join(", then ")
+        };
+        match tail {
+            Some(tail) => format!("{tail}, {cause}"),
+            None => cause,
+        }
+    }
+
+    fn single(&self, held: Held, tail: bool) -> String {
+        let idle = if self.hold.packets_out == Some(0) { " with nothing in flight" } else { "" };
+        match held {
+            Held::Cork | Held::MsgMore => format!("held by {}{idle}", long(held)),
+            Held::Nagle => {
+                let unacked = self.facts().find_map(|fact| match fact {
+                    Fact::Held { cause: Held::Nagle, unacked_bytes, .. } => *unacked_bytes,
+                    _ => None,
+                });
+                let behind = match unacked {
+                    Some(1) => " behind 1 unacknowledged byte".to_owned(),
+                    Some(unacked) => {
+                        format!(" behind {} unacknowledged bytes", count(u64::from(unacked)))
+                    }
+                    None => String::new(),
+                };
+                if tail {
+                    format!("held by Nagle{behind}")
+                } else {
+                    format!("Nagle held {}{behind}", self.them())
+                }
+            }
+            Held::Undetermined => {
+                let seen = self.facts().find_map(|fact| match fact {
+                    Fact::Held {
+                        cause: Held::Undetermined,
+                        nonagle,
+                        packets_out,
+                        icsk_pending,
+                        ..
+                    } => Some(named(&[
+                        ("nonagle", *nonagle),
+                        ("packets_out", *packets_out),
+                        ("icsk_pending", *icsk_pending),
+                    ])),
+                    _ => None,
+                });
+                match seen.filter(|seen| !seen.is_empty()) {
+                    Some(seen) => format!("cause not determined ({seen})"),
+                    None => "cause not determined".to_owned(),
+                }
+            }
+        }
+    }
+
+    fn tail(&self) -> Option<String> {
+        if !self.hold.tail {
+            return None;
+        }
+        let mss = self.mss().filter(|mss| *mss > 0);
+        let first = self.hold.writes.first().map_or(self.hold.bytes, |write| write.bytes);
+        let sent = self.hold.written_bytes.and_then(|written| written.checked_sub(first));
+        let segments = match (sent, mss) {
+            (Some(sent), Some(mss)) if sent > 0 && sent % mss == 0 => Some(sent / mss),
+            _ => None,
+        };
+        let tail = match segments {
+            Some(1) => "the tail after one full segment".to_owned(),
+            Some(segments) => format!("the tail after {} full segments", spelled(segments)),
+            None => "the tail of the write".to_owned(),
+        };
+        Some(if self.several_writes() { format!("first {tail}") } else { tail })
+    }
+
+    fn release(&self) -> String {
+        let them = self.them();
+        match self.hold.release {
+            Release::Ack => format!("; an ACK released {them}"),
+            Release::MoreData => "; released by more data".to_owned(),
+            Release::Push => format!("; a write without MSG_MORE sent {them}"),
+            Release::Nodelay => format!("; setting TCP_NODELAY sent {them}"),
+            Release::Uncork => format!("; clearing TCP_CORK sent {them}"),
+            Release::ProbeTimer => format!("; the probe timer sent {them}"),
+            Release::LossProbe => format!("; the loss probe sent {them}"),
+            Release::Fin => format!("; the FIN took {them} along"),
+            Release::Tsq => {
+                format!("; {them_} left when the device had room again (TSQ)", them_ = self.they())
+            }
+            Release::Discarded => format!("; the connection ended and {} never left", self.they()),
+            Release::StillHeld => match self.due() {
+                Some(due) => format!("; {due}"),
+                None => String::new(),
+            },
+            Release::Undetermined => format!("; what released {them} is not determined"),
+        }
+    }
+
+    fn they(&self) -> &'static str {
+        if self.plural() { "they" } else { "it" }
+    }
+
+    /// The timer that will send what still waits.
+    fn due(&self) -> Option<String> {
+        let last = self
+            .evidence
+            .iter()
+            .rev()
+            .find(|e| matches!(e.fact, Fact::TimerArmed { .. } | Fact::TimerFired { .. }))?;
+        let Fact::TimerArmed { timer, due_ticks, .. } = last.fact else { return None };
+        let due_ns = last.at_ns.checked_add(ticks_ns(*due_ticks, self.context.facts.hz)?)?;
+        let left_ns = due_ns.checked_sub(self.until_ns).filter(|left_ns| *left_ns > 0)?;
+        (*timer != Timer::Retransmit)
+            .then(|| format!("the {} is due in {}", timer_name(*timer), duration(left_ns)))
+    }
+
+    fn facts(&self) -> impl Iterator<Item = &Fact> {
+        self.evidence.iter().map(|e| e.fact)
+    }
+
+    pub(super) fn mss(&self) -> Option<u32> {
+        self.facts().find_map(|fact| match fact {
+            Fact::Held { mss_bytes, .. } => *mss_bytes,
+            _ => None,
+        })
+    }
+
+    /// Advice only where the evidence carries it: what happened is certain and took a millisecond, one cause is most of
+    /// it, and what ended it was not the program's own next step.
+    fn change(&self, held_ns: u64) -> Option<String> {
+        if self.certainty == Certainty::May || held_ns < MILLI {
+            return None;
+        }
+        let parts = merged(&self.hold.parts);
+        let main = parts.iter().max_by_key(|part| part.held_ns)?;
+        if main.held_ns.saturating_mul(2) < held_ns {
+            return None;
+        }
+        let alone = !self.several_writes();
+        let not_by_plan = match (self.hold.release, main.held) {
+            // The last one: two parts, written apart, that had to be one segment in the end.
+            (Release::Ack | Release::ProbeTimer | Release::LossProbe | Release::StillHeld, _)
+            | (Release::MoreData, Held::Nagle) => true,
+            // Nothing was added in the meantime: what ended the wait could have come at once.
+            (Release::Uncork | Release::Fin, Held::Cork)
+            | (Release::Fin, Held::MsgMore | Held::Nagle) => alone,
+            _ => false,
+        };
+        not_by_plan.then(|| self.advice(main.held))?
+    }
+
+    fn advice(&self, held: Held) -> Option<String> {
+        match held {
+            Held::Cork => {
+                let alone =
+                    self.hold.release == Release::ProbeTimer && self.hold.packets_out == Some(0);
+                let alone =
+                    if alone { "; nothing else would have sent these bytes sooner" } else { "" };
+                Some(format!("clear TCP_CORK when the reply is complete{alone}."))
+            }
+            Held::MsgMore => Some("send the last part without MSG_MORE.".to_owned()),
+            Held::Nagle => {
+                let never = if self.hold.nodelay_seen || !self.context.watched_from_birth {
+                    ""
+                } else {
+                    " (never set on this socket since connect)"
+                };
+                Some(format!("send both parts with one writev(), or set TCP_NODELAY{never}."))
+            }
+            Held::Undetermined => None,
+        }
+    }
+}
+
+fn spelled(number: u32) -> String {
+    let words =
+        ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+    let word = usize::try_from(number).ok().and_then(|number| words.get(number));
+    word.map_or_else(|| count(number.into()), |word| (*word).to_owned())
+}

@@ -1,0 +1,165 @@
+//! The names of things, and the sentence about all holds.
+
+use crate::{
+    analysis::{
+        Cause, Fact as AnyFact,
+        nagle::{Held, Hold, Part, Release, Timer},
+    },
+    explain::{
+        Place, Totals, Words,
+        units::{count, counted, duration, limit},
+    },
+    finding::Finding,
+};
+
+pub(in crate::explain) const WORDS: Words = Words {
+    question: "nagle",
+    about: "why written bytes waited, and what let them go",
+    manual: "\
+Why written bytes waited in this host's TCP, and what let them go.
+
+Each hold is one finding: how many bytes waited, how long, what held them (Nagle's algorithm, TCP_CORK or MSG_MORE) \
+and what released them. A hold starts when a write leaves bytes waiting on a socket that had none waiting, and ends \
+when the last byte of that write has left, or never will. What the evidence does not tell is called not determined, \
+never guessed; a finding across lost events says \"may\". A tail is what was left after whole segments of the same \
+write.
+
+The evidence stands below each verdict, in milliseconds from the write. Names such as nonagle, packets_out and \
+icsk_pending are the kernel's own. Sequence numbers count from the first byte seen on the socket. No byte of what was \
+written is read, shown or stored.",
+    one: "hold",
+    many: "holds",
+    total_ns: "held_total_ns",
+    columns: &["cause", "released by"],
+    headline,
+};
+
+pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, hold: &Hold) -> Place {
+    let mut causes: Vec<&str> = Vec::new();
+    for part in merged(&hold.parts) {
+        let word = short(part.held);
+        if !causes.contains(&word) {
+            causes.push(word);
+        }
+    }
+    Place {
+        task: hold.writer,
+        columns: vec![causes.join("+"), released_by(hold.release).to_owned()],
+        bytes: u64::from(hold.bytes),
+        lasted_ns: finding.until_ns.saturating_sub(finding.from_ns),
+    }
+}
+
+pub(super) fn headline(totals: &Totals) -> String {
+    let sockets = match totals.sockets_seen {
+        Some(seen) => {
+            format!("{} of {}", count(totals.sockets_found), counted(seen, "socket", "sockets"))
+        }
+        None => counted(totals.sockets_found, "socket", "sockets"),
+    };
+    match totals {
+        Totals { findings: 0, lost: true, .. } => {
+            "no hold was seen, but events were lost: that proves nothing.".to_owned()
+        }
+        Totals { findings: 0, writes: None, .. } => {
+            "no byte waited. Writes that left at once are not counted.".to_owned()
+        }
+        Totals { findings: 0, writes: Some(0), .. } => {
+            "no byte waited; no write was seen.".to_owned()
+        }
+        Totals { findings: 0, writes: Some(writes), .. } => {
+            format!("no byte waited; {} left at once.", counted(*writes, "write", "writes"))
+        }
+        Totals { findings, below_limit, .. } if findings == below_limit => format!(
+            "no byte {} {} or longer; {} on {sockets}, the longest {}",
+            if totals.lost { "was seen to wait" } else { "waited" },
+            limit(totals.limit_ns),
+            counted(*findings, "shorter hold", "shorter holds"),
+            duration(totals.longest_ns),
+        ),
+        Totals { findings, below_limit, .. } => {
+            let shorter = match below_limit {
+                0 => String::new(),
+                _ => format!(
+                    "; {} shorter than {} and not printed",
+                    count(*below_limit),
+                    limit(totals.limit_ns)
+                ),
+            };
+            format!(
+                "{} on {sockets}, {} of waiting in all{shorter}",
+                counted(*findings, "hold", "holds"),
+                duration(totals.total_ns),
+            )
+        }
+    }
+}
+
+/// A word for tables.
+pub(super) const fn short(held: Held) -> &'static str {
+    match held {
+        Held::Nagle => "Nagle",
+        Held::Cork => "cork",
+        Held::MsgMore => "MSG_MORE",
+        Held::Undetermined => "not determined",
+    }
+}
+
+/// A word for sentences.
+pub(super) const fn long(held: Held) -> &'static str {
+    match held {
+        Held::Nagle => "Nagle",
+        Held::Cork => "TCP_CORK",
+        Held::MsgMore => "MSG_MORE",
+        Held::Undetermined => "not determined",
+    }
+}
+
+pub(super) const fn released_by(release: Release) -> &'static str {
+    match release {
+        Release::Ack => "ACK",
+        Release::MoreData => "more data",
+        Release::Push => "push",
+        Release::Nodelay => "TCP_NODELAY",
+        Release::Uncork => "uncork",
+        Release::ProbeTimer => "probe timer",
+        Release::LossProbe => "loss probe",
+        Release::Fin => "FIN",
+        Release::Tsq => "TSQ",
+        Release::Discarded => "discarded",
+        Release::StillHeld => "still held",
+        Release::Undetermined => "not determined",
+    }
+}
+
+/// Neighbours with the same cause are one part.
+pub(super) fn merged(parts: &[Part]) -> Vec<Part> {
+    let mut out: Vec<Part> = Vec::new();
+    for part in parts {
+        match out.last_mut() {
+            Some(last) if last.held == part.held => {
+                last.held_ns = last.held_ns.saturating_add(part.held_ns);
+            }
+            _ => out.push(*part),
+        }
+    }
+    if out.is_empty() {
+        out.push(Part { held: Held::Undetermined, held_ns: 0 });
+    }
+    out
+}
+
+pub(super) const fn timer_name(timer: Timer) -> &'static str {
+    match timer {
+        Timer::Probe => "probe timer",
+        Timer::LossProbe => "loss probe",
+        Timer::Retransmit => "RTO timer",
+    }
+}
+
+/// `nonagle=2 packets_out=0`, of what was read.
+pub(super) fn named(values: &[(&str, Option<u32>)]) -> String {
+    let known =
+        values.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={value}")));
+    known.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,111 @@
+//! The formats: bytes out of findings. Each is for all questions, knows none by name, and adds no facts.
+
+mod clock;
+mod json;
+mod layout;
+mod summary;
+mod text;
+
+pub use clock::Clock;
+pub use json::Json;
+pub use text::{Detail, Text};
+
+use crate::{
+    event::Facts,
+    explain::{Totals, Words},
+    timeline::{Entry, Tally},
+};
+
+/// TABLE 4. One output format. Every call gives whole lines, to be written at once.
+pub trait Format {
+    /// Before the first finding.
+    fn start(&self, run: &Run<'_>) -> String;
+    /// One finding.
+    fn finding(&self, run: &Run<'_>, entry: &Entry) -> String;
+    /// Events that were not seen.
+    fn gap(&self, run: &Run<'_>, gap: &Gap) -> String;
+    /// After the last.
+    fn summary(&self, run: &Run<'_>, closing: &Closing<'_>) -> String;
+}
+
+/// What is asked, and of which host.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The question's words.
+    pub words: &'static Words,
+    /// The traced host.
+    pub facts: &'a Facts,
+    /// Ports that are watched, first and last of each range; all when empty.
+    pub ports: &'a [(u16, u16)],
+    /// The process that is watched.
+    pub pid: Option<u32>,
+}
+
+impl Run<'_> {
+    /// `port 8080`, `ports 80, 8000-8010, pid 5`, `everything`.
+    pub fn filter(&self) -> String {
+        let range = |&(first, last): &(u16, u16)| {
+            if first == last { first.to_string() } else { format!("{first}-{last}") }
+        };
+        let ports: Vec<_> = self.ports.iter().map(range).collect();
+        let ports = match self.ports {
+            [] => None,
+            [(first, last)] if first == last => Some(format!("port {}", ports.join(", "))),
+            _ => Some(format!("ports {}", ports.join(", "))),
+        };
+        let words: Vec<_> =
+            ports.into_iter().chain(self.pid.map(|pid| format!("pid {pid}"))).collect();
+        if words.is_empty() { "everything".to_owned() } else { words.join(", ") }
+    }
+}
+
+/// A stretch in which events were lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Kernel function whose events they were.
+    pub hook: &'static str,
+    /// How many.
+    pub events: u64,
+    /// Not before, nanoseconds, `CLOCK_MONOTONIC`.
+    pub from_ns: u64,
+    /// Not after, nanoseconds, `CLOCK_MONOTONIC`.
+    pub until_ns: u64,
+}
+
+/// Events that one hook lost for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Kernel function.
+    pub hook: &'static str,
+    /// Why, for a person.
+    pub reason: &'static str,
+    /// How many.
+    pub events: u64,
+}
+
+/// What is known at the end.
+#[derive(Clone, Debug)]
+pub struct Closing<'a> {
+    /// When the probes were attached, nanoseconds, `CLOCK_MONOTONIC`.
+    pub started_ns: u64,
+    /// When they were detached, nanoseconds, `CLOCK_MONOTONIC`.
+    pub ended_ns: u64,
+    /// All findings.
+    pub tally: &'a Tally,
+    /// The numbers of the headline.
+    pub totals: Totals,
+    /// Sockets that were open before the start; `None` when that cannot be told.
+    pub midlife: Option<u64>,
+    /// Events received.
+    pub events: u64,
+    /// What was lost.
+    pub lost: &'a [Lost],
+    /// From when to when events were lost, as far as that is known, nanoseconds, `CLOCK_MONOTONIC`.
+    pub lost_span: Option<(u64, u64)>,
+    /// A size of the ring buffer that would have lost less, where that was the reason.
+    pub larger_buffer: Option<String>,
+    /// Probes that did not run when they should; `None` where nobody counts them.
+    pub misses: Option<u64>,
+    /// Time spent inside the probes, nanoseconds, and how often they ran; `None` where it was not measured.
+    pub cost: Option<(u64, u64)>,
+}

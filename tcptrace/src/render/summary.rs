@@ -1,0 +1,243 @@
+//! The end of a run: how many, whose, how long, and what was not seen.
+
+use unicode_width::UnicodeWidthStr as _;
+
+use super::{
+    Clock, Closing, Run,
+    layout::{Layout, Tone},
+    text::Detail,
+};
+use crate::{
+    explain::units::{bytes, count, counted, duration},
+    timeline::{Row, RowKey},
+};
+
+/// Most rows of the table.
+const TOP: usize = 10;
+/// First column of the histogram.
+const BARS: usize = 18;
+/// Decades of the histogram, from 0.1 ms on.
+const DECADES: usize = 5;
+const LABELS: [&str; DECADES] = ["0.1 ms", "1 ms", "10 ms", "100 ms", "1 s"];
+const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+pub(super) fn summary(
+    layout: Layout,
+    clock: &Clock,
+    detail: Detail,
+    run: &Run<'_>,
+    closing: &Closing<'_>,
+) -> String {
+    let mut out = String::new();
+    let lost = !closing.lost.is_empty() || closing.misses.unwrap_or(0) > 0;
+    if lost {
+        layout.wrap(&mut out, ("seen:", 6), &losses(clock, run, closing), Tone::Warning);
+    }
+    let span = duration(closing.ended_ns.saturating_sub(closing.started_ns));
+    let headline = (run.words.headline)(&closing.totals);
+    layout.wrap(&mut out, ("", 0), &format!("{span}, {}: {headline}", run.filter()), Tone::Verdict);
+    if closing.totals.findings > 0 && detail != Detail::Verdicts {
+        table(&mut out, run, closing);
+        histogram(&mut out, layout, closing);
+    }
+    if !lost {
+        layout.wrap(&mut out, ("seen:", 6), &seen(closing), Tone::Plain);
+    }
+    if detail != Detail::Verdicts || lost {
+        layout.wrap(&mut out, ("cost:", 6), &cost(closing), Tone::Plain);
+    }
+    out
+}
+
+/// `NOT ALL. 1,920 of 84,113 events lost at tcp_push (buffer full), 14:03:09.1 to 14:03:09.4; ...`
+fn losses(clock: &Clock, run: &Run<'_>, closing: &Closing<'_>) -> String {
+    let all: u64 = closing.lost.iter().map(|lost| lost.events).sum();
+    let total = count(closing.events.saturating_add(all));
+    let each = |(i, lost): (usize, &super::Lost)| {
+        let of = if i == 0 { format!(" of {total} events lost") } else { String::new() };
+        format!("{}{of} at {} ({})", count(lost.events), lost.hook, lost.reason)
+    };
+    let each = closing.lost.iter().enumerate().map(each).collect::<Vec<_>>().join(", ");
+    let span = closing.lost_span.map_or_else(String::new, |(from, until)| {
+        format!(", {} to {}", clock.tenths(run.facts, from), clock.tenths(run.facts, until))
+    });
+    let may = match closing.tally.may() {
+        0 => String::new(),
+        1 => format!("; 1 {} says \"may\"", run.words.one),
+        may => format!("; {} {} say \"may\"", count(may), run.words.many),
+    };
+    let again = match (&closing.larger_buffer, closing.lost) {
+        (Some(size), _) => format!(" try: --buffer {size}, or a narrower filter"),
+        (None, []) => String::new(),
+        (None, _) => " try: a narrower filter (--port, --pid)".to_owned(),
+    };
+    let lost = if closing.lost.is_empty() { String::new() } else { format!("{each}{span}{may}. ") };
+    format!("NOT ALL. {lost}{}{again}", rest(closing))
+}
+
+/// `all events; 0 lost, 0 probe misses. 1 socket was open before the start (options read, not watched).`
+fn seen(closing: &Closing<'_>) -> String {
+    format!("all events; 0 lost, {}", rest(closing))
+}
+
+fn rest(closing: &Closing<'_>) -> String {
+    let misses = match closing.misses {
+        Some(misses) => counted(misses, "probe miss", "probe misses"),
+        None => "probe misses not counted on this kernel".to_owned(),
+    };
+    let midlife = match closing.midlife {
+        None | Some(0) => String::new(),
+        Some(1) => " 1 socket was open before the start (options read, not watched).".to_owned(),
+        Some(many) => format!(
+            " {} sockets were open before the start (options read, not watched).",
+            count(many)
+        ),
+    };
+    format!("{misses}.{midlife}")
+}
+
+fn cost(closing: &Closing<'_>) -> String {
+    let Some((run_ns, runs)) = closing.cost else {
+        return "not measured (BPF statistics are off: sysctl -w kernel.bpf_stats_enabled=1)"
+            .to_owned();
+    };
+    let span_ns = u128::from(closing.ended_ns.saturating_sub(closing.started_ns)).max(1);
+    let permille = (u128::from(run_ns) * 1000 + span_ns / 2) / span_ns;
+    let share = match permille {
+        0 => "less than 0.1".to_owned(),
+        _ => format!("{}.{}", permille / 10, permille % 10),
+    };
+    let what = match closing.totals.writes {
+        Some(writes) => counted(writes, "write", "writes"),
+        None => counted(runs, "run", "runs"),
+    };
+    format!("{share} % of one CPU inside the probes, {what}.")
+}
+
+fn table(out: &mut String, run: &Run<'_>, closing: &Closing<'_>) {
+    let numbers = [run.words.many, "bytes", "p50", "p99", "max"];
+    let mut heads = vec!["process", "remote"];
+    heads.extend(run.words.columns);
+    let texts = heads.len();
+    heads.extend(numbers);
+    let rows = closing.tally.rows();
+    let mut cells: Vec<Vec<String>> = vec![heads.into_iter().map(str::to_owned).collect()];
+    cells.extend(rows.iter().take(TOP).map(|(key, row)| line(key, row)));
+    let width = |column: usize| {
+        cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..texts + numbers.len()).map(width).collect();
+    for row in &cells {
+        let mut text = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let pad = std::iter::repeat_n(' ', width.saturating_sub(cell.width()));
+            text.push_str("  ");
+            if column < texts {
+                text.push_str(cell);
+                text.extend(pad);
+            } else {
+                text.extend(pad);
+                text.push_str(cell);
+            }
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+    }
+    let hidden: u64 = rows.iter().skip(TOP).map(|(_, row)| row.durations.count()).sum();
+    let hidden = hidden + closing.tally.others().durations.count();
+    if hidden > 0 {
+        out.extend(["  ", &count(hidden), " ", run.words.many, " in other rows\n"]);
+    }
+}
+
+fn line(key: &RowKey, row: &Row) -> Vec<String> {
+    let time = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), duration);
+    let remote =
+        key.remote.map_or_else(|| "?".to_owned(), |remote| remote.to_canonical().to_string());
+    let mut cells = vec![key.process.clone(), remote];
+    cells.extend(key.columns.iter().cloned());
+    cells.extend([
+        count(row.durations.count()),
+        bytes(row.bytes),
+        time(row.durations.quantile(500)),
+        time(row.durations.quantile(990)),
+        time(Some(row.durations.longest_ns())),
+    ]);
+    cells
+}
+
+/// One line of blocks per name of the first column; each column is a tenth of a decade where the width allows it.
+fn histogram(out: &mut String, layout: Layout, closing: &Closing<'_>) {
+    let per_decade = (layout.width.saturating_sub(BARS) / DECADES).clamp(7, 10);
+    let columns = per_decade * DECADES;
+    let mut names: Vec<(&str, Vec<u64>)> = Vec::new();
+    for (key, row) in closing.tally.rows() {
+        let name = key.columns.first().map_or("", String::as_str);
+        if !names.iter().any(|(known, _)| *known == name) {
+            names.push((name, vec![0; columns]));
+        }
+        let Some((_, bars)) = names.iter_mut().find(|(known, _)| *known == name) else { continue };
+        for (ns, seen) in row.durations.sorted() {
+            if let Some(bar) = bars.get_mut(column(ns, per_decade)) {
+                *bar += seen;
+            }
+        }
+    }
+    let mut axis = format!("{:<BARS$}", "  how long");
+    for label in LABELS {
+        axis.push_str(label);
+        axis.extend(std::iter::repeat_n(' ', per_decade.saturating_sub(label.width())));
+    }
+    out.push_str(axis.trim_end());
+    out.push('\n');
+    for (name, bars) in names.iter().take(TOP) {
+        let highest = bars.iter().copied().max().unwrap_or(0).max(1);
+        let mut text = format!("  {name:<0$}", BARS - 2);
+        if text.width() > BARS {
+            text.push_str("  ");
+        }
+        text.extend(bars.iter().map(|bar| match bar {
+            0 => ' ',
+            bar => {
+                let height = usize::try_from((bar * 8).div_ceil(highest)).unwrap_or(8);
+                BLOCKS.get(height.saturating_sub(1)).copied().unwrap_or('█')
+            }
+        }));
+        out.push_str(text.trim_end());
+        out.push('\n');
+    }
+}
+
+/// The column of a duration: a logarithmic scale, what lies outside at its ends.
+fn column(ns: u64, per_decade: usize) -> usize {
+    let mut edge = 100_000_u64;
+    for decade in 0..DECADES {
+        let next = edge * 10;
+        if ns < next {
+            #[expect(clippy::cast_precision_loss, reason = "a column on the screen")]
+            let share = (ns.max(edge) as f64 / edge as f64).log10();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "between 0 and a decade's columns"
+            )]
+            let within = (share * per_decade as f64) as usize;
+            return decade * per_decade + within.min(per_decade - 1);
+        }
+        edge = next;
+    }
+    DECADES * per_decade - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_a_logarithmic_scale() {
+        let shown =
+            [0, 100_000, 999_999, 1_000_000, 20_000_000, 999_999_999, 1_000_000_000, u64::MAX];
+        assert_eq!(shown.map(|ns| column(ns, 10)), [0, 0, 9, 10, 23, 39, 40, 49]);
+    }
+}

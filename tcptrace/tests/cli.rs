@@ -1,0 +1,141 @@
+//! The command line from outside: help, wrong flags and exit codes. Nothing here attaches a probe.
+
+use std::process::{Command, Output};
+
+fn tcptrace(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tcptrace"))
+        .args(args)
+        .output()
+        .expect("the binary was built for this test")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("tcptrace writes UTF-8")
+}
+
+/// Exit code 2, nothing on stdout, exactly this on stderr.
+fn refused(args: &[&str], stderr: &str) {
+    let output = tcptrace(args);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""), "{args:?}");
+    assert_eq!(text(&output.stderr), stderr, "{args:?}");
+}
+
+#[test]
+fn alone_it_lists_the_questions_and_exits_2() {
+    let output = tcptrace(&[]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
+    assert!(
+        text(&output.stderr)
+            .contains("\n  nagle  why written bytes waited, and what let them go\n")
+    );
+}
+
+#[test]
+fn help_goes_to_stdout_and_fits_one_screen() {
+    for args in [["-h"].as_slice(), &["nagle", "-h"]] {
+        let output = tcptrace(args);
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+        let help = text(&output.stdout);
+        assert!(help.lines().count() <= 25, "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    }
+}
+
+#[test]
+fn only_what_works_is_in_the_help() {
+    let help = ["-h", "--help"].map(|flag| text(&tcptrace(&["nagle", flag]).stdout)).concat();
+    for flag in [
+        "--mutate",
+        "--read",
+        "--write",
+        "--comm",
+        "--cgroup",
+        "--perfetto",
+        "--exit-code",
+        "--top",
+    ] {
+        assert!(!help.contains(flag), "{flag}");
+        assert_eq!(tcptrace(&["nagle", &format!("{flag}-"), "x"]).status.code(), Some(2), "{flag}");
+    }
+    for flag in [
+        "--port",
+        "--pid",
+        "--min-hold",
+        "--duration",
+        "--json",
+        "--attach",
+        "--buffer",
+        "--time",
+        "--width",
+    ] {
+        assert!(help.contains(flag), "{flag}");
+    }
+}
+
+#[test]
+fn version_names_the_wire_format_and_the_object() {
+    let output = tcptrace(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    let version = text(&output.stdout);
+    let object = version.trim_end().rsplit(' ').next().unwrap_or_default().trim_end_matches(')');
+    assert!(
+        version.starts_with(concat!("tcptrace ", env!("CARGO_PKG_VERSION"), " (wire format ")),
+        "{version}"
+    );
+    assert!(object.len() == 16 && object.chars().all(|c| c.is_ascii_hexdigit()), "{version}");
+}
+
+#[test]
+fn a_near_miss_gets_one_suggestion() {
+    refused(&["nagel"], "error: no question 'nagel'; did you mean 'nagle'?\n");
+    refused(&["nag"], "error: no question 'nag'; did you mean 'nagle'?\n");
+    refused(&["xyzzy"], "error: no question 'xyzzy'\n  try: tcptrace --help\n");
+    refused(
+        &["nagle", "--prt", "80"],
+        "error: no flag '--prt' in tcptrace nagle; did you mean '--port'?\n  try: tcptrace nagle -h\n",
+    );
+}
+
+#[test]
+fn wrong_values_say_what_and_why_and_what_to_try() {
+    let cases = [
+        (
+            ["--port", "0"],
+            "--port: 0 is not a port: ports are 1 to 65535\n  try: tcptrace nagle --port 80\n",
+        ),
+        (
+            ["--port", "65536"],
+            "--port: 65536 is not a port: ports are 1 to 65535\n  try: tcptrace nagle --port 8080\n",
+        ),
+        (["--port", "90-80"], "--port: 90-80 runs backwards\n  try: tcptrace nagle --port 80-90\n"),
+        (
+            ["-d", "10"],
+            "--duration: 10 of what? 10s, 10ms, 10m\n  try: tcptrace nagle --duration 10s\n",
+        ),
+        (
+            ["--min-hold", "1"],
+            "--min-hold: 1 of what? 1s, 1ms, 1m\n  try: tcptrace nagle --min-hold 1s\n",
+        ),
+        (
+            ["--buffer", "3MiB"],
+            "--buffer: 3MiB is not a power of two from 4KiB to 1GiB\n  try: tcptrace nagle --buffer 4MiB\n",
+        ),
+        (
+            ["--pid", "0"],
+            "--pid: '0' is not a process number\n  try: tcptrace nagle --pid $(pidof -s server)\n",
+        ),
+        (
+            ["--time", "mars"],
+            "--time: not 'mars': it takes local, utc, relative\n  try: tcptrace nagle -h\n",
+        ),
+        (["-v", "-q"], "--verbose and --quiet exclude each other\n  try: tcptrace nagle -h\n"),
+    ];
+    for ([flag, value], stderr) in cases {
+        refused(&["nagle", flag, value], &format!("error: {stderr}"));
+    }
+    refused(&["nagle", "--port"], "error: --port: needs a value\n  try: tcptrace nagle -h\n");
+    refused(
+        &["nagle", "extra"],
+        "error: no argument 'extra' in tcptrace nagle\n  try: tcptrace nagle -h\n",
+    );
+}

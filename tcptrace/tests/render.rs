@@ -1,0 +1,334 @@
+//! Both formats, byte for byte, for two holds of the manual and for a run that lost events.
+
+use tcptrace::{
+    analysis::{
+        Cause, Fact as AnyFact, Kind,
+        nagle::{Fact, Held, Hold, Part, Release, Timer, Write},
+    },
+    event::{Facts, SocketId},
+    explain::{Totals, words},
+    finding::{Certainty, Evidence, Finding, Task},
+    render::{Clock, Closing, Detail, Format as _, Gap, Json, Lost, Run, Text},
+    timeline::{Entry, RowKey, Socket, Tally},
+};
+
+const TASK: Task = Task { pid: 2211, tid: 2211 };
+const START: u64 = 5_000_000_000;
+
+fn facts() -> Facts {
+    Facts {
+        release: "6.1.0-56-cloud-amd64".to_owned(),
+        hz: Some(250),
+        // 2026-11-22T14:03:02.412Z on both clocks.
+        mono_ns: 0,
+        real_ns: 1_795_356_182_412_000_000,
+        probes: 14,
+        not_seen: Vec::new(),
+    }
+}
+
+fn run(facts: &Facts) -> Run<'_> {
+    Run { words: words(Kind::Nagle), facts, ports: &[(8080, 8080)], pid: None }
+}
+
+fn text(detail: Detail) -> Text {
+    Text::new(110, false, Clock::Relative, detail)
+}
+
+fn entry(hold: Hold, (from_ns, until_ns): (u64, u64), facts: Vec<(u64, Fact)>) -> Entry {
+    let evidence = (17..).zip(facts).map(|(n, (us, fact))| Evidence {
+        n,
+        at_ns: START + us * 1_000,
+        fact: AnyFact::Nagle(fact),
+    });
+    Entry {
+        socket: Socket {
+            id: SocketId(1),
+            cookie: Some(4097),
+            netns: Some(4_026_531_840),
+            local: "192.0.2.10:8080".parse().ok(),
+            remote: "192.0.2.77:40112".parse().ok(),
+            ..Socket::default()
+        },
+        finding: Finding {
+            socket: SocketId(1),
+            from_ns: START + from_ns,
+            until_ns: START + until_ns,
+            cause: Cause::Nagle(hold),
+            evidence: evidence.collect(),
+            certainty: Certainty::Seen,
+            not_seen: Vec::new(),
+        },
+        comms: [(2211, "server".to_owned())].into(),
+    }
+}
+
+fn hold(bytes: u32, written: u32, packets_out: u32, held_ns: u64) -> Hold {
+    Hold {
+        writer: TASK,
+        bytes,
+        written_bytes: Some(written),
+        tail: bytes < written,
+        packets_out: Some(packets_out),
+        parts: vec![Part { held: Held::Cork, held_ns }],
+        release: if packets_out == 0 { Release::ProbeTimer } else { Release::LossProbe },
+        writes: vec![Write { bytes, at_ns: START + 40_000, held_ns }],
+        writes_left_out: 0,
+        nodelay_seen: false,
+    }
+}
+
+fn held(bytes: u32, packets_out: u32) -> Fact {
+    Fact::Held {
+        cause: Held::Cork,
+        bytes,
+        nonagle: Some(2),
+        packets_out: Some(packets_out),
+        small_end_seq: None,
+        unacked_bytes: None,
+        mss_bytes: Some(50),
+        icsk_pending: None,
+    }
+}
+
+fn armed(timer: Timer, due_ticks: u32, srtt_us: u32, packets_out: u32) -> Fact {
+    let (rto_ticks, srtt_us, packets_out) = (Some(56), Some(srtt_us), Some(packets_out));
+    Fact::TimerArmed { timer, due_ticks, rto_ticks, srtt_us, packets_out }
+}
+
+fn left(bytes: u32, seq: u32) -> Fact {
+    Fact::Left { bytes, seq, end_seq: seq + bytes, fin: false }
+}
+
+fn corked() -> Entry {
+    let facts = vec![
+        (0, Fact::Write { bytes: Some(8), msg_more: false, task: TASK }),
+        (40, held(8, 0)),
+        (40, armed(Timer::Probe, 56, 20_000, 0)),
+        (226_950, Fact::TimerFired { timer: Timer::Probe }),
+        (226_970, left(8, 0)),
+    ];
+    entry(hold(8, 8, 0, 226_930_000), (40_000, 226_970_000), facts)
+}
+
+fn tail() -> Entry {
+    let facts = vec![
+        (0, Fact::Write { bytes: Some(105), msg_more: false, task: TASK }),
+        (30, left(100, 8)),
+        (30, held(5, 2)),
+        (30, armed(Timer::LossProbe, 10, 17_600, 2)),
+        (43_850, Fact::TimerFired { timer: Timer::LossProbe }),
+        (43_870, left(5, 108)),
+    ];
+    entry(hold(5, 105, 2, 43_840_000), (30_000, 43_870_000), facts)
+}
+
+#[test]
+fn text_reads_like_the_manual() {
+    let facts = facts();
+    let shown = [corked(), tail()]
+        .map(|entry| text(Detail::Evidence).finding(&run(&facts), &entry))
+        .concat();
+    assert_eq!(
+        shown,
+        "\
++5.000 s  192.0.2.10:8080 > 192.0.2.77:40112   server[2211]
+  8 B waited 226.9 ms: held by TCP_CORK with nothing in flight; the probe timer sent them.
+       0.00 ms  write 8 B             server[2211]
+       0.04 ms  held: cork            nonagle=2 packets_out=0, 8 B of a 50 B segment
+       0.04 ms  probe timer armed     224 ms = RTO (srtt 20.0 ms)
+     226.95 ms  probe timer fired     icsk_pending=PROBE0
+     226.97 ms  8 B left              seq 0..8
+  change: clear TCP_CORK when the reply is complete; nothing else would have sent these bytes sooner.
+
++5.000 s  192.0.2.10:8080 > 192.0.2.77:40112   server[2211]
+  5 of 105 B waited 43.8 ms: the tail after two full segments, held by TCP_CORK; the loss probe sent it.
+       0.00 ms  write 105 B           server[2211]
+       0.03 ms  100 B left            2 segments of 50 B, seq 8..108
+       0.03 ms  held: cork            nonagle=2 packets_out=2, 5 B of a 50 B segment
+       0.03 ms  loss probe armed      40 ms = 2 x srtt 17.6 ms + 2 ms, in ticks of 4 ms
+      43.85 ms  loss probe fired      icsk_pending=LOSS_PROBE
+      43.87 ms  5 B left              seq 108..113
+  change: clear TCP_CORK when the reply is complete.
+
+"
+    );
+}
+
+#[test]
+fn quiet_text_is_verdicts_and_unknown_ends_are_question_marks() {
+    let facts = facts();
+    let mut entry = corked();
+    (entry.socket.local, entry.socket.remote) = (None, "[2001:db8::1]:443".parse().ok());
+    entry.comms = [(2211, "a\u{1b}[2J".to_owned())].into();
+    let utc = Text::new(100, false, Clock::Wall(jiff::tz::TimeZone::UTC), Detail::Verdicts);
+    assert_eq!(
+        utc.finding(&run(&facts), &entry),
+        "14:03:07.412  ? > [2001:db8::1]:443   a?[2J[2211]\n  \
+         8 B waited 226.9 ms: held by TCP_CORK with nothing in flight; the probe timer sent them.\n"
+    );
+}
+
+#[test]
+fn a_long_story_is_cut_short_unless_all_is_wanted() {
+    let facts = facts();
+    let mut long = corked();
+    long.finding.evidence =
+        (0..40).map(|n| Evidence { n, at_ns: START, fact: AnyFact::Nagle(Fact::Tsq) }).collect();
+    let short = text(Detail::Evidence).finding(&run(&facts), &long);
+    assert_eq!(
+        (short.matches("device ready").count(), short.contains("... 26 more (-v shows them)\n")),
+        (14, true)
+    );
+    assert_eq!(
+        text(Detail::Everything).finding(&run(&facts), &long).matches("device ready").count(),
+        40
+    );
+}
+
+#[test]
+fn json_has_fixed_fields_and_no_nulls() {
+    let facts = facts();
+    assert_eq!(
+        Json.start(&run(&facts)),
+        concat!(
+            r#"{"type":"start","format":1,"tcptrace":""#,
+            env!("CARGO_PKG_VERSION"),
+            r#"","question":"nagle","kernel":"6.1.0-56-cloud-amd64","hz":250,"filter":{"port":[8080]},"#,
+            r#""started":"2026-11-22T14:03:02.412000000Z"}"#,
+            "\n"
+        )
+    );
+    assert_eq!(
+        Json.finding(&run(&facts), &tail()),
+        concat!(
+            r#"{"type":"hold","time":"2026-11-22T14:03:07.412030000Z","monotonic_ns":5000030000,"socket":{"id":1,"#,
+            r#""cookie":4097,"netns":4026531840,"local":"192.0.2.10:8080","remote":"192.0.2.77:40112"},"#,
+            r#""process":{"pid":2211,"tid":2211,"comm":"server"},"bytes":5,"written_bytes":105,"held_ns":43840000,"#,
+            r#""causes":[{"cause":"cork","held_ns":43840000}],"release":"loss_probe","tail":true,"#,
+            r#""writes":[{"bytes":5,"at_ns":10000,"held_ns":43840000}],"certainty":"seen","evidence":["#,
+            r#"{"n":17,"at_ns":-30000,"event":"write","bytes":105,"msg_more":false},"#,
+            r#"{"n":18,"at_ns":0,"event":"left","bytes":100,"seq":8,"end_seq":108,"fin":false},"#,
+            r#"{"n":19,"at_ns":0,"event":"held","cause":"cork","bytes":5,"nonagle":2,"packets_out":2,"mss_bytes":50},"#,
+            r#"{"n":20,"at_ns":0,"event":"timer_armed","timer":"loss_probe","due_ticks":10,"rto_ticks":56,"#,
+            r#""srtt_us":17600,"packets_out":2},"#,
+            r#"{"n":21,"at_ns":43820000,"event":"timer_fired","timer":"loss_probe"},"#,
+            r#"{"n":22,"at_ns":43840000,"event":"left","bytes":5,"seq":108,"end_seq":113,"fin":false}],"#,
+            r#""text":"5 of 105 B waited 43.8 ms: the tail after two full segments, held by TCP_CORK; "#,
+            r#"the loss probe sent it."}"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn json_names_what_is_not_known() {
+    let facts = facts();
+    let mut entry = corked();
+    (entry.socket, entry.comms) = (Socket { id: SocketId(3), ..Socket::default() }, [].into());
+    let line = Json.finding(&run(&facts), &entry);
+    assert!(line.contains(r#""socket":{"id":3},"process":{"pid":2211,"tid":2211},"#), "{line}");
+    assert!(line.ends_with("\"not_seen\":[\"netns\",\"local\",\"remote\",\"comm\"]}\n"), "{line}");
+    let gap = Gap { hook: "tcp_push", events: 7, from_ns: 0, until_ns: 50_000_000 };
+    assert_eq!(
+        Json.gap(&run(&facts), &gap),
+        "{\"type\":\"gap\",\"hook\":\"tcp_push\",\"events\":7,\"from\":\"2026-11-22T14:03:02.412000000Z\",\"to\":\"2026-11-22T14:03:02.462000000Z\"}\n"
+    );
+}
+
+fn counted() -> (Tally, Totals) {
+    let mut tally = Tally::default();
+    for (entry, release, bytes, lasted_ns) in [
+        (corked(), "probe timer", 8, 226_930_000),
+        (corked(), "probe timer", 8, 228_100_000),
+        (tail(), "loss probe", 5, 43_840_000),
+    ] {
+        let key = RowKey {
+            pid: 2211,
+            process: "server[2211]".to_owned(),
+            remote: entry.socket.remote.map(|remote| remote.ip()),
+            columns: vec!["cork".to_owned(), release.to_owned()],
+        };
+        tally.add(&entry, key, (bytes, lasted_ns), true);
+    }
+    let totals = Totals {
+        findings: 3,
+        limit_ns: 1_000_000,
+        total_ns: 498_870_000,
+        longest_ns: 228_100_000,
+        sockets_found: 1,
+        ..Totals::default()
+    };
+    (tally, totals)
+}
+
+fn closing<'a>(tally: &'a Tally, totals: Totals, lost: &'a [Lost]) -> Closing<'a> {
+    Closing {
+        started_ns: 0,
+        ended_ns: 12_400_000_000,
+        tally,
+        totals,
+        midlife: Some(1),
+        events: 82_193,
+        lost,
+        lost_span: None,
+        larger_buffer: None,
+        misses: Some(0),
+        cost: None,
+    }
+}
+
+#[test]
+fn the_summary_counts_and_says_what_was_seen() {
+    let (facts, (tally, totals)) = (facts(), counted());
+    let closing = Closing { cost: Some((49_600_000, 1_204)), ..closing(&tally, totals, &[]) };
+    assert_eq!(
+        text(Detail::Evidence).summary(&run(&facts), &closing),
+        "\
+12.4 s, port 8080: 3 holds on 1 socket, 498.9 ms of waiting in all
+  process       remote      cause  released by  holds  bytes       p50       p99       max
+  server[2211]  192.0.2.77  cork   probe timer      2   16 B  226.9 ms  228.1 ms  228.1 ms
+  server[2211]  192.0.2.77  cork   loss probe       1    5 B   43.8 ms   43.8 ms   43.8 ms
+  how long        0.1 ms    1 ms      10 ms     100 ms    1 s
+  cork                                      ▄      █
+seen: all events; 0 lost, 0 probe misses. 1 socket was open before the start (options read, not watched).
+cost: 0.4 % of one CPU inside the probes, 1,204 runs.
+"
+    );
+    assert_eq!(
+        Json.summary(&run(&facts), &closing),
+        concat!(
+            r#"{"type":"summary","holds":3,"held_total_ns":498870000,"events_lost":{},"probe_misses":{},"#,
+            r#""sockets_seen_midlife":1,"sockets_found":1,"below_limit":0,"events":82193,"watched_ns":12400000000,"#,
+            r#""probes_ns":49600000,"probe_runs":1204,"ended":"2026-11-22T14:03:14.812000000Z","#,
+            r#""not_seen":["sockets_seen","writes"]}"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn losses_come_first() {
+    let (facts, (tally, totals)) = (facts(), counted());
+    let lost = [Lost { hook: "tcp_push", reason: "buffer full", events: 1_920 }];
+    let closing = Closing {
+        lost_span: Some((7_000_000_000, 7_300_000_000)),
+        larger_buffer: Some("16MiB".to_owned()),
+        midlife: None,
+        misses: None,
+        ..closing(&tally, Totals { lost: true, ..totals }, &lost)
+    };
+    let shown = text(Detail::Verdicts).summary(&run(&facts), &closing);
+    assert_eq!(
+        shown,
+        "\
+seen: NOT ALL. 1,920 of 84,113 events lost at tcp_push (buffer full), +7.0 s to +7.3 s. probe misses not
+      counted on this kernel. try: --buffer 16MiB, or a narrower filter
+12.4 s, port 8080: 3 holds on 1 socket, 498.9 ms of waiting in all
+cost: not measured (BPF statistics are off: sysctl -w kernel.bpf_stats_enabled=1)
+"
+    );
+    let json = Json.summary(&run(&facts), &closing);
+    assert!(json.contains(r#""events_lost":{"tcp_push":1920},"sockets_found":1"#), "{json}");
+    assert!(json.contains(r#""not_seen":["probe_misses","sockets_seen_midlife","#), "{json}");
+}
