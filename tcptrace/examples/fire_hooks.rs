@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     os::fd::AsRawFd as _,
     thread,
     time::Duration,
@@ -51,7 +51,7 @@ fn main() -> anyhow::Result<()> {
         }
         Flow::Continue
     })?;
-    exchange.join().map_err(|_| anyhow::anyhow!("the exchange failed"))??;
+    exchange.join().map_err(|_panic| anyhow::anyhow!("the exchange failed"))??;
     let name = if form == Form::Kprobe { "kprobe" } else { "fentry" };
     for (hook, count) in counts {
         println!("@@hook {} {name} {count}", hook.name());
@@ -60,34 +60,63 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Corks a socket so that bytes wait for the probe timer, sends on, closes; and once again with a peer that resets.
+/// `SO_MAX_PACING_RATE` (`include/uapi/asm-generic/socket.h`).
+const SO_MAX_PACING_RATE: u32 = 47;
+
+/// Makes bytes wait in every way that a hook looks at.
 fn exchange() -> std::io::Result<()> {
-    for linger in [false, true] {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let mut client = TcpStream::connect(listener.local_addr()?)?;
-        let (mut server, _) = listener.accept()?;
-        set(&server, SOL_TCP, TCP_CORK, &1i32)?;
-        server.write_all(b"12345678")?;
-        let mut bytes = [0; 8];
-        client.read_exact(&mut bytes)?;
-        server.write_all(b"12345678")?;
-        if linger {
-            set(
-                &client,
-                libc::SOL_SOCKET.cast_unsigned(),
-                libc::SO_LINGER.cast_unsigned(),
-                &[1i32, 0],
-            )?;
-            drop(client);
-            thread::sleep(Duration::from_millis(20));
-        } else {
-            client.write_all(b"x")?;
-            client.shutdown(std::net::Shutdown::Write)?;
-            thread::sleep(Duration::from_millis(20));
-            server.shutdown(std::net::Shutdown::Write)?;
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
+    held_until_the_probe_timer()?;
+    held_until_a_reset()?;
+    held_by_pacing()
+}
+
+fn pair() -> std::io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    Ok((client, listener.accept()?.0))
+}
+
+fn moment() {
+    thread::sleep(Duration::from_millis(20));
+}
+
+/// Cork, the probe timer, an ACK and the peer's FIN while bytes wait, then our own.
+fn held_until_the_probe_timer() -> std::io::Result<()> {
+    let (mut client, mut server) = pair()?;
+    set(&server, SOL_TCP, TCP_CORK, &1i32)?;
+    server.write_all(b"12345678")?;
+    let mut bytes = [0; 8];
+    client.read_exact(&mut bytes)?;
+    server.write_all(b"12345678")?;
+    client.write_all(b"x")?;
+    client.shutdown(Shutdown::Write)?;
+    moment();
+    server.shutdown(Shutdown::Write)?;
+    moment();
+    Ok(())
+}
+
+/// A reset that finds bytes waiting in the state CLOSE-WAIT.
+fn held_until_a_reset() -> std::io::Result<()> {
+    let (client, mut server) = pair()?;
+    client.shutdown(Shutdown::Write)?;
+    moment();
+    set(&server, SOL_TCP, TCP_CORK, &1i32)?;
+    server.write_all(b"12345678")?;
+    set(&client, libc::SOL_SOCKET.cast_unsigned(), libc::SO_LINGER.cast_unsigned(), &[1i32, 0])?;
+    drop(client);
+    moment();
+    Ok(())
+}
+
+/// More than the ten segments that are never paced, at a rate that the pacing timer has to keep.
+fn held_by_pacing() -> std::io::Result<()> {
+    let (mut client, mut server) = pair()?;
+    set(&server, libc::SOL_SOCKET.cast_unsigned(), SO_MAX_PACING_RATE, &4_000_000u32)?;
+    let reader = thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()));
+    server.write_all(&vec![0; 1_200_000])?;
+    drop(server);
+    reader.join().map_err(|_panic| std::io::Error::other("the reader failed"))??;
     Ok(())
 }
 

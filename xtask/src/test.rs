@@ -175,7 +175,9 @@ impl Job {
         }
         let mut harness = words.join(" ");
         if programs.fire_hooks.is_some() && self.mutation.is_none() {
-            harness = format!("/fire_hooks; echo \"{}$?\"; {harness}", hooks::END);
+            let second = if self.lockdown { "" } else { " && /fire_hooks kprobe" };
+            harness =
+                format!("/fire_hooks fentry{second}; echo \"{}$?\"; {harness}", hooks::END);
         }
         vec!["sh".to_owned(), "-c".to_owned(), harness]
     }

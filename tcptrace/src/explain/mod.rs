@@ -32,7 +32,7 @@ pub struct Explanation {
     pub subject: (Task, String),
     /// One sentence.
     pub verdict: String,
-    /// Zero of the evidence's offsets, nanoseconds, `CLOCK_MONOTONIC`.
+    /// Zero of the evidence's offsets, the write that began it, nanoseconds, `CLOCK_MONOTONIC`.
     pub zero_ns: u64,
     /// The evidence, in time order.
     pub lines: Vec<Line>,

@@ -71,7 +71,8 @@ impl Text {
     }
 
     fn line(&self, out: &mut String, zero_ns: u64, line: &crate::explain::Line) {
-        let (number, unit) = units::offset(line.at_ns.saturating_sub(zero_ns));
+        let (number, unit) = units::offset(line.at_ns.abs_diff(zero_ns));
+        let number = if line.at_ns < zero_ns { format!("-{number}") } else { number };
         let mut head = format!("{number:>11} {unit:<2}  {}", line.label);
         if !line.detail.is_empty() {
             let gap = DETAIL.saturating_sub(head.width()).max(2);

@@ -137,6 +137,8 @@ impl Replay {
         let lets_go = rest
             .iter()
             .take_while(|later| later.at_ns < segment.at_ns + ACK_TO_DEPARTURE_NS)
+            // What leaves after the next acknowledgment was let go by that one.
+            .take_while(|later| later.outgoing || !later.acks)
             .any(|later| later.outgoing && later.bytes > 0 && self.offset(later.seq) >= self.sent);
         if !lets_go {
             self.judge(false);

@@ -248,8 +248,11 @@ impl Machine {
                 packets_out: e.u32(Field::packets_out),
             });
             let msg_more = e.arg("flags").unwrap_or(0) & MSG_MORE != 0;
-            if fresh {
-                self.evidence.extend(self.last_set.iter().cloned());
+            if fresh && e.u32(Field::nonagle).is_some_and(|n| n & TCP_NAGLE_CORK != 0) {
+                let cork = |set: &&Evidence<Fact>| {
+                    matches!(set.fact, Fact::OptionSet { option: "TCP_CORK", .. })
+                };
+                self.evidence.extend(self.last_set.iter().filter(cork).cloned());
             }
             self.note(e, Fact::Write { bytes: None, msg_more, task });
         }
@@ -345,8 +348,10 @@ impl Machine {
     fn held_fact(&self, e: &Event, cause: Held) -> Fact {
         let unacked =
             e.seq(Field::snd_nxt).zip(e.seq(Field::snd_una)).map(|(nxt, una)| nxt.since(una));
-        let small =
-            e.seq(Field::snd_sml).filter(|_| cause == Held::Nagle).map(|sml| self.relative(sml));
+        let small = e
+            .seq(Field::snd_sml)
+            .filter(|sml| cause == Held::Nagle && self.base.is_some_and(|base| sml.after(base)))
+            .map(|sml| self.relative(sml));
         Fact::Held {
             cause,
             bytes: self.bytes_waiting(),

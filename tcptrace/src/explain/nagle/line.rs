@@ -98,7 +98,7 @@ fn held(fact: &Fact) -> String {
         words.push(format!("{} unacknowledged", bytes((*unacked).into())));
     }
     if let (Held::Nagle, Some(end)) = (cause, small_end_seq) {
-        words.push(format!("small segment up to {end} among them"));
+        words.push(format!("small segment up to seq {end} among them"));
     }
     words.push(match mss_bytes {
         Some(mss) if waiting < mss => format!("{waiting} B of a {mss} B segment"),

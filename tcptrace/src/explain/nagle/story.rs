@@ -24,7 +24,8 @@ pub(in crate::explain) fn explain(
     evidence: &[Evidence<&Fact>],
     context: &Context<'_>,
 ) -> Explanation {
-    let zero_ns = evidence.first().map_or(finding.from_ns, |e| e.at_ns.min(finding.from_ns));
+    let write = evidence.iter().find(|line| matches!(line.fact, Fact::Write { .. }));
+    let zero_ns = write.map_or(finding.from_ns, |line| line.at_ns.min(finding.from_ns));
     let story =
         Story { hold, evidence, certainty: finding.certainty, until_ns: finding.until_ns, context };
     let held_ns = finding.until_ns.saturating_sub(finding.from_ns);

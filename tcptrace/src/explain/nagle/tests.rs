@@ -380,7 +380,7 @@ fn every_fact_has_its_line() {
         [
             "write 8 B | server[2211]; MSG_MORE",
             "write | pid 7; size not seen",
-            "held: Nagle | nonagle=1 packets_out=0, 10 B unacknowledged, small segment up to 50 among them, 8 B of a 50 B segment",
+            "held: Nagle | nonagle=1 packets_out=0, 10 B unacknowledged, small segment up to seq 50 among them, 8 B of a 50 B segment",
             "held: cork | nonagle=1 packets_out=0, 8 B of a 50 B segment",
             "held: not determined | nonagle=1 packets_out=0 icsk_pending=0, 8 B of a 50 B segment",
             "probe timer fired | icsk_pending=PROBE0",
