@@ -14,6 +14,7 @@ use tcptrace_common::{
 use crate::{
     analysis::{Kind, Machine},
     event::{Event, SocketId},
+    finding::Certainty,
     timeline::{AnyFinding, Entry, Socket},
 };
 
@@ -27,6 +28,7 @@ pub struct Correlator {
     sockets: BTreeMap<SocketId, (Machine, Socket)>,
     comms: BTreeMap<u32, String>,
     seen: usize,
+    concluded: Vec<Entry>,
     #[cfg(feature = "mutate")]
     mutation: Option<crate::analysis::nagle::Mutation>,
 }
@@ -39,6 +41,7 @@ impl Correlator {
             sockets: BTreeMap::new(),
             comms: BTreeMap::new(),
             seen: 0,
+            concluded: Vec::new(),
             #[cfg(feature = "mutate")]
             mutation: None,
         }
@@ -55,8 +58,8 @@ impl Correlator {
         self
     }
 
-    /// Takes the next event of the trace; pushes what is concluded from it.
-    pub fn push(&mut self, event: &Event, out: &mut Vec<Entry>) {
+    /// Takes the next event of the trace. What is concluded from it waits for [`Self::settle`].
+    pub fn push(&mut self, event: &Event) {
         let (kind, seen) = (self.kind, &mut self.seen);
         let (machine, socket) = self.sockets.entry(event.socket).or_insert_with(|| {
             *seen += 1;
@@ -71,14 +74,23 @@ impl Correlator {
         if event.hook == Hook::tcp_v4_destroy_sock {
             self.sockets.remove(&event.socket);
         }
-        self.enter(&socket, found, out);
+        self.enter(&socket, found);
     }
 
-    /// Events were lost, found out at `at_ns`: every socket may be concerned.
-    pub fn loss(&mut self, _hook: Hook, at_ns: u64, _events: u64) {
+    /// Events were lost somewhere since the last [`Self::settle`]: everything since then, and everything that is going
+    /// on, may have happened otherwise.
+    pub fn loss(&mut self, at_ns: u64) {
+        for entry in &mut self.concluded {
+            entry.finding.certainty = Certainty::May;
+        }
         for (machine, _) in self.sockets.values_mut() {
             machine.on_loss(at_ns);
         }
+    }
+
+    /// Hands over what was concluded: nothing was lost up to here that has not been said.
+    pub fn settle(&mut self, out: &mut Vec<Entry>) {
+        out.append(&mut self.concluded);
     }
 
     /// A thread's name.
@@ -89,13 +101,14 @@ impl Correlator {
         self.comms.insert(tid, comm);
     }
 
-    /// The trace is over at `at_ns`; pushes what was still going on.
+    /// The trace is over at `at_ns`: hands over everything, with what was still going on.
     pub fn finish(&mut self, at_ns: u64, out: &mut Vec<Entry>) {
         for (id, (mut machine, socket)) in std::mem::take(&mut self.sockets) {
             let mut found = Vec::new();
             machine.on_end(id, at_ns, &mut found);
-            self.enter(&socket, found, out);
+            self.enter(&socket, found);
         }
+        self.settle(out);
     }
 
     /// Sockets met so far.
@@ -103,12 +116,12 @@ impl Correlator {
         self.seen
     }
 
-    fn enter(&self, socket: &Socket, found: Vec<AnyFinding>, out: &mut Vec<Entry>) {
+    fn enter(&mut self, socket: &Socket, found: Vec<AnyFinding>) {
         for finding in found {
             #[cfg(feature = "mutate")]
             let finding = crate::analysis::mutate(finding, self.mutation);
             let comms = self.comms_of(&finding);
-            out.push(Entry { socket: socket.clone(), finding, comms });
+            self.concluded.push(Entry { socket: socket.clone(), finding, comms });
         }
     }
 

@@ -50,7 +50,7 @@ fn in_order(mut events: Vec<Event>) -> Vec<Event> {
 fn findings(events: &[Event]) -> Vec<Entry> {
     let (mut correlator, mut out) = (Correlator::new(Kind::Nagle), Vec::new());
     for event in events {
-        correlator.push(event, &mut out);
+        correlator.push(event);
     }
     correlator.finish(events.last().map_or(0, |e| e.at_ns), &mut out);
     out

@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the founding story in a guest, told by tcptrace itself.
 
 use std::{
+    io::IsTerminal as _,
     process::{Command, ExitCode},
     time::Duration,
 };
@@ -31,7 +32,13 @@ pub(crate) fn task(args: &Args) -> Result<ExitCode> {
     if args.host {
         return on_host(&programs);
     }
-    let command = ["/xtask", "guest", "demo"].map(str::to_owned).to_vec();
+    // The console is always a terminal, this program's output is not.
+    let color = if std::io::stdout().is_terminal() { "always" } else { "never" };
+    // With BPF statistics on, tcptrace can say what it cost; on a host that is the owner's choice.
+    let script = format!(
+        "echo 1 > /proc/sys/kernel/bpf_stats_enabled; exec /xtask guest demo --color {color}"
+    );
+    let command = vec!["sh".to_owned(), "-c".to_owned(), script];
     let mut guest = vm::Guest::new(series.ready()?, command);
     guest.limit = Duration::from_secs(150);
     programs.add_to(&mut guest)?;

@@ -20,7 +20,7 @@ const IMPORTS: [(&str, &[&str]); 10] = [
     ("trace", &["tcptrace_common", "event"]),
     ("analysis", &["tcptrace_common", "event", "finding"]),
     ("timeline", &["event", "finding", "analysis"]),
-    ("correlate", &["tcptrace_common", "event", "analysis", "timeline"]),
+    ("correlate", &["tcptrace_common", "event", "finding", "analysis", "timeline"]),
     ("explain", &["analysis", "finding", "event"]),
     ("render", &["event", "finding", "timeline", "explain"]),
 ];

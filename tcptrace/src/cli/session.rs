@@ -119,10 +119,13 @@ impl Session<'_> {
         match item {
             Item::Event(event) => {
                 self.events += 1;
-                self.correlator.push(&event, &mut self.entries);
+                self.correlator.push(&event);
+            }
+            Item::Tick { now_ns } => {
+                self.last_ns = now_ns;
+                self.correlator.settle(&mut self.entries);
                 self.print();
             }
-            Item::Tick { now_ns } => self.last_ns = now_ns,
             Item::Loss { hook, at_ns, events } => {
                 if self.lost_span.is_none() {
                     let _ =
@@ -130,7 +133,7 @@ impl Session<'_> {
                 }
                 let from_ns = self.last_ns.min(at_ns);
                 self.lost_span = Some((self.lost_span.map_or(from_ns, |(from, _)| from), at_ns));
-                self.correlator.loss(hook, at_ns, events);
+                self.correlator.loss(at_ns);
                 let gap = Gap { hook: hook.name(), events, from_ns, until_ns: at_ns };
                 self.write(&self.format.gap(&self.run, &gap));
             }

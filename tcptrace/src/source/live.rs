@@ -45,6 +45,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPTRACE_BPF_OBJECT_PAT
 
 /// How often the ring buffer is looked at when nothing wakes the reader.
 const POLL: Duration = Duration::from_millis(50);
+/// Unread bytes at which the reader is woken; a quarter of a smaller buffer.
+const WAKE_BYTES: u64 = 64 << 10;
 /// Shortest time between the two samples that tell the kernel's HZ.
 const HZ_SAMPLE: Duration = Duration::from_millis(60);
 /// Most threads whose names are remembered; then all are looked up afresh.
@@ -161,9 +163,11 @@ impl Live {
         let symbols = Symbols::of_running_kernel().map_err(AttachError::Symbols)?;
         let layout = Global(types.layout(&wanted_fields(&request.hooks)));
         let filter = Global(request.filter);
+        let wake_bytes = u64::from(request.buffer_bytes / 4).min(WAKE_BYTES);
         let mut ebpf = EbpfLoader::new()
             .override_global("LAYOUT", &layout, true)
             .override_global("FILTER", &filter, true)
+            .override_global("WAKE_BYTES", &wake_bytes, true)
             .map_max_entries("EVENTS", request.buffer_bytes)
             .load(OBJECT)?;
         let plan: Vec<(Hook, Vec<Candidate>)> = {

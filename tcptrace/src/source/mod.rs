@@ -13,7 +13,7 @@ use crate::event::{Event, Facts};
 pub enum Item {
     /// An event.
     Event(Event),
-    /// Nothing more has happened up to this moment, nanoseconds, `CLOCK_MONOTONIC`.
+    /// Nothing more has happened up to this moment, nanoseconds, `CLOCK_MONOTONIC`, and nothing more was lost.
     Tick {
         /// The moment.
         now_ns: u64,

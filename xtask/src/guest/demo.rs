@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// The program to demonstrate
     #[arg(long, default_value = "/tcptrace")]
     tcptrace: PathBuf,
+    /// Handed to tcptrace
+    #[arg(long, default_value = "auto")]
+    color: String,
 }
 
 /// Plays the story in front of tcptrace, whose text goes to the console.
@@ -29,7 +32,8 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
     let _stamps = Capture::start("lo", offset_ns)?;
     let story = scenario::all().into_iter().find(|story| story.name == STORY);
     let story = story.ok_or_else(|| anyhow::anyhow!("the story {STORY} is gone"))?;
-    let arguments = ["nagle".to_owned(), "--port".to_owned(), PORT.to_string()];
+    let port = PORT.to_string();
+    let arguments = ["nagle", "--port", &port, "--color", &args.color].map(str::to_owned);
     let tool = Tool::start(&args.tcptrace, &arguments, true)?;
     play(&story, Family::V4, 40_112, offset_ns)?;
     // The last lines must be on the console before the interrupt's summary.

@@ -136,8 +136,9 @@ impl Analysis for Machine {
             self.nodelay_seen |= nonagle & TCP_NAGLE_OFF != 0;
             self.learn_option(nonagle, e.hook);
         }
+        self.catch_up(e, out);
         match e.hook {
-            Hook::tcp_push => self.on_push(e, out),
+            Hook::tcp_push => self.on_push(e),
             Hook::tcp_sendmsg_locked => self.on_write_end(e),
             Hook::tcp_write_xmit => self.on_attempt(e),
             Hook::tcp_event_new_data_sent => self.on_departure(e, out),
@@ -214,22 +215,33 @@ impl Machine {
         }
     }
 
+    /// Bytes that have left although no departure was seen: what they waited for is unknown.
+    fn catch_up(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
+        let next =
+            if e.hook == Hook::tcp_event_new_data_sent { Field::seq } else { Field::snd_nxt };
+        let Some(next) = e.seq(next) else { return };
+        while self.waiting.front().is_some_and(|first| !first.end.after(next)) {
+            self.certainty = Certainty::May;
+            self.end_first(
+                next,
+                End { socket: e.socket, at_ns: e.at_ns, release: Release::Undetermined },
+                out,
+            );
+        }
+        if let Some(first) = self.waiting.front_mut().filter(|first| first.start.before(next)) {
+            first.start = next;
+            self.certainty = Certainty::May;
+        }
+    }
+
     /// `tcp_push()` returned: what is unsent waits from here on.
-    fn on_push(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
+    fn on_push(&mut self, e: &Event) {
         let (Some(write_seq), Some(snd_nxt)) = (e.seq(Field::write_seq), e.seq(Field::snd_nxt))
         else {
             return;
         };
         self.options.retain(|(tid, _)| *tid != e.tid);
         self.mss = e.arg("mss_now");
-        if self.is_waiting() && !snd_nxt.before(write_seq) {
-            // Their departures were not seen.
-            self.certainty = Certainty::May;
-            self.end_all(
-                End { socket: e.socket, at_ns: e.at_ns, release: Release::Undetermined },
-                out,
-            );
-        }
         self.written_to = Some(write_seq);
         if !snd_nxt.before(write_seq) {
             return;
@@ -814,6 +826,19 @@ mod tests {
         let text = push("1.0", "nonagle=2", CORKED, 100, 108)
             + "1.5 s1 pid=0 tcp_done | write_seq=108 snd_nxt=100\n";
         assert_eq!(check(&text), ["8 B: Cork 500; Discarded [8@500]"]);
+    }
+
+    #[test]
+    fn a_departure_that_was_not_seen_leaves_the_release_open() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 108)
+            + "1.2 s1 pid=0 tcp_rcv_established | ack_seq=100 snd_una=100 snd_nxt=108 write_seq=108\n";
+        assert_eq!(check(&text), ["8 B: Cork 200; Undetermined may [8@200]"]);
+    }
+
+    #[test]
+    fn a_part_that_left_unseen_makes_it_uncertain() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 108) + &left("1.2", 0, 104, 108, 108);
+        assert_eq!(check(&text), ["4 B: Cork 200; Undetermined may [4@200]"]);
     }
 
     #[test]
