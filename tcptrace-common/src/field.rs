@@ -145,7 +145,11 @@ mod tests {
     fn names_are_given_once_and_values_fill_whole_slots() {
         let names: BTreeSet<&str> = Field::ALL.iter().map(|f| f.name()).collect();
         assert_eq!(names.len(), Field::COUNT);
-        assert!(Field::ALL.iter().all(|f| matches!(f.bytes(), 4 | 8 | 16) && f.slots() * 4 == f.bytes()));
+        assert!(
+            Field::ALL
+                .iter()
+                .all(|f| matches!(f.bytes(), 4 | 8 | 16) && f.slots() * 4 == f.bytes())
+        );
     }
 
     #[test]

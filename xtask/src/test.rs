@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "scenario")]
     pub(crate) mutate: bool,
     /// So many random schedules besides the scenarios, on each kernel
-    #[arg(long, default_value_t = 20, conflicts_with = "mutate")]
+    #[arg(long, default_value_t = 200, conflicts_with = "mutate")]
     pub(crate) random: u64,
     /// Seed of the first random schedule; the next ones count up
     #[arg(long, default_value_t = 1)]
@@ -176,8 +176,7 @@ impl Job {
         let mut harness = words.join(" ");
         if programs.fire_hooks.is_some() && self.mutation.is_none() {
             let second = if self.lockdown { "" } else { " && /fire_hooks kprobe" };
-            harness =
-                format!("/fire_hooks fentry{second}; echo \"{}$?\"; {harness}", hooks::END);
+            harness = format!("/fire_hooks fentry{second}; echo \"{}$?\"; {harness}", hooks::END);
         }
         vec!["sh".to_owned(), "-c".to_owned(), harness]
     }
