@@ -19,8 +19,11 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let target = Path::new(&out).join("bpf");
+    let features = if env::var_os("CARGO_FEATURE_BPF_LOG").is_some() { "log" } else { "" };
     let way = toolchain::decide(&package).map_err(|missing| missing.advice());
-    match way.and_then(|way| toolchain::object(&way, &repository.join("tcptrace-ebpf"), &target)) {
+    match way.and_then(|way| {
+        toolchain::object(&way, &repository.join("tcptrace-ebpf"), &target, features)
+    }) {
         Ok(object) => {
             println!("cargo:rustc-env=TCPTRACE_BPF_OBJECT_PATH={}", object.display());
             // One that this script made is newer than the script's own run, and would make every build a new one.

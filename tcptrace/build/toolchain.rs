@@ -111,7 +111,12 @@ fn nightly() -> Option<PathBuf> {
 }
 
 /// Builds the object with `cargo`, in a target folder of its own, and says where it is.
-pub(crate) fn object(way: &Way, ebpf: &Path, target: &Path) -> Result<PathBuf, String> {
+pub(crate) fn object(
+    way: &Way,
+    ebpf: &Path,
+    target: &Path,
+    features: &str,
+) -> Result<PathBuf, String> {
     if let Way::Ready(object) = way {
         check(object)?;
         return Ok(object.clone());
@@ -119,7 +124,8 @@ pub(crate) fn object(way: &Way, ebpf: &Path, target: &Path) -> Result<PathBuf, S
     let mut cargo = compiler(way);
     cargo
         .current_dir(ebpf)
-        .args(["build", "--locked", "--release", "--target", TARGET, "--target-dir"])
+        .args(["build", "--locked", "--release", "--features", features])
+        .args(["--target", TARGET, "--target-dir"])
         .arg(target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(way, ebpf));
     let ended = cargo

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Parser as _;
 
 use crate::{
-    command, setup,
+    command, pages, setup,
     test::{self, Args, Totals},
     tidy,
 };
@@ -34,11 +34,14 @@ pub(crate) fn task() -> Result<ExitCode> {
         "warnings",
     ])));
     step(tidy::run()?);
-    match Args::try_parse_from(["test"]).map_err(Into::into).and_then(|args| test::run(&args)) {
-        Ok(tests) => totals.add(tests),
-        Err(error) => {
-            eprintln!("xtask: {error:#}");
-            totals.count(false);
+    step(pages::run(true)?);
+    for words in [&["test"] as &[&str], &["test", "--mutate"]] {
+        match Args::try_parse_from(words).map_err(Into::into).and_then(|args| test::run(&args)) {
+            Ok(tests) => totals.add(tests),
+            Err(error) => {
+                eprintln!("xtask: {error:#}");
+                totals.count(false);
+            }
         }
     }
     Ok(totals.end())

@@ -12,7 +12,7 @@ pub(crate) fn object() -> Result<PathBuf> {
     let way = toolchain::decide(&package).map_err(|missing| anyhow!(missing.advice()))?;
     eprintln!("+ the BPF object ({})", words(&way));
     let ebpf = command::repository().join("tcptrace-ebpf");
-    toolchain::object(&way, &ebpf, &command::target().join("bpf")).map_err(|why| anyhow!(why))
+    toolchain::object(&way, &ebpf, &command::target().join("bpf"), "").map_err(|why| anyhow!(why))
 }
 
 fn words(way: &toolchain::Way) -> String {

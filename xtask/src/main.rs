@@ -20,6 +20,7 @@ mod kernels;
 mod modules;
 mod mutate;
 mod oracle;
+mod pages;
 mod report;
 mod scenario;
 mod setup;
@@ -51,9 +52,11 @@ enum Task {
     Test(test::Args),
     /// Shows the founding story in a guest
     Demo(demo::Args),
+    /// Writes the pages of docs/ that are made from the tables in the code
+    Pages(pages::Args),
     /// Checks the house rules that no lint knows
     Tidy,
-    /// Everything that has to hold for a change: format, lints, tidy, test
+    /// Everything that has to hold for a change: format, lints, tidy, pages, test, mutations
     Ci,
     /// Boots a stock kernel in an emulator and runs a command in it
     Vm(vm::Args),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::task(&args),
         Task::Test(args) => test::task(&args),
         Task::Demo(args) => demo::task(&args),
+        Task::Pages(args) => pages::task(&args),
         Task::Tidy => tidy::task(),
         Task::Ci => ci::task(),
         Task::Vm(args) => vm::task(&args),

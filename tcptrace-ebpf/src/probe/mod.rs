@@ -1,11 +1,20 @@
 //! One file per probed kernel function. A body is written once, over any [`crate::read::Reader`]; the macros here make
 //! its programs: a tracing program under the function's name, and the kprobe form beside it.
 
+/// Logs the run of a program, in builds for whoever changes them.
+macro_rules! log_run {
+    ($ctx:expr, $name:ident) => {
+        #[cfg(feature = "log")]
+        aya_log_ebpf::debug!($ctx, "{}", stringify!($name));
+    };
+}
+
 /// Programs for a function that is looked at on entry: fentry, and a kprobe. `segment` is the position of the `sk_buff`.
 macro_rules! on_entry {
     ($name:ident, $kprobe:ident $(, segment = $skb:literal)?) => {
         #[aya_ebpf::macros::fentry]
         pub fn $name(ctx: aya_ebpf::programs::FEntryContext) -> i32 {
+            log_run!(&ctx, $name);
             let skb: *const u8 = core::ptr::null();
             $( let skb: *const u8 = { let _ = skb; ctx.arg($skb) }; )?
             if let Some(reader) = crate::read::Typed::new(ctx.arg(0), skb) {
@@ -16,6 +25,7 @@ macro_rules! on_entry {
 
         #[aya_ebpf::macros::kprobe]
         pub fn $kprobe(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
+            log_run!(&ctx, $kprobe);
             let skb: u64 = 0;
             $( let skb: u64 = skb | ctx.arg::<u64>($skb).unwrap_or(0); )?
             if let Some(reader) = crate::read::Helper::new(ctx.arg(0).unwrap_or(0), skb) {
@@ -31,6 +41,7 @@ macro_rules! on_exit {
     ($name:ident, $kprobe:ident, $kretprobe:ident) => {
         #[aya_ebpf::macros::fexit]
         pub fn $name(ctx: aya_ebpf::programs::FExitContext) -> i32 {
+            log_run!(&ctx, $name);
             if let Some(reader) = crate::read::Typed::new(ctx.arg(0), core::ptr::null()) {
                 // The slot after the last argument holds the result; the helper for it is younger than 5.10.
                 body(&reader, |n| {
@@ -48,6 +59,7 @@ macro_rules! on_exit {
 
         #[aya_ebpf::macros::kretprobe]
         pub fn $kretprobe(ctx: aya_ebpf::programs::RetProbeContext) -> u32 {
+            log_run!(&ctx, $kretprobe);
             if let Some((arguments, ret)) =
                 crate::frame::leave(&ctx, tcptrace_common::hook::Hook::$name)
                 && let Some(reader) = crate::read::Helper::new(arguments[0], 0)

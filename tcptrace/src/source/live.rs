@@ -136,6 +136,8 @@ pub struct Live {
     duration: Option<Duration>,
     started_ns: u64,
     counted: BTreeMap<(Hook, u8), u64>,
+    #[cfg(feature = "bpf-log")]
+    logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl std::fmt::Debug for Live {
@@ -191,6 +193,11 @@ impl Live {
             probes: programs.len(),
             not_seen,
         };
+        #[cfg(feature = "bpf-log")]
+        let logger = {
+            env_logger::init();
+            aya_log::EbpfLogger::init(&mut ebpf).ok()
+        };
         let ring = take(&mut ebpf, "EVENTS").and_then(|m| RingBuf::try_from(m).ok());
         let lost = take(&mut ebpf, "LOST").and_then(|m| PerCpuArray::try_from(m).ok());
         Ok(Self {
@@ -203,6 +210,8 @@ impl Live {
             duration: request.duration,
             started_ns,
             counted: BTreeMap::new(),
+            #[cfg(feature = "bpf-log")]
+            logger,
         })
     }
 
@@ -217,6 +226,10 @@ impl Live {
                     return Ok(Flow::Stop);
                 }
             }
+        }
+        #[cfg(feature = "bpf-log")]
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
         }
         self.report_losses(on)
     }
