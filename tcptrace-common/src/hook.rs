@@ -108,10 +108,10 @@ hooks! {
     do_tcp_setsockopt = 5 Entry [level = 1, optname = 2] { nonagle packets_out write_seq snd_nxt } or tcp_setsockopt or security_socket_setsockopt;
     /// New data has left TCP; `snd_nxt` does not count it yet.
     tcp_event_new_data_sent = 6 Entry [] {
-        seq end_seq nonagle packets_out snd_una snd_nxt write_seq repair sk_lock_owned
+        seq end_seq nonagle packets_out snd_una snd_nxt write_seq mss_cache repair sk_lock_owned
     };
     /// `close()` or `shutdown()` queues a FIN.
-    tcp_send_fin = 7 Entry [] { write_seq snd_nxt };
+    tcp_send_fin = 7 Entry [] { write_seq snd_nxt sk_lock_owned };
     /// A segment arrived for an established connection.
     tcp_rcv_established = 8 Entry [] { seq end_seq ack_seq snd_una snd_nxt write_seq srtt_us sk_lock_owned };
     /// A segment arrived in another state than established.
@@ -122,12 +122,17 @@ hooks! {
         srtt_us tcp_wstamp_ns tcp_clock_cache sk_pacing_status sk_tsq_flags tail_len repair icsk_pending icsk_rto
         write_timer_expires sk_lock_owned
     };
-    /// The device, or the pacing timer, lets the socket send again.
-    tcp_tsq_handler = 11 Entry [] { write_seq snd_nxt sk_tsq_flags sk_lock_owned } or tcp_tsq_write;
+    /// The device, or the pacing timer, was ready for the socket; it sends now if nobody owns it. Written by the program
+    /// that stands in for `tcp_tsq_write` where that was split.
+    tcp_tsq_handler = 11 Record [] { write_seq snd_nxt sk_tsq_flags sk_lock_owned };
     /// The connection is over: reset, aborted, timed out or handed to TIME-WAIT.
     tcp_done = 12 Entry [] { skc_state write_seq snd_nxt };
     /// The socket's life ends; its address may be used again at once.
     tcp_v4_destroy_sock = 13 Entry [] { write_seq snd_nxt };
+    /// The device, or the pacing timer, lets the socket send again.
+    tcp_tsq_write = 14 Entry [] { write_seq snd_nxt sk_tsq_flags sk_lock_owned } or tcp_tsq_handler;
+    /// The socket has become another connection: the end of the one before was not seen, or was `connect(AF_UNSPEC)`.
+    socket_reused = 15 Record [] { write_seq snd_nxt };
 }
 
 impl Hook {

@@ -31,6 +31,9 @@ pub const SK_PACING_NEEDED: u32 = 1;
 /// Bit of `sk_tsq_flags`: a sender waits for the device (`include/linux/tcp.h`, `TSQF_THROTTLED`).
 pub const TSQF_THROTTLED: u32 = 1;
 
+/// `TCP_CLOSE`: the connection is over (`include/net/tcp_states.h`).
+pub const TCP_CLOSE: u32 = 7;
+
 /// `AF_INET` (`include/linux/socket.h`).
 pub const AF_INET: u32 = 2;
 /// `AF_INET6` (`include/linux/socket.h`).

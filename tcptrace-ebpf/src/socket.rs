@@ -22,6 +22,10 @@ pub struct State {
     pub holds: u32,
     /// The mark that was raised for it: its `skc_hash` may change when it closes.
     pub bucket: u32,
+    /// Local and remote port: when they change, the socket has become another connection.
+    pub ports: u32,
+    /// Keeps the size a multiple of the alignment.
+    pub pad: u32,
 }
 
 /// Bytes (and a FIN) that were written and not sent yet.
@@ -48,24 +52,36 @@ pub fn met<R: Reader>(reader: &R) -> Option<*mut State> {
     SOCKETS.get_ptr_mut(&reader.sk())
 }
 
-/// The socket's state; a socket met for the first time is announced with a record of its own.
+/// The socket's state; a socket met for the first time, or as another connection, is announced with a record.
 #[inline(always)]
 pub fn meet<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
+    let ports = (reader.value(Field::inet_sport) as u32) << 16 | reader.value(Field::skc_dport) as u32;
     if let Some(state) = met(reader) {
-        return Some(state);
-    }
-    let fresh = State { holds: 0, bucket: 0 };
-    if SOCKETS.insert(&reader.sk(), &fresh, u64::from(BPF_NOEXIST)).is_err() {
-        emit::lost(hook, Loss::TableFull);
-        return None;
+        // SAFETY: the map's value lives as long as the program runs.
+        let before = unsafe { (*state).ports };
+        if before == ports {
+            return Some(state);
+        }
+        let_go(state);
+        if before & 0xffff != 0 {
+            emit::emit::<R, { Hook::socket_reused.slots() }>(Hook::socket_reused, reader, [0; 4]);
+        }
+        // SAFETY: as above.
+        unsafe { (*state).ports = ports };
+    } else {
+        let fresh = State { holds: 0, bucket: 0, ports, pad: 0 };
+        if SOCKETS.insert(&reader.sk(), &fresh, u64::from(BPF_NOEXIST)).is_err() {
+            // Options are set without the lock: another task may have met it at this very moment.
+            let state = met(reader);
+            if state.is_none() {
+                emit::lost(hook, Loss::TableFull);
+            }
+            return state;
+        }
     }
     let comm = bpf_get_current_comm().unwrap_or([0; 16]);
     let word = |i: usize| u32::from_ne_bytes([comm[i], comm[i + 1], comm[i + 2], comm[i + 3]]);
-    emit::emit::<R, { Hook::socket.slots() }>(
-        Hook::socket,
-        reader,
-        [word(0), word(4), word(8), word(12)],
-    );
+    emit::emit::<R, { Hook::socket.slots() }>(Hook::socket, reader, [word(0), word(4), word(8), word(12)]);
     met(reader)
 }
 

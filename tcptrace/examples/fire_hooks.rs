@@ -18,7 +18,7 @@ use tcptrace::source::{
 };
 use tcptrace_common::{
     filter::Filter,
-    hook::Hook,
+    hook::{At, Hook},
     tcp::{SOL_TCP, TCP_CORK},
 };
 
@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
     } else {
         Form::Fentry
     };
-    let hooks: Vec<Hook> = Hook::ALL.iter().copied().filter(|h| *h != Hook::socket).collect();
+    let hooks: Vec<Hook> = Hook::ALL.iter().copied().filter(|h| h.at() != At::Record).collect();
     let request = Request {
         hooks: hooks.clone(),
         required: hooks.len(),
@@ -44,7 +44,10 @@ fn main() -> anyhow::Result<()> {
     let verbose = std::env::args().nth(2).is_some();
     let ending = live.run(&mut |item| {
         if let Item::Event(event) = item {
-            *counts.entry(event.hook).or_default() += 1;
+            // It stands in for the other, and says so in its record.
+            let stands_in = event.hook == Hook::tcp_tsq_handler;
+            let hook = if stands_in { Hook::tcp_tsq_write } else { event.hook };
+            *counts.entry(hook).or_default() += 1;
             if verbose {
                 println!("{event:?}");
             }
@@ -53,7 +56,7 @@ fn main() -> anyhow::Result<()> {
     })?;
     exchange.join().map_err(|_panic| anyhow::anyhow!("the exchange failed"))??;
     let name = if form == Form::Kprobe { "kprobe" } else { "fentry" };
-    for (hook, count) in counts {
+    for (hook, count) in counts.into_iter().filter(|(hook, _)| hook.at() != At::Record) {
         println!("@@hook {} {name} {count}", hook.name());
     }
     println!("ending {ending:?}");

@@ -71,7 +71,7 @@ impl Correlator {
         let mut found = Vec::new();
         machine.on_event(event, &mut found);
         let socket = socket.clone();
-        if event.hook == Hook::tcp_v4_destroy_sock {
+        if matches!(event.hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused) {
             self.sockets.remove(&event.socket);
         }
         self.enter(&socket, found);
@@ -101,11 +101,17 @@ impl Correlator {
         self.comms.insert(tid, comm);
     }
 
-    /// The trace is over at `at_ns`: hands over everything, with what was still going on.
-    pub fn finish(&mut self, at_ns: u64, out: &mut Vec<Entry>) {
+    /// The trace is over at `at_ns`: hands over everything, with what was still going on. Where nobody has counted the
+    /// events that were not seen (`counted` is false), that may have ended without a trace.
+    pub fn finish(&mut self, at_ns: u64, counted: bool, out: &mut Vec<Entry>) {
         for (id, (mut machine, socket)) in std::mem::take(&mut self.sockets) {
             let mut found = Vec::new();
             machine.on_end(id, at_ns, &mut found);
+            for finding in &mut found {
+                if !counted {
+                    finding.certainty = Certainty::May;
+                }
+            }
             self.enter(&socket, found);
         }
         self.settle(out);

@@ -52,7 +52,7 @@ fn findings(events: &[Event]) -> Vec<Entry> {
     for event in events {
         correlator.push(event);
     }
-    correlator.finish(events.last().map_or(0, |e| e.at_ns), &mut out);
+    correlator.finish(events.last().map_or(0, |e| e.at_ns), true, &mut out);
     out
 }
 

@@ -102,6 +102,7 @@ mod tcp_rcv_state_process;
 mod tcp_send_fin;
 mod tcp_sendmsg_locked;
 mod tcp_tsq_handler;
+mod tcp_tsq_write;
 mod tcp_v4_destroy_sock;
 mod tcp_write_timer_handler;
 mod tcp_write_xmit;

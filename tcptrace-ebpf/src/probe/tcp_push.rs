@@ -6,7 +6,7 @@
 //! **Since**: global on all kernels from 5.10.
 //! **Kernel**: net/ipv4/tcp.c, `tcp_push()`.
 
-use tcptrace_common::hook::Hook;
+use tcptrace_common::{field::Field, hook::Hook, tcp::TCP_CLOSE};
 
 use crate::{emit, read::Reader, socket};
 
@@ -18,7 +18,8 @@ fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
         return;
     }
     let values = || [arg(1), arg(2), arg(3), arg(4)];
-    if socket::waiting(reader) == 0 {
+    // A writer that slept through a reset still ends with a push: the queue is empty then, whatever the numbers say.
+    if socket::waiting(reader) == 0 || reader.value(Field::skc_state) as u32 == TCP_CLOSE {
         if let Some(state) = socket::held(reader) {
             emit::emit::<R, SLOTS>(Hook::tcp_push, reader, values());
             socket::let_go(state);

@@ -1,10 +1,22 @@
-//! `tcp_tsq_handler(sk)`, or `tcp_tsq_write(sk)` where the compiler inlined it, at its entry.
+//! `tcp_tsq_handler(sk)`, at its entry: stands in for [`super::tcp_tsq_write`].
 //!
-//! **When**: the device has sent enough (TCP small queues), or the pacing timer fired: the socket may send again.
-//! **Context**: softirq or workqueue; from 6.18 also the release of the socket lock by a task.
+//! **When**: the device has sent enough (TCP small queues), or the pacing timer fired.
+//! **Context**: softirq, before the socket lock is taken: with the socket owned by a task it only leaves a note, and the
+//! task sends when it lets go.
 //! **Arguments**: the socket.
-//! **Since**: static; `tcp_tsq_handler` to 6.12, `tcp_tsq_write` from 6.18.
-//! **Kernel**: net/ipv4/tcp_output.c, `tcp_tsq_handler()`, `tcp_tsq_write()`.
+//! **Since**: static to 6.12; inlined from 6.18.
+//! **Kernel**: net/ipv4/tcp_output.c, `tcp_tsq_handler()`.
+
+use aya_ebpf::{macros::fentry, programs::FEntryContext};
+
+use crate::read::Typed;
 
 emit_while_held!(tcp_tsq_handler);
-on_entry!(tcp_tsq_handler, tcp_tsq_handler_kprobe);
+
+#[fentry]
+pub fn tcp_tsq_handler(ctx: FEntryContext) -> i32 {
+    if let Some(reader) = Typed::new(ctx.arg(0), core::ptr::null()) {
+        body(&reader, |_| 0);
+    }
+    0
+}

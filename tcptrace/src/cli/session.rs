@@ -168,7 +168,7 @@ impl Session<'_> {
     }
 
     fn end(mut self, ending: &Ending) -> Result<(), Failure> {
-        self.correlator.finish(ending.ended_ns, &mut self.entries);
+        self.correlator.finish(ending.ended_ns, ending.misses.is_some(), &mut self.entries);
         self.print();
         let lost: Vec<_> = ending.lost.iter().filter(|(_, _, events)| *events > 0).collect();
         let full = lost.iter().any(|(_, reason, _)| *reason == Loss::BufferFull);

@@ -46,11 +46,23 @@ impl Symbols {
         if let Some(name) = self.0.get(function) {
             return Some(name);
         }
+        // What link-time optimisation renames is the function itself.
+        if let Some(name) = self.with_number(function, ".llvm.") {
+            return Some(name);
+        }
         if needs_arguments {
             return None;
         }
-        let part = format!("{function}.part.");
-        self.0.iter().find(|name| name.starts_with(&part)).map(String::as_str)
+        self.with_number(function, ".part.")
+    }
+
+    /// The symbol that is `function`, `suffix` and a number.
+    fn with_number(&self, function: &str, suffix: &str) -> Option<&str> {
+        let number = |name: &str| {
+            let rest = name.strip_prefix(function)?.strip_prefix(suffix)?;
+            Some(!rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+        };
+        self.0.iter().map(String::as_str).find(|name| number(name) == Some(true))
     }
 }
 
@@ -74,6 +86,13 @@ mod tests {
         let s = symbols("0 t tcp_tsq_write.part.0\n");
         assert_eq!(s.kprobe("tcp_tsq_write", false), Some("tcp_tsq_write.part.0"));
         assert_eq!(s.kprobe("tcp_tsq_write", true), None);
+    }
+
+    #[test]
+    fn only_a_plain_part_and_a_renamed_function_are_known() {
+        let s = symbols("0 t tcp_tsq_write.part.0.isra.0\n0 t tcp_fin.llvm.123\n");
+        assert_eq!(s.kprobe("tcp_tsq_write", false), None);
+        assert_eq!(s.kprobe("tcp_fin", true), Some("tcp_fin.llvm.123"));
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! The running kernel as a source: loads, attaches, reads the ring buffer, gives sockets their names.
 //!
-//! Only this file names aya and tokio, and no kernel address gets past it.
+//! Only this file names aya and tokio, and no kernel address gets past `source`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map},
-    fs,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     os::fd::AsFd as _,
     time::Duration,
@@ -13,7 +12,10 @@ use std::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, MapData, PerCpuArray, RingBuf},
-    programs::{Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+    programs::{
+        Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _,
+        kprobe::KProbeLinkId,
+    },
 };
 use tcptrace_common::{
     filter::Filter,
@@ -28,7 +30,7 @@ use tokio::{
 };
 
 use crate::{
-    event::{Event, Facts, Raw, SocketId},
+    event::{Facts, Raw},
     kernel::{
         btf::{self, BtfError, Types},
         facts, privilege, program,
@@ -36,6 +38,7 @@ use crate::{
     },
     source::{
         Cost, Ending, Flow, Item, Source, SourceError,
+        names::Names,
         plan::{Candidate, Form, candidates},
     },
 };
@@ -49,8 +52,6 @@ const POLL: Duration = Duration::from_millis(50);
 const WAKE_BYTES: u64 = 64 << 10;
 /// Shortest time between the two samples that tell the kernel's HZ.
 const HZ_SAMPLE: Duration = Duration::from_millis(60);
-/// Most threads whose names are remembered; then all are looked up afresh.
-const MAX_COMMS: usize = 65_536;
 
 /// What to attach, and for how long.
 #[derive(Clone, Debug)]
@@ -136,6 +137,9 @@ pub struct Live {
     duration: Option<Duration>,
     started_ns: u64,
     counted: BTreeMap<(Hook, u8), u64>,
+    missed: BTreeMap<String, u64>,
+    /// `counted` when the last probe was on.
+    before: BTreeMap<(Hook, u8), u64>,
     #[cfg(feature = "bpf-log")]
     logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
@@ -200,7 +204,7 @@ impl Live {
         };
         let ring = take(&mut ebpf, "EVENTS").and_then(|m| RingBuf::try_from(m).ok());
         let lost = take(&mut ebpf, "LOST").and_then(|m| PerCpuArray::try_from(m).ok());
-        Ok(Self {
+        let mut live = Self {
             ebpf: Some(ebpf),
             programs,
             ring: ring.ok_or(AttachError::Object("map EVENTS"))?,
@@ -210,9 +214,15 @@ impl Live {
             duration: request.duration,
             started_ns,
             counted: BTreeMap::new(),
+            missed: BTreeMap::new(),
+            before: BTreeMap::new(),
             #[cfg(feature = "bpf-log")]
             logger,
-        })
+        };
+        // What was lost while only some of the probes were on concerns nobody.
+        live.new_losses().map_err(|_unreadable| AttachError::Object("map LOST"))?;
+        live.before = live.counted.clone();
+        Ok(live)
     }
 
     /// Hands over everything that is in the ring buffer.
@@ -234,9 +244,20 @@ impl Live {
         self.report_losses(on)
     }
 
-    /// Hands over what has been lost since the last look.
+    /// Hands over what has been lost since the last look, and what the kernel did not let the programs see.
     fn report_losses(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<Flow, SourceError> {
         let at_ns = now_ns(libc::CLOCK_MONOTONIC);
+        let lost = self.new_losses()?;
+        for (hook, events) in lost.into_iter().chain(self.new_misses()) {
+            if on(Item::Loss { hook, at_ns, events }) == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn new_losses(&mut self) -> Result<Vec<(Hook, u64)>, SourceError> {
+        let mut lost = Vec::new();
         for hook in Hook::ALL {
             let mut events = 0;
             for reason in Loss::ALL {
@@ -245,11 +266,26 @@ impl Live {
                 let before = self.counted.insert((*hook, *reason as u8), total).unwrap_or(0);
                 events += total - before;
             }
-            if events > 0 && on(Item::Loss { hook: *hook, at_ns, events }) == Flow::Stop {
-                return Ok(Flow::Stop);
+            if events > 0 {
+                lost.push((*hook, events));
             }
         }
-        Ok(Flow::Continue)
+        Ok(lost)
+    }
+
+    /// Runs skipped since the last look, where this kernel counts them.
+    fn new_misses(&mut self) -> Vec<(Hook, u64)> {
+        let mut missed = Vec::new();
+        for name in &self.programs {
+            let program = self.ebpf.as_ref().and_then(|ebpf| ebpf.program(name));
+            let Some(total) = program.and_then(misses_of) else { continue };
+            let before = self.missed.insert(name.clone(), total).unwrap_or(0);
+            let hook = Hook::ALL.iter().find(|hook| hook.symbols().contains(&name.as_str()));
+            if let Some(hook) = hook.filter(|_| total > before) {
+                missed.push((*hook, total - before));
+            }
+        }
+        missed
     }
 
     async fn follow(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<(), SourceError> {
@@ -284,10 +320,7 @@ impl Live {
             let Some(program) = ebpf.program(name) else { continue };
             let Ok(fd) = program.fd() else { continue };
             let counts = program::counts(fd.as_fd()).unwrap_or_default();
-            // A kprobe's misses are counted by nobody before 6.x, and by none of these fields after.
-            let counted =
-                counts.recursion_misses.filter(|_| !matches!(program, Program::KProbe(_)));
-            misses = misses.and_then(|sum: u64| counted.map(|n| sum + n));
+            misses = misses.and_then(|sum: u64| misses_of(program).map(|n| sum + n));
             cost.run_ns += counts.run_time_ns;
             cost.runs += counts.run_cnt;
         }
@@ -296,12 +329,16 @@ impl Live {
     }
 
     fn losses(&self) -> Vec<(Hook, Loss, u64)> {
-        let of =
-            |hook: Hook, loss: Loss| Some((hook, loss, *self.counted.get(&(hook, loss as u8))?));
-        let all = Hook::ALL
-            .iter()
-            .flat_map(|hook| Loss::ALL.iter().filter_map(move |loss| of(*hook, *loss)));
-        all.filter(|(_, _, n)| *n > 0).collect()
+        let of = |hook: Hook, loss: Loss| {
+            let key = (hook, loss as u8);
+            let before = self.before.get(&key).copied().unwrap_or(0);
+            Some((hook, loss, self.counted.get(&key)? - before))
+        };
+        let reasons = |hook: &Hook| {
+            let hook = *hook;
+            Loss::ALL.iter().filter_map(move |loss| of(hook, *loss))
+        };
+        Hook::ALL.iter().flat_map(reasons).filter(|(_, _, n)| *n > 0).collect()
     }
 }
 
@@ -365,61 +402,6 @@ impl Stop {
     }
 }
 
-/// Names of sockets and threads. An address is a name only while its socket lives.
-#[derive(Debug, Default)]
-struct Names {
-    events: u64,
-    sockets: BTreeMap<u64, SocketId>,
-    given: u32,
-    comms: BTreeSet<u32>,
-}
-
-impl Names {
-    fn name(&mut self, raw: Raw) -> impl Iterator<Item = Item> {
-        let Raw { sk, mut event } = raw;
-        self.events += 1;
-        event.n = self.events;
-        if event.hook == Hook::socket {
-            // A birth: whatever had this address before is gone, even if its end was lost.
-            self.sockets.remove(&sk);
-        }
-        event.socket = match self.sockets.entry(sk) {
-            btree_map::Entry::Occupied(known) => *known.get(),
-            btree_map::Entry::Vacant(unknown) => {
-                self.given += 1;
-                *unknown.insert(SocketId(self.given))
-            }
-        };
-        if event.hook == Hook::tcp_v4_destroy_sock {
-            self.sockets.remove(&sk);
-        }
-        let comm = self.comm(&event).map(|comm| Item::Comm { tid: event.tid, comm });
-        comm.into_iter().chain([Item::Event(event)])
-    }
-
-    /// The thread's name, once, for events in which it acts itself.
-    fn comm(&mut self, event: &Event) -> Option<String> {
-        let acts = matches!(
-            event.hook,
-            Hook::socket
-                | Hook::tcp_push
-                | Hook::do_tcp_setsockopt
-                | Hook::tcp_send_fin
-                | Hook::tcp_sendmsg_locked
-        );
-        if !acts || self.comms.contains(&event.tid) {
-            return None;
-        }
-        if self.comms.len() >= MAX_COMMS {
-            self.comms.clear();
-        }
-        self.comms.insert(event.tid);
-        let looked_up =
-            || fs::read_to_string(format!("/proc/{}/task/{}/comm", event.pid, event.tid)).ok();
-        event.comm().or_else(looked_up).map(|comm| comm.trim_end().to_owned())
-    }
-}
-
 fn wanted_fields(hooks: &[Hook]) -> Vec<tcptrace_common::field::Field> {
     use tcptrace_common::field::Field;
     // What the programs look at themselves, and what the record of a new socket carries.
@@ -427,6 +409,7 @@ fn wanted_fields(hooks: &[Hook]) -> Vec<tcptrace_common::field::Field> {
         Field::write_seq,
         Field::snd_nxt,
         Field::skc_hash,
+        Field::skc_state,
         Field::inet_sport,
         Field::skc_dport,
         Field::socket_sk,
@@ -537,19 +520,44 @@ fn attach_tracing(
 
 fn attach_kprobe(ebpf: &mut Ebpf, candidate: &Candidate) -> Result<Vec<String>, ProgramError> {
     let Candidate::Kprobe { program, at_return, symbol } = candidate else { return Ok(Vec::new()) };
-    let mut names = Vec::new();
     // The return first: an entry without it would only fill its table.
-    for name in at_return.iter().chain([program]) {
-        let Some(Program::KProbe(p)) = ebpf.program_mut(name) else {
-            return Err(ProgramError::NotLoaded);
-        };
-        if p.fd().is_err() {
-            p.load()?;
+    let at_return = match at_return {
+        Some(name) => Some((name, attach_one_kprobe(ebpf, name, symbol)?)),
+        None => None,
+    };
+    if let Err(error) = attach_one_kprobe(ebpf, program, symbol) {
+        if let Some((name, link)) = at_return
+            && let Some(Program::KProbe(p)) = ebpf.program_mut(name)
+        {
+            p.detach(link)?;
         }
-        p.attach(symbol, 0)?;
-        names.push(name.clone());
+        return Err(error);
     }
+    let names =
+        at_return.map(|(name, _)| name.clone()).into_iter().chain([program.clone()]).collect();
     Ok(names)
+}
+
+fn attach_one_kprobe(
+    ebpf: &mut Ebpf,
+    name: &str,
+    symbol: &str,
+) -> Result<KProbeLinkId, ProgramError> {
+    let Some(Program::KProbe(p)) = ebpf.program_mut(name) else {
+        return Err(ProgramError::NotLoaded);
+    };
+    if p.fd().is_err() {
+        p.load()?;
+    }
+    p.attach(symbol, 0)
+}
+
+/// Runs of a program that the kernel has skipped; `None` where nobody counts them: before 5.12, and for kprobes.
+fn misses_of(program: &Program) -> Option<u64> {
+    if matches!(program, Program::KProbe(_)) {
+        return None;
+    }
+    program::counts(program.fd().ok()?.as_fd()).ok()?.recursion_misses
 }
 
 /// Jiffies and nanoseconds of one moment, by running a program that belongs to no hook.

@@ -1,6 +1,7 @@
 //! Where events come from.
 
 pub mod plan;
+mod names;
 pub mod live;
 
 use tcptrace_common::{hook::Hook, loss::Loss};

@@ -55,9 +55,11 @@ pub fn candidates(
         }
     }
     if form != Form::Fentry {
+        let needs_arguments =
+            !hook.args().is_empty() || hook.fields().iter().any(|f| f.of_segment());
         // A function with a tracing program of its own has other arguments than the hook: no kprobe can stand in there.
         for function in hook.symbols().iter().filter(|f| **f == hook.name() || !has(f)) {
-            if let Some(symbol) = symbols.kprobe(function, !hook.args().is_empty()) {
+            if let Some(symbol) = symbols.kprobe(function, needs_arguments) {
                 found.push(Candidate::Kprobe {
                     program: format!("{}_kprobe", hook.name()),
                     at_return: (hook.at() == At::Exit)

@@ -14,7 +14,11 @@ use tcptrace_common::{
 use crate::{
     analysis::{
         Analysis,
-        nagle::{Fact, Held, Hold, MAX_WRITES, Part, Release, Timer, Write, attempt::Attempt},
+        nagle::{
+            Fact, Held, Hold, MAX_WRITES, Part, Release, Timer, Write,
+            attempt::Attempt,
+            attribution::{Attribution, Context},
+        },
     },
     event::{Event, Seq, SocketId},
     finding::{Certainty, Evidence, Finding, Task},
@@ -35,20 +39,16 @@ pub struct Machine {
     evidence: Vec<Evidence<Fact>>,
     certainty: Certainty,
     not_seen: Vec<&'static str>,
-    /// What runs on the socket: whatever entered last.
-    context: Context,
-    /// Options that tasks are setting: task, option, event number. Never in `context`, because their events come before
-    /// the lock is taken.
-    options: Vec<(u32, u32)>,
+    /// Who is at work.
+    attribution: Attribution,
     /// Last time each of the two options was set, by anyone.
     last_set: Vec<Evidence<Fact>>,
-    /// End of the bytes written, as of the last write that ended.
-    written_to: Option<Seq>,
     /// A full segment, bytes.
     mss: Option<u32>,
     /// The last attempt was held by the pacing timer.
     paced: bool,
-    fin: bool,
+    /// Every byte that waits was seen written: not so at first on a socket that is older than the trace.
+    known: bool,
     nodelay_seen: bool,
     /// Timer that the evidence already says is armed, and its deadline.
     armed: Option<(u32, u64)>,
@@ -57,6 +57,9 @@ pub struct Machine {
 /// A write, and the part of it that waits.
 #[derive(Debug)]
 struct Waiting {
+    /// First byte that has waited in this hold.
+    held_from: Seq,
+    /// First byte that still waits.
     start: Seq,
     end: Seq,
     at_ns: u64,
@@ -73,20 +76,8 @@ struct End {
     release: Release,
 }
 
-/// What entered the socket last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Context {
-    Nothing,
-    Segment,
-    Timer(u32),
-    Fin,
-    Tsq,
-}
-
 /// Most lines of evidence that are kept for one hold; the ones in the middle are dropped.
 const MAX_EVIDENCE: usize = 256;
-/// Most tasks setting options on one socket at once.
-const MAX_OPTIONS: usize = 16;
 /// Most writes that wait at once and are told apart; further ones are taken together.
 const MAX_WAITING: usize = 4096;
 
@@ -99,13 +90,11 @@ impl Default for Machine {
             evidence: Vec::new(),
             certainty: Certainty::Seen,
             not_seen: Vec::new(),
-            context: Context::Nothing,
-            options: Vec::new(),
+            attribution: Attribution::default(),
             last_set: Vec::new(),
-            written_to: None,
             mss: None,
             paced: false,
-            fin: false,
+            known: false,
             nodelay_seen: false,
             armed: None,
         }
@@ -127,14 +116,14 @@ impl Analysis for Machine {
         Hook::tcp_write_xmit,
         Hook::tcp_sendmsg_locked,
         Hook::tcp_done,
-        Hook::tcp_tsq_handler,
+        Hook::tcp_tsq_write,
     ];
     const REQUIRED: usize = 8;
 
     fn on_event(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
         if let Some(nonagle) = e.u32(Field::nonagle) {
             self.nodelay_seen |= nonagle & TCP_NAGLE_OFF != 0;
-            self.learn_option(nonagle, e.hook);
+            self.learn_option(nonagle, e);
         }
         self.catch_up(e, out);
         match e.hook {
@@ -146,10 +135,15 @@ impl Analysis for Machine {
             Hook::tcp_write_timer_handler => self.on_timer(e),
             Hook::tcp_send_fin => self.on_fin(e),
             Hook::do_tcp_setsockopt => self.on_option(e),
-            Hook::tcp_tsq_handler => {
-                self.enter(Context::Tsq, e);
+            Hook::tcp_tsq_write => {
+                self.attribution.enter(Context::Tsq, e);
                 self.note(e, Fact::Tsq);
             }
+            Hook::tcp_tsq_handler => {
+                self.attribution.device_ready(e);
+                self.note(e, Fact::Tsq);
+            }
+            Hook::socket_reused => self.on_reuse(e, out),
             Hook::tcp_done | Hook::tcp_v4_destroy_sock => {
                 if self.is_waiting() {
                     let bytes = self.bytes_waiting();
@@ -171,6 +165,7 @@ impl Analysis for Machine {
     }
 
     fn on_loss(&mut self, _at_ns: u64) {
+        self.attribution.forget();
         if self.is_waiting() {
             self.certainty = Certainty::May;
         }
@@ -207,16 +202,12 @@ impl Machine {
         self.evidence.push(Evidence { n, at_ns, fact });
     }
 
-    /// Something entered the socket; a task that does so while it owns the lock is no longer setting an option.
-    fn enter(&mut self, context: Context, e: &Event) {
-        self.context = context;
-        if e.u32(Field::sk_lock_owned).unwrap_or(0) != 0 {
-            self.options.retain(|(tid, _)| *tid != e.tid);
-        }
-    }
-
     /// Bytes that have left although no departure was seen: what they waited for is unknown.
     fn catch_up(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
+        // These run before the lock is taken: their numbers can be newer than their place in the trace.
+        if matches!(e.hook, Hook::do_tcp_setsockopt | Hook::tcp_tsq_handler) {
+            return;
+        }
         let next =
             if e.hook == Hook::tcp_event_new_data_sent { Field::seq } else { Field::snd_nxt };
         let Some(next) = e.seq(next) else { return };
@@ -229,7 +220,7 @@ impl Machine {
             );
         }
         if let Some(first) = self.waiting.front_mut().filter(|first| first.start.before(next)) {
-            first.start = next;
+            (first.held_from, first.start) = (next, next);
             self.certainty = Certainty::May;
         }
     }
@@ -240,9 +231,8 @@ impl Machine {
         else {
             return;
         };
-        self.options.retain(|(tid, _)| *tid != e.tid);
+        self.attribution.write_done(e);
         self.mss = e.arg("mss_now");
-        self.written_to = Some(write_seq);
         if !snd_nxt.before(write_seq) {
             return;
         }
@@ -252,6 +242,7 @@ impl Machine {
         let task = Task { pid: e.pid, tid: e.tid };
         if start.before(write_seq) {
             self.wait(Waiting {
+                held_from: start,
                 start,
                 end: write_seq,
                 at_ns: e.at_ns,
@@ -286,7 +277,7 @@ impl Machine {
 
     /// `tcp_sendmsg_locked()` returned: how large the write was.
     fn on_write_end(&mut self, e: &Event) {
-        self.options.retain(|(tid, _)| *tid != e.tid);
+        self.attribution.write_done(e);
         let taken = e.arg("ret").map_or(0, u32::cast_signed);
         let (Some(end), Ok(taken)) = (e.seq(Field::write_seq), u32::try_from(taken)) else {
             return;
@@ -304,15 +295,16 @@ impl Machine {
             self.waiting.pop_back();
         }
         let Some(write) = self.waiting.back_mut().filter(|w| w.end == end) else { return };
-        if write.start.before(start) {
+        if write.held_from.before(start) {
             // Bytes waited here before the first event of this socket.
             self.certainty = Certainty::May;
             self.not_seen.push("the write of the first bytes");
             return;
         }
         write.written = Some(taken);
-        let (left, mut at) = (write.start.since(start), self.evidence.len());
-        let (range, when) = ((start, write.start), write.at_ns);
+        self.known = true;
+        let (left, mut at) = (write.held_from.since(start), self.evidence.len());
+        let (range, when) = ((start, write.held_from), write.at_ns);
         for (i, line) in self.evidence.iter_mut().enumerate().rev() {
             if let Fact::Write { bytes, .. } = &mut line.fact {
                 *bytes = Some(taken);
@@ -386,7 +378,10 @@ impl Machine {
         let timer = match pending {
             ICSK_TIME_PROBE0 => Timer::Probe,
             ICSK_TIME_LOSS_PROBE => Timer::LossProbe,
-            _ => return,
+            _ => {
+                self.armed = None;
+                return;
+            }
         };
         if self.armed.replace((pending, expires)) == Some((pending, expires)) {
             return;
@@ -406,12 +401,20 @@ impl Machine {
     /// `tcp_event_new_data_sent()`: a segment has left.
     fn on_departure(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
         let (Some(seq), Some(end_seq)) = (e.seq(Field::seq), e.seq(Field::end_seq)) else { return };
-        // Under repair nothing reaches the wire.
-        if !self.is_waiting() || e.u32(Field::repair) == Some(1) {
+        if !self.is_waiting() {
             return;
         }
-        let release = self.release(e, end_seq.since(seq));
-        let fin = self.fin && e.seq(Field::write_seq) == Some(end_seq);
+        let mss = self.mss.into_iter().chain(e.u32(Field::mss_cache)).min();
+        let held = self.causes.last().map_or(Held::Undetermined, |(_, held)| *held);
+        let release = if e.u32(Field::repair) == Some(1) {
+            // Nothing reaches the wire then.
+            self.certainty = Certainty::May;
+            Release::Undetermined
+        } else {
+            let full = mss.is_some_and(|mss| end_seq.since(seq) >= mss);
+            self.attribution.release(e, full, held, self.paced)
+        };
+        let fin = self.attribution.is_fin() && e.seq(Field::write_seq) == Some(end_seq);
         let fact = Fact::Left {
             bytes: end_seq.since(seq).saturating_sub(u32::from(fin)),
             seq: self.relative(seq),
@@ -424,35 +427,6 @@ impl Machine {
         }
         if let Some(first) = self.waiting.front_mut() {
             first.start = first.start.max(end_seq);
-        }
-    }
-
-    /// What made a segment of `length` bytes leave.
-    fn release(&self, e: &Event, length: u32) -> Release {
-        let grown = self
-            .written_to
-            .zip(e.seq(Field::write_seq))
-            .is_some_and(|(known, now)| known.before(now));
-        if grown {
-            // Bytes were added since the last write ended: a write is at work.
-            return if self.mss.is_some_and(|mss| length >= mss) {
-                Release::MoreData
-            } else {
-                Release::Push
-            };
-        }
-        let owned = e.u32(Field::sk_lock_owned).unwrap_or(0) != 0;
-        if owned && let Some((_, option)) = self.options.iter().find(|(tid, _)| *tid == e.tid) {
-            return if *option == TCP_CORK { Release::Uncork } else { Release::Nodelay };
-        }
-        match self.context {
-            Context::Segment => Release::Ack,
-            Context::Timer(ICSK_TIME_PROBE0) => Release::ProbeTimer,
-            Context::Timer(ICSK_TIME_LOSS_PROBE) => Release::LossProbe,
-            Context::Fin => Release::Fin,
-            // The pacing timer comes this way too, and nothing here tells it from a device that has caught up.
-            Context::Tsq if !self.paced => Release::Tsq,
-            _ => Release::Undetermined,
         }
     }
 
@@ -473,7 +447,12 @@ impl Machine {
         let End { socket, at_ns, release } = end;
         let Some(first) = gone.first() else { return };
         let from_ns = first.at_ns;
-        let length = |w: &Waiting| w.end.since(w.start);
+        let length = |w: &Waiting| w.end.since(w.held_from);
+        if !self.known && first.written.is_none() {
+            // What waited may be older than the trace, and somebody else's.
+            self.certainty = Certainty::May;
+            self.not_seen.push("the call that wrote these bytes");
+        }
         let writes: Vec<Write> = gone
             .iter()
             .take(MAX_WRITES)
@@ -509,7 +488,8 @@ impl Machine {
 
     /// Keeps of the evidence and the causes what concerns the writes that still wait.
     fn forget(&mut self) {
-        let Some(first) = self.waiting.front() else {
+        let Some(first) = self.waiting.front_mut() else {
+            self.known = true;
             self.causes.clear();
             self.evidence.clear();
             self.not_seen.clear();
@@ -517,6 +497,7 @@ impl Machine {
             self.armed = None;
             return;
         };
+        first.held_from = first.start;
         let since = first.at_ns;
         self.evidence.retain(|line| line.at_ns >= since);
         let before = self.causes.iter().filter(|(at, _)| *at <= since).count();
@@ -524,7 +505,7 @@ impl Machine {
     }
 
     fn on_segment(&mut self, e: &Event) {
-        self.enter(Context::Segment, e);
+        self.attribution.enter(Context::Segment, e);
         let acked =
             e.seq(Field::ack_seq).zip(e.seq(Field::snd_una)).map_or(0, |(ack, una)| ack.since(una));
         let data =
@@ -545,32 +526,28 @@ impl Machine {
             ICSK_TIME_RETRANS => Some(Timer::Retransmit),
             _ => None,
         };
-        self.enter(Context::Timer(pending), e);
         // The handler is also entered when the deadline has moved, and then only sets the timer again.
         let moved = e.field(Field::write_timer_expires).is_some_and(|at| {
             ((at & 0xffff_ffff) as u32).wrapping_sub(e.jiffies).wrapping_sub(1) < u32::MAX / 2
         });
-        if let Some(timer) = timer.filter(|_| !moved) {
+        if moved {
+            return;
+        }
+        self.attribution.enter(Context::Timer(pending), e);
+        if let Some(timer) = timer {
             self.note(e, Fact::TimerFired { timer });
         }
     }
 
     fn on_fin(&mut self, e: &Event) {
-        self.enter(Context::Fin, e);
-        self.options.retain(|(tid, _)| *tid != e.tid);
-        self.fin = true;
-        self.written_to = e.seq(Field::write_seq).map(|end| Seq(end.0.wrapping_add(1)));
+        self.attribution.fin_queued(e);
         self.note(e, Fact::FinQueued { task: Task { pid: e.pid, tid: e.tid } });
     }
 
     fn on_option(&mut self, e: &Event) {
         let Some(optname) = e.arg("optname") else { return };
         let option = if optname == TCP_CORK { "TCP_CORK" } else { "TCP_NODELAY" };
-        if self.options.len() >= MAX_OPTIONS {
-            self.options.remove(0);
-        }
-        self.options.retain(|(tid, _)| *tid != e.tid);
-        self.options.push((e.tid, optname));
+        self.attribution.sets(e.tid, optname);
         let fact = Fact::OptionSet { option, value: None, task: Task { pid: e.pid, tid: e.tid } };
         self.last_set.retain(
             |set| !matches!(set.fact, Fact::OptionSet { option: known, .. } if known == option),
@@ -579,17 +556,23 @@ impl Machine {
         self.note(e, fact);
     }
 
-    /// The first look at the socket after an option was set tells its value.
-    fn learn_option(&mut self, nonagle: u32, hook: Hook) {
-        if hook == Hook::do_tcp_setsockopt {
-            return;
-        }
+    /// The next look at the socket by the thread that set an option tells the option's value.
+    fn learn_option(&mut self, nonagle: u32, e: &Event) {
         for line in self.last_set.iter_mut().chain(&mut self.evidence) {
-            if let Fact::OptionSet { option, value: value @ None, .. } = &mut line.fact {
+            if let Fact::OptionSet { option, value: value @ None, task } = &mut line.fact
+                && task.tid == e.tid
+            {
                 let bit = if *option == "TCP_CORK" { TCP_NAGLE_CORK } else { TCP_NAGLE_OFF };
                 *value = Some(nonagle & bit != 0);
             }
         }
+    }
+
+    /// The socket has become another connection.
+    fn on_reuse(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
+        self.certainty = Certainty::May;
+        self.end_all(End { socket: e.socket, at_ns: e.at_ns, release: Release::Undetermined }, out);
+        *self = Self::default();
     }
 }
 
@@ -617,7 +600,7 @@ mod tests {
 
     /// Findings of a written trace, one line each: bytes, causes with their milliseconds, release, marks.
     fn check(text: &str) -> Vec<String> {
-        let (mut machine, mut out) = (Machine::default(), Vec::new());
+        let (mut machine, mut out) = (Machine { known: true, ..Machine::default() }, Vec::new());
         let mut last = 0;
         for (n, line) in text.lines().map(str::trim).filter(|l| !l.is_empty()).enumerate() {
             let mut event = trace::parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
@@ -785,7 +768,7 @@ mod tests {
     #[test]
     fn close_sends_what_is_held_with_its_fin() {
         let text = push("1.0", "nonagle=2", CORKED, 100, 200)
-            + "1.05 s1 pid=7 tcp_send_fin | write_seq=200 snd_nxt=100\n"
+            + "1.05 s1 pid=7 tcp_send_fin | write_seq=200 snd_nxt=100 sk_lock_owned=1\n"
             + &left("1.05", 7, 100, 201, 201);
         assert_eq!(check(&text), ["100 B: Cork 50; Fin [100@50]"]);
     }
@@ -839,6 +822,53 @@ mod tests {
     fn a_part_that_left_unseen_makes_it_uncertain() {
         let text = push("1.0", "nonagle=2", CORKED, 100, 108) + &left("1.2", 0, 104, 108, 108);
         assert_eq!(check(&text), ["4 B: Cork 200; Undetermined may [4@200]"]);
+    }
+
+    #[test]
+    fn a_write_whose_call_was_not_seen_may_be_older_than_the_trace() {
+        let mut out = Vec::new();
+        let mut machine = Machine::default();
+        for line in
+            (push("1.0", "nonagle=2", CORKED, 100, 108) + &left("1.2", 0, 100, 108, 108)).lines()
+        {
+            machine.on_event(&trace::parse(line).unwrap(), &mut out);
+        }
+        assert_eq!(brief(&out[0]), "8 B: Cork 200; Undetermined may [8@200]");
+    }
+
+    #[test]
+    fn bytes_that_leave_in_parts_are_all_counted() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 900)
+            + &wrote("1.0", 800, 900)
+            + "1.1 s1 pid=0 tcp_rcv_established | ack_seq=100 snd_una=100 seq=1 end_seq=1 sk_lock_owned=0\n"
+            + &left("1.1", 0, 100, 500, 900)
+            + &left("1.1", 0, 500, 900, 900);
+        assert_eq!(check(&text), ["800 B: Cork 100; Ack [800@100]"]);
+    }
+
+    #[test]
+    fn what_entered_before_a_write_is_not_at_work_after_it() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 108)
+            + "1.1 s1 pid=0 tcp_rcv_established | ack_seq=100 snd_una=100 seq=1 end_seq=1 sk_lock_owned=0\n"
+            + &push("1.2", "nonagle=2", CORKED, 100, 116)
+            + &left("1.3", 0, 100, 116, 116);
+        assert_eq!(check(&text), ["16 B: Cork 300; Undetermined [8@300 8@100]"]);
+    }
+
+    #[test]
+    fn a_deferred_device_leaves_the_ack_open() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 108)
+            + "1.1 s1 pid=7 tcp_tsq_handler | sk_lock_owned=1\n"
+            + "1.1 s1 pid=7 tcp_rcv_established | ack_seq=100 snd_una=100 seq=1 end_seq=1 sk_lock_owned=1\n"
+            + &left("1.1", 7, 100, 108, 108);
+        assert_eq!(check(&text), ["8 B: Cork 100; Undetermined [8@100]"]);
+    }
+
+    #[test]
+    fn another_connection_in_the_same_socket_ends_what_waits() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 108)
+            + "1.1 s1 pid=7 socket_reused | write_seq=70000 snd_nxt=70000\n";
+        assert_eq!(check(&text), ["8 B: Cork 100; Undetermined may [8@100]"]);
     }
 
     #[test]

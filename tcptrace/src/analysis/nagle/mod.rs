@@ -24,6 +24,7 @@
 //! `net/ipv4/tcp_output.c`: `tcp_write_xmit()`, `tcp_nagle_check()`, `tcp_minshall_check()`, `tcp_send_loss_probe()`, `tcp_send_probe0()`.
 
 mod attempt;
+mod attribution;
 mod hold;
 mod machine;
 

@@ -1,0 +1,151 @@
+//! What made a segment leave: who was at work on the socket when it left.
+//!
+//! The socket lock serialises everything that can send, so that the last one to enter is at work, as long as it is the
+//! same task or interrupt that sends. A task that sets an option is told apart by its thread, because that event comes
+//! before the lock is taken.
+
+use tcptrace_common::{
+    field::Field,
+    tcp::{ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, TCP_CORK},
+};
+
+use crate::{
+    analysis::nagle::{Held, Release},
+    event::{Event, Seq},
+};
+
+/// Most tasks setting options on one socket at once.
+const MAX_OPTIONS: usize = 16;
+
+/// What entered the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Context {
+    /// A segment arrived.
+    Segment,
+    /// A write timer ran, `ICSK_TIME_*`.
+    Timer(u32),
+    /// A FIN was queued.
+    Fin,
+    /// The device, or the pacing timer, lets the socket send again.
+    Tsq,
+}
+
+/// Who is at work on one socket.
+#[derive(Debug, Default)]
+pub(super) struct Attribution {
+    /// What entered last, in which thread, and whether a task owned the socket.
+    entered: Option<(Context, u32, bool)>,
+    /// Options that threads are setting: thread, option.
+    options: Vec<(u32, u32)>,
+    /// End of the bytes written, as of the last write that ended.
+    written_to: Option<Seq>,
+    /// A FIN stands behind the bytes.
+    fin: bool,
+    /// The device was ready while a task owned the socket: that task sends when it lets go, which nothing shows.
+    tsq_deferred: bool,
+}
+
+impl Attribution {
+    /// Something entered the socket under its lock; a task that owns it is no longer setting an option then.
+    pub(super) fn enter(&mut self, context: Context, e: &Event) {
+        let owned = is_owned(e);
+        self.entered = Some((context, e.tid, owned));
+        if owned {
+            self.ends_setting(e.tid);
+        } else {
+            self.tsq_deferred = false;
+        }
+    }
+
+    /// `tcp_tsq_handler()` runs before the lock is taken: with the socket owned it only leaves a note.
+    pub(super) fn device_ready(&mut self, e: &Event) {
+        if is_owned(e) {
+            self.tsq_deferred = true;
+        } else {
+            self.enter(Context::Tsq, e);
+        }
+    }
+
+    /// A thread is about to set an option.
+    pub(super) fn sets(&mut self, tid: u32, option: u32) {
+        self.ends_setting(tid);
+        if self.options.len() >= MAX_OPTIONS {
+            self.options.remove(0);
+        }
+        self.options.push((tid, option));
+    }
+
+    /// A write, or a part of it, is done: nobody is at work until something enters.
+    pub(super) fn write_done(&mut self, e: &Event) {
+        if let Some(write_seq) = e.seq(Field::write_seq) {
+            self.written_to = Some(write_seq);
+        }
+        self.ends_setting(e.tid);
+        self.entered = None;
+        self.tsq_deferred = false;
+    }
+
+    /// A FIN is being queued behind the bytes.
+    pub(super) fn fin_queued(&mut self, e: &Event) {
+        self.enter(Context::Fin, e);
+        self.ends_setting(e.tid);
+        self.fin = true;
+        self.written_to = e.seq(Field::write_seq).map(|end| Seq(end.0.wrapping_add(1)));
+    }
+
+    /// Whether a segment that ends the queue carries a FIN.
+    pub(super) const fn is_fin(&self) -> bool {
+        self.fin
+    }
+
+    /// Events were lost: whoever was thought to be at work may not be.
+    pub(super) fn forget(&mut self) {
+        self.entered = None;
+        self.options.clear();
+    }
+
+    /// What made a segment leave, full or not, of bytes last held by `held`.
+    pub(super) fn release(&self, e: &Event, full: bool, held: Held, paced: bool) -> Release {
+        let owned = is_owned(e);
+        let grown = self
+            .written_to
+            .zip(e.seq(Field::write_seq))
+            .is_some_and(|(known, now)| known.before(now));
+        if owned && grown {
+            // Bytes were added since the last write ended: a write is at work.
+            return by_write(full, held);
+        }
+        if owned && let Some((_, option)) = self.options.iter().find(|(tid, _)| *tid == e.tid) {
+            return if *option == TCP_CORK { Release::Uncork } else { Release::Nodelay };
+        }
+        let at_work =
+            self.entered.filter(|(_, tid, was_owned)| *tid == e.tid && *was_owned == owned);
+        match at_work.map(|(context, ..)| context) {
+            Some(Context::Segment) if !self.tsq_deferred => Release::Ack,
+            Some(Context::Timer(ICSK_TIME_PROBE0)) => Release::ProbeTimer,
+            Some(Context::Timer(ICSK_TIME_LOSS_PROBE)) => Release::LossProbe,
+            Some(Context::Fin) => Release::Fin,
+            // The pacing timer comes this way too, and nothing here tells it from a device that has caught up.
+            Some(Context::Tsq) if !paced => Release::Tsq,
+            _ => Release::Undetermined,
+        }
+    }
+
+    fn ends_setting(&mut self, tid: u32) {
+        self.options.retain(|(setter, _)| *setter != tid);
+    }
+}
+
+/// A write sends what waits because a segment is full, or because it does not say `MSG_MORE` itself. Anything else
+/// (urgent data, a push for want of buffer space) is not told apart.
+const fn by_write(full: bool, held: Held) -> Release {
+    match (full, held) {
+        (true, _) => Release::MoreData,
+        (false, Held::MsgMore) => Release::Push,
+        (false, _) => Release::Undetermined,
+    }
+}
+
+fn is_owned(e: &Event) -> bool {
+    e.u32(Field::sk_lock_owned).unwrap_or(0) != 0
+}

@@ -1,0 +1,106 @@
+//! Names of sockets and threads: no kernel address gets past here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map},
+    fs,
+};
+
+use tcptrace_common::hook::Hook;
+
+use crate::{
+    event::{Event, Raw, SocketId},
+    source::Item,
+};
+
+/// Most threads whose names are remembered; then all are looked up afresh.
+const MAX_COMMS: usize = 65_536;
+
+/// Names of sockets and threads. An address is a name only while its socket lives.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    events: u64,
+    sockets: BTreeMap<u64, SocketId>,
+    given: u32,
+    comms: BTreeSet<u32>,
+}
+
+impl Names {
+    /// Numbers the event and names its socket; tells the names of threads met for the first time.
+    pub(super) fn name(&mut self, raw: Raw) -> impl Iterator<Item = Item> {
+        let Raw { sk, mut event } = raw;
+        self.events += 1;
+        event.n = self.events;
+        event.socket = match self.sockets.entry(sk) {
+            btree_map::Entry::Occupied(known) => *known.get(),
+            btree_map::Entry::Vacant(unknown) => {
+                self.given += 1;
+                *unknown.insert(SocketId(self.given))
+            }
+        };
+        if matches!(event.hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused) {
+            self.sockets.remove(&sk);
+        }
+        let comm = self.comm(&event).map(|comm| Item::Comm { tid: event.tid, comm });
+        comm.into_iter().chain([Item::Event(event)])
+    }
+
+    /// The thread's name, once, for events in which it acts itself.
+    fn comm(&mut self, event: &Event) -> Option<String> {
+        let acts = matches!(
+            event.hook,
+            Hook::socket
+                | Hook::tcp_push
+                | Hook::do_tcp_setsockopt
+                | Hook::tcp_send_fin
+                | Hook::tcp_sendmsg_locked
+        );
+        // A socket's first record always tells: thread numbers are used again, and programs change their names.
+        if !acts || (event.hook != Hook::socket && self.comms.contains(&event.tid)) {
+            return None;
+        }
+        if self.comms.len() >= MAX_COMMS {
+            self.comms.clear();
+        }
+        let looked_up =
+            || fs::read_to_string(format!("/proc/{}/task/{}/comm", event.pid, event.tid)).ok();
+        let comm = event.comm().or_else(looked_up)?;
+        self.comms.insert(event.tid);
+        Some(comm.trim_end().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(sk: u64, hook: Hook) -> Raw {
+        Raw { sk, event: Event::new(hook, 0) }
+    }
+
+    fn id(names: &mut Names, raw: Raw) -> u32 {
+        let found = names.name(raw).find_map(|item| match item {
+            Item::Event(event) => Some(event.socket.0),
+            _ => None,
+        });
+        found.unwrap()
+    }
+
+    #[test]
+    fn an_address_is_another_socket_after_its_life_has_ended() {
+        let mut names = Names::default();
+        for (sk, hook, want) in [
+            (7, Hook::socket, 1),
+            (8, Hook::tcp_fin, 2),
+            (7, Hook::tcp_fin, 1),
+            // It was met unconnected, and is announced again with its addresses.
+            (7, Hook::socket, 1),
+            (7, Hook::tcp_v4_destroy_sock, 1),
+            (7, Hook::socket, 3),
+            (7, Hook::socket_reused, 3),
+            (7, Hook::socket, 4),
+            (8, Hook::tcp_fin, 2),
+        ] {
+            assert_eq!(id(&mut names, raw(sk, hook)), want, "{}", hook.name());
+        }
+    }
+}
