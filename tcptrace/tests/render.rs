@@ -139,7 +139,7 @@ fn text_reads_like_the_manual() {
        0.04 ms  probe timer armed     224 ms = RTO (srtt 20.0 ms)
      226.95 ms  probe timer fired     icsk_pending=PROBE0
      226.97 ms  8 B left              seq 0..8
-  change: clear TCP_CORK when the reply is complete; nothing else would have sent these bytes sooner.
+  change: clear TCP_CORK when the reply is complete; nothing else came to send these bytes.
 
 +5.000 s  192.0.2.10:8080 > 192.0.2.77:40112   server[2211]
   5 of 105 B waited 43.8 ms: the tail after two full segments, held by TCP_CORK; the loss probe sent it.

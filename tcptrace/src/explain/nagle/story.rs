@@ -246,8 +246,12 @@ impl Story<'_> {
         }
         let alone = !self.several_writes();
         let not_by_plan = match (self.hold.release, main.held) {
+            // An ACK lets MSG_MORE go, whether or not the program was about to write on.
+            (Release::Ack, Held::MsgMore) => false,
+            // It may end well: the trace was over, not the wait.
+            (Release::StillHeld, _) => held_ns >= 200 * MILLI,
             // The last one: two parts, written apart, that had to be one segment in the end.
-            (Release::Ack | Release::ProbeTimer | Release::LossProbe | Release::StillHeld, _)
+            (Release::Ack | Release::ProbeTimer | Release::LossProbe, _)
             | (Release::MoreData, Held::Nagle) => true,
             // Nothing was added in the meantime: what ended the wait could have come at once.
             (Release::Uncork | Release::Fin, Held::Cork)
@@ -263,7 +267,7 @@ impl Story<'_> {
                 let alone =
                     self.hold.release == Release::ProbeTimer && self.hold.packets_out == Some(0);
                 let alone =
-                    if alone { "; nothing else would have sent these bytes sooner" } else { "" };
+                    if alone { "; nothing else came to send these bytes" } else { "" };
                 Some(format!("clear TCP_CORK when the reply is complete{alone}."))
             }
             Held::MsgMore => Some("send the last part without MSG_MORE.".to_owned()),

@@ -306,7 +306,7 @@ fn advice_only_where_the_evidence_carries_it() {
     assert_eq!(
         change(alone).as_deref(),
         Some(
-            "clear TCP_CORK when the reply is complete; nothing else would have sent these bytes sooner."
+            "clear TCP_CORK when the reply is complete; nothing else came to send these bytes."
         )
     );
     let cork = Some("clear TCP_CORK when the reply is complete.");
@@ -438,7 +438,7 @@ fn the_headline_says_what_was_counted() {
     );
     assert_eq!(
         headline(&Totals { writes: None, ..totals }),
-        "no byte waited. Writes that left at once are not counted."
+        "no hold began. Writes that left at once are not counted."
     );
     assert_eq!(
         headline(&Totals { lost: true, ..totals }),

@@ -62,7 +62,7 @@ pub(super) fn headline(totals: &Totals) -> String {
             "no hold was seen, but events were lost: that proves nothing.".to_owned()
         }
         Totals { findings: 0, writes: None, .. } => {
-            "no byte waited. Writes that left at once are not counted.".to_owned()
+            "no hold began. Writes that left at once are not counted.".to_owned()
         }
         Totals { findings: 0, writes: Some(0), .. } => {
             "no byte waited; no write was seen.".to_owned()
