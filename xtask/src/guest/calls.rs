@@ -4,12 +4,13 @@ use std::{
     io,
     mem::MaybeUninit,
     net::TcpStream,
-    os::fd::{AsRawFd as _, RawFd},
+    os::fd::{AsRawFd, RawFd},
+    thread,
 };
 
 use anyhow::Context as _;
 
-use super::sys::{checked, now_ns, set_option};
+use super::sys::{checked, name_thread, now_ns, set_option};
 use crate::oracle::{Call, CallRecord};
 
 /// One connection of the program, with the log of its calls.
@@ -25,35 +26,35 @@ impl Program {
         Self { stream: Some(stream), log: Vec::new() }
     }
 
+    /// A connection just accepted, which inherits what was called on the listener.
+    pub(crate) fn accepted(stream: TcpStream, inherited: &[CallRecord]) -> Self {
+        Self { stream: Some(stream), log: inherited.to_vec() }
+    }
+
     /// Makes one call and notes it.
     pub(crate) fn call(&mut self, call: &Call) -> anyhow::Result<()> {
-        let Some(stream) = &self.stream else { return Ok(()) };
-        let fd = stream.as_raw_fd();
-        let payload = vec![b'r'; call.size()];
-        let mut pieces = call.pieces(&payload);
-        let at_ns = now_ns();
-        let made = match call {
-            Call::Nodelay(on) => {
-                set_option(fd, libc::SOL_TCP, libc::TCP_NODELAY, i32::from(*on)).map(|()| 0)
-            }
-            Call::Cork(on) => {
-                set_option(fd, libc::SOL_TCP, libc::TCP_CORK, i32::from(*on)).map(|()| 0)
-            }
-            Call::Write(_) => send(fd, &payload, 0),
-            Call::SendMore(_) => send(fd, &payload, libc::MSG_MORE),
-            Call::Writev(_) => writev(fd, &mut pieces),
-            Call::Read(bytes) => read(fd, *bytes),
-            // SAFETY: the descriptor is open.
-            Call::ShutdownWrite => checked(i64::from(unsafe { libc::shutdown(fd, libc::SHUT_WR) })),
-            Call::Close => {
+        let Some(fd) = self.stream.as_ref().map(AsRawFd::as_raw_fd) else { return Ok(()) };
+        let record = match call {
+            Call::Close => timed(call, || {
                 self.stream = None;
                 Ok(0)
-            }
-        };
-        let ret_ns = now_ns();
-        let result = made.with_context(|| format!("{call:?}"))?;
-        self.log.push(CallRecord { call: call.clone(), at_ns, ret_ns, result });
+            }),
+            _ => made(fd, call),
+        }?;
+        self.log.push(record);
         Ok(())
+    }
+
+    /// Makes one call in another thread of this program.
+    pub(crate) fn call_elsewhere(&mut self, call: &Call) -> anyhow::Result<()> {
+        let made = thread::scope(|scope| {
+            let another = scope.spawn(|| {
+                name_thread(c"another");
+                self.call(call)
+            });
+            another.join()
+        });
+        made.map_err(|_panic| anyhow::anyhow!("the other thread panicked"))?
     }
 
     /// Whether the congestion window surely does not hold so many further bytes, nor makes TCP wait for a fuller burst.
@@ -75,6 +76,42 @@ impl Program {
     pub(crate) fn into_log(self) -> Vec<CallRecord> {
         self.log
     }
+}
+
+/// Makes one call on a socket, and says when it began and ended. It does not close.
+pub(crate) fn made(fd: RawFd, call: &Call) -> anyhow::Result<CallRecord> {
+    let payload = vec![b'r'; call.size()];
+    let mut pieces = call.pieces(&payload);
+    timed(call, || match call {
+        Call::Nodelay(on) => option(fd, libc::SOL_TCP, libc::TCP_NODELAY, i32::from(*on)),
+        Call::Cork(on) => option(fd, libc::SOL_TCP, libc::TCP_CORK, i32::from(*on)),
+        Call::PacingRate(rate) => {
+            option(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, rate.cast_signed())
+        }
+        Call::LingerZero => {
+            let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+            set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger).map(|()| 0)
+        }
+        Call::Write(_) => send(fd, &payload, 0),
+        Call::SendMore(_) => send(fd, &payload, libc::MSG_MORE),
+        Call::Writev(_) => writev(fd, &mut pieces),
+        Call::Read(bytes) => read(fd, *bytes),
+        // SAFETY: shutdown() takes two numbers.
+        Call::ShutdownWrite => checked(i64::from(unsafe { libc::shutdown(fd, libc::SHUT_WR) })),
+        Call::Close => Err(io::ErrorKind::Unsupported.into()),
+    })
+}
+
+fn timed(call: &Call, make: impl FnOnce() -> io::Result<i64>) -> anyhow::Result<CallRecord> {
+    let at_ns = now_ns();
+    let result = make();
+    let ret_ns = now_ns();
+    let result = result.with_context(|| format!("{call:?}"))?;
+    Ok(CallRecord { call: call.clone(), at_ns, ret_ns, result })
+}
+
+fn option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<i64> {
+    set_option(fd, level, name, &value).map(|()| 0)
 }
 
 impl Call {

@@ -35,9 +35,9 @@ impl Capture {
                 .context("open a packet socket")?;
         // SAFETY: the descriptor was just opened and belongs to nobody else.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, BUFFER_BYTES)
+        set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &BUFFER_BYTES)
             .context("SO_RCVBUFFORCE")?;
-        set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).context("SO_TIMESTAMPNS")?;
+        set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1).context("SO_TIMESTAMPNS")?;
         let address = libc::sockaddr_ll {
             sll_family: u16::try_from(libc::AF_PACKET)?,
             sll_protocol: every_protocol,

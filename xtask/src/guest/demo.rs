@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{
     capture::Capture,
     netns,
-    stage::{Family, PORT, play},
+    stage::{Family, PORT, Stage, play},
     sys::{now_ns, realtime_offset_ns, sleep_until},
     tool::Tool,
 };
@@ -35,7 +35,7 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
     let port = PORT.to_string();
     let arguments = ["nagle", "--port", &port, "--color", &args.color].map(str::to_owned);
     let tool = Tool::start(&args.tcptrace, &arguments, true)?;
-    play(&story, Family::V4, 40_112, offset_ns)?;
+    play(Stage { story, family: Family::V4, first_port: 40_112, offset_ns })?;
     // The last lines must be on the console before the interrupt's summary.
     sleep_until(now_ns() + 1_000_000_000);
     let (_, said) = tool.stop()?;

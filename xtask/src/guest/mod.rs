@@ -1,11 +1,14 @@
 //! What runs inside a guest, as root: the stories, their witnesses, and the tcptrace under test.
 
+mod apart;
 mod calls;
 mod capture;
+mod contended;
 mod demo;
 mod netlink;
 mod netns;
 mod packet;
+mod pair;
 mod peer;
 mod run;
 mod stage;
@@ -24,6 +27,8 @@ pub(crate) struct Args {
 enum Task {
     /// Runs the stories and compares tcptrace with the oracle
     Run(run::Args),
+    /// Lets several threads use one connection and compares bytes only
+    Contended(contended::Args),
     /// Plays the story of a small write under `TCP_CORK` in front of tcptrace's own text
     Demo(demo::Args),
 }
@@ -32,6 +37,7 @@ enum Task {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.task {
         Task::Run(args) => run::task(args),
+        Task::Contended(args) => contended::task(args),
         Task::Demo(args) => demo::task(args),
     }
 }

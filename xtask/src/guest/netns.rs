@@ -39,8 +39,7 @@ impl Netns {
         for setting in
             ["conf/default/accept_dad", "conf/all/accept_dad", "conf/default/router_solicitations"]
         {
-            fs::write(format!("/proc/sys/net/ipv6/{setting}"), "0")
-                .with_context(|| format!("write {setting}"))?;
+            set(&format!("ipv6/{setting}"), "0")?;
         }
         up("lo")?;
         Self::current()
@@ -81,6 +80,11 @@ impl Netns {
         });
         request.send().context("make a veth pair")
     }
+}
+
+/// Writes a `net.` setting of this thread's namespace.
+pub(crate) fn set(setting: &str, value: &str) -> anyhow::Result<()> {
+    fs::write(format!("/proc/sys/net/{setting}"), value).with_context(|| format!("set {setting}"))
 }
 
 /// Switches a device on.

@@ -18,6 +18,10 @@ pub(crate) struct Sent<'payload> {
     pub(crate) ack: Option<u32>,
     /// The FIN flag.
     pub(crate) fin: bool,
+    /// The RST flag.
+    pub(crate) rst: bool,
+    /// The window, to be scaled; a SYN has its own.
+    pub(crate) window: u16,
     /// MSS and SACK permitted of a SYN.
     pub(crate) syn: Option<(u16, bool)>,
     /// The timestamps option: own clock and echo.
@@ -33,7 +37,7 @@ pub(crate) fn build(from: SocketAddr, to: SocketAddr, sent: &Sent<'_>) -> anyhow
         (IpAddr::V6(from), IpAddr::V6(to)) => PacketBuilder::ipv6(from.octets(), to.octets(), 64),
         _ => anyhow::bail!("addresses of two families"),
     };
-    let window = if sent.syn.is_some() { 32792 } else { 257 };
+    let window = if sent.syn.is_some() { 32792 } else { sent.window };
     let mut step: PacketBuilderStep<TcpHeader> =
         builder.tcp(from.port(), to.port(), sent.seq, window);
     let mut options = Vec::new();
@@ -53,6 +57,9 @@ pub(crate) fn build(from: SocketAddr, to: SocketAddr, sent: &Sent<'_>) -> anyhow
     }
     if sent.fin {
         step = step.fin();
+    }
+    if sent.rst {
+        step = step.rst();
     }
     if !sent.payload.is_empty() {
         step = step.psh();
@@ -76,6 +83,8 @@ pub(crate) struct Came {
     pub(crate) syn: bool,
     /// The FIN flag.
     pub(crate) fin: bool,
+    /// The RST flag.
+    pub(crate) rst: bool,
     /// The host's clock in the timestamps option.
     pub(crate) timestamp: Option<u32>,
 }
@@ -94,6 +103,7 @@ pub(crate) fn read(packet: &[u8]) -> Option<Came> {
         bytes: u32::try_from(tcp.payload().len()).ok()?,
         syn: tcp.syn(),
         fin: tcp.fin(),
+        rst: tcp.rst(),
         timestamp,
     })
 }

@@ -42,10 +42,13 @@ struct Connection {
     address: SocketAddr,
     syn: Syn,
     seq: u32,
+    window: u16,
     /// Sequence number of the host's first byte.
     first: u32,
     /// Bytes of the stream that came, without gaps.
     arrived: u32,
+    /// Bytes that were acknowledged.
+    acked: u32,
     /// The host's FIN came.
     fin: bool,
     repeated: u32,
@@ -69,8 +72,10 @@ impl Peer {
             address,
             syn: syn.clone(),
             seq: 0,
+            window: syn.window,
             first: 0,
             arrived: 0,
+            acked: 0,
             fin: false,
             repeated: 0,
             echo: 0,
@@ -112,6 +117,28 @@ impl Peer {
         self.tun.give(&packet).context("send bytes")
     }
 
+    /// Announces a window, and keeps to it.
+    pub(crate) fn window(&self, connection: usize, window: u16) -> anyhow::Result<()> {
+        let packet = {
+            let mut state = self.lock();
+            let connection = state.connections.get_mut(connection).context("no such connection")?;
+            connection.window = window;
+            connection.segment(self.server, connection.acked, &[])?
+        };
+        self.tun.give(&packet).context("announce a window")
+    }
+
+    /// Resets the connection: that is its end.
+    pub(crate) fn reset(&self, connection: usize) -> anyhow::Result<()> {
+        let packet = {
+            let mut state = self.lock();
+            let it = state.connections.get_mut(connection).context("no such connection")?;
+            it.finished = true;
+            build(it.address, self.server, &Sent { seq: it.seq, rst: true, ..Sent::default() })?
+        };
+        self.tun.give(&packet).context("send a reset")
+    }
+
     /// From here on acknowledges so long after each arrival; before, only on command.
     pub(crate) fn ack_after(&self, connection: usize, delay_us: u64) {
         if let Some(connection) = self.lock().connections.get_mut(connection) {
@@ -129,7 +156,7 @@ impl Peer {
         self.wait(connection, |it| it.repeated > 0).context("no segment was sent again")
     }
 
-    /// Waits until the host's FIN has come and was answered.
+    /// Waits until the host's FIN has come and was answered, or a reset was sent or came.
     pub(crate) fn finished(&self, connection: usize) -> anyhow::Result<()> {
         if let Some(it) = self.lock().connections.get_mut(connection) {
             it.ack_after_ns.get_or_insert(1_000_000);
@@ -228,6 +255,7 @@ impl Connection {
             self.due.push((now + HANDSHAKE_NS, 0));
             return;
         }
+        self.finished |= came.rst;
         if came.bytes == 0 && !came.fin {
             return;
         }
@@ -252,11 +280,13 @@ impl Connection {
         payload: &[u8],
     ) -> anyhow::Result<Vec<u8>> {
         let fin = self.fin && up_to == self.arrived;
+        self.acked = self.acked.max(up_to);
         let clock_ms = u32::try_from(now_ns() / 1_000_000 % u64::from(u32::MAX))?;
         let sent = Sent {
             seq: self.seq,
             ack: Some(self.first.wrapping_add(up_to).wrapping_add(u32::from(fin))),
             fin: fin && !self.finished,
+            window: self.window,
             timestamps: self.syn.timestamps.then_some((clock_ms.wrapping_add(100), self.echo)),
             payload,
             ..Sent::default()

@@ -5,10 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context as _;
 
 use super::{
+    apart,
     capture::Capture,
-    stage::{Family, Seen, play},
+    stage::{Family, Seen, Stage, play},
     sys::realtime_offset_ns,
-    tool::{Found, Tool, parse},
+    tool::{Found, Said, Tool, parse},
 };
 use crate::{
     oracle::{CallRecord, Conversation, Reported, against_story, against_tool, holds},
@@ -19,9 +20,9 @@ use crate::{
 /// The ports of the stories; tcptrace is told nothing else.
 const PORTS: &str = "8080-8099";
 /// The peer's first port of the first run.
-const FIRST_PORT: u16 = 20_000;
+pub(crate) const FIRST_PORT: u16 = 20_000;
 /// Ports for the connections of one run.
-const PORTS_A_RUN: u16 = 4;
+pub(crate) const PORTS_A_RUN: u16 = 4;
 /// So many runs have ports of their own.
 const MOST_RUNS: u16 = 11_000;
 /// What a guest in lockdown runs: one story of each of two causes.
@@ -32,13 +33,13 @@ const LOCKDOWN: [&str; 2] = ["nagle_ack", "cork_probe_timer_then_tail"];
 pub(crate) struct Args {
     /// Only this story
     #[arg(long)]
-    scenario: Option<String>,
+    pub(crate) scenario: Option<String>,
     /// So many random schedules besides
     #[arg(long, default_value_t = 0)]
     random: u64,
     /// Seed of the first random schedule; the next ones count up
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(crate) seed: u64,
     /// Two stories, as a guest in lockdown allows no kprobe
     #[arg(long)]
     lockdown: bool,
@@ -47,13 +48,13 @@ pub(crate) struct Args {
     mutate: Option<String>,
     /// The program under test
     #[arg(long, default_value = "/tcptrace")]
-    tcptrace: PathBuf,
+    pub(crate) tcptrace: PathBuf,
     /// Without tcptrace: only what the oracle sees, against what the stories state
     #[arg(long)]
     dry: bool,
     /// Prints the log of calls and the wire of each connection too
     #[arg(long)]
-    witnesses: bool,
+    pub(crate) witnesses: bool,
     /// One form of attaching only: `fentry` or `kprobe`
     #[arg(long)]
     form: Option<String>,
@@ -64,10 +65,13 @@ pub(crate) struct Args {
 
 /// One story in one family, and its seed when it is a random one.
 #[derive(Debug)]
-struct Run {
-    story: Story,
-    family: Family,
-    seed: Option<u64>,
+pub(crate) struct Run {
+    /// The story.
+    pub(crate) story: Story,
+    /// In which family.
+    pub(crate) family: Family,
+    /// What made it.
+    pub(crate) seed: Option<u64>,
 }
 
 /// Runs what was asked for and prints the outcomes.
@@ -87,6 +91,11 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
         let wanted = args.form.as_ref().is_none_or(|only| only == form);
         if wanted && !(args.lockdown && form == "kprobe") {
             attached(args, form, offset_ns)?;
+            if !args.lockdown && args.mutate.is_none() {
+                for outcome in apart::outcomes(args, form, offset_ns) {
+                    print(&outcome);
+                }
+            }
         }
     }
     Ok(())
@@ -95,19 +104,38 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
 /// The first namespace, device and connection after the boot take the kernel milliseconds that no story has to answer for.
 fn warm_up(offset_ns: u64) {
     for family in [Family::V4, Family::V6] {
-        if let Err(error) = play(&scenario::random(0), family, FIRST_PORT - PORTS_A_RUN, offset_ns)
+        let first_port = FIRST_PORT - PORTS_A_RUN;
+        if let Err(error) =
+            play(Stage { story: scenario::random(0), family, first_port, offset_ns })
         {
             eprintln!("warm-up: {error:#}");
         }
     }
 }
 
-fn plan(args: &Args, form: &str) -> Vec<Run> {
-    let families: &[Family] = match (args.family, form) {
+/// The second form of attaching is about the probes, so that one family is enough.
+pub(crate) fn families(args: &Args, form: &str) -> &'static [Family] {
+    match (args.family, form) {
         (Some(6), _) => &[Family::V6],
         (Some(_), _) | (None, "kprobe") => &[Family::V4],
         _ => &[Family::V4, Family::V6],
-    };
+    }
+}
+
+/// What tcptrace is started with.
+pub(crate) fn arguments(args: &Args, form: &str) -> Vec<String> {
+    let mut arguments: Vec<String> =
+        ["nagle", "--json", "--min-hold", "0", "--attach", form, "--port", PORTS]
+            .map(str::to_owned)
+            .into();
+    if let Some(name) = &args.mutate {
+        arguments.extend(["--mutate".to_owned(), name.clone()]);
+    }
+    arguments
+}
+
+fn plan(args: &Args, form: &str) -> Vec<Run> {
+    let families = families(args, form);
     let mut runs = Vec::new();
     for story in scenario::all() {
         let wanted = args.scenario.as_ref().is_none_or(|only| *only == story.name)
@@ -148,7 +176,7 @@ fn dry(args: &Args, at: u16, run: &Run, offset_ns: u64) {
 }
 
 /// Prints what the witnesses saw, in the order of time, in milliseconds since the SYN.
-fn testify(seen: &Seen) {
+pub(crate) fn testify(seen: &Seen) {
     let Conversation { calls, wire } = &seen.conversation;
     let start_ns = wire.first().map_or(0, |segment| segment.at_ns);
     let isn = wire
@@ -184,14 +212,10 @@ fn testify(seen: &Seen) {
 /// All runs in front of one tcptrace.
 fn attached(args: &Args, form: &str, offset_ns: u64) -> anyhow::Result<()> {
     let runs = plan(args, form);
-    let mut arguments: Vec<String> =
-        ["nagle", "--json", "--min-hold", "0", "--attach", form, "--port", PORTS]
-            .map(str::to_owned)
-            .into();
-    if let Some(name) = &args.mutate {
-        arguments.extend(["--mutate".to_owned(), name.clone()]);
+    if runs.is_empty() {
+        return Ok(());
     }
-    let tool = match Tool::start(&args.tcptrace, &arguments, false) {
+    let tool = match Tool::start(&args.tcptrace, &arguments(args, form), false) {
         Ok(tool) => tool,
         Err(error) => {
             for run in &runs {
@@ -204,7 +228,10 @@ fn attached(args: &Args, form: &str, offset_ns: u64) -> anyhow::Result<()> {
     let played: Vec<(Outcome, Vec<Seen>)> =
         (0..).zip(&runs).map(|(at, run)| started(run, form, at, offset_ns)).collect();
     let (text, said) = tool.stop().context("stop tcptrace")?;
-    let (mut found, mut complaints) = parse(&text);
+    let Said { mut found, gaps, events_lost, mut complaints } = parse(&text);
+    if gaps > 0 || events_lost > 0 {
+        complaints.push(format!("{events_lost} events lost in {gaps} gaps"));
+    }
     for line in said {
         eprintln!("tcptrace: {line}");
         if line.starts_with("tcptrace ended") {
@@ -228,27 +255,30 @@ fn attached(args: &Args, form: &str, offset_ns: u64) -> anyhow::Result<()> {
 /// Plays one run and compares the oracle with the story.
 fn started(run: &Run, form: &str, at: u16, offset_ns: u64) -> (Outcome, Vec<Seen>) {
     let mut outcome = unplayed(run, form);
-    let seen = play(&run.story, run.family, FIRST_PORT + at % MOST_RUNS * PORTS_A_RUN, offset_ns)
-        .unwrap_or_else(|error| {
-            outcome.broken.push(format!("{error:#}"));
-            Vec::new()
-        });
+    let first_port = FIRST_PORT + at % MOST_RUNS * PORTS_A_RUN;
+    let (story, family) = (run.story.clone(), run.family);
+    let seen = play(Stage { story, family, first_port, offset_ns }).unwrap_or_else(|error| {
+        outcome.broken.push(format!("{error:#}"));
+        Vec::new()
+    });
     if let Some(expected) = &run.story.expect
-        && let Some(first) = seen.first()
+        && !seen.is_empty()
     {
-        outcome.broken.extend(against_story(&holds(&first.conversation), expected));
+        let held: Vec<_> = seen.iter().flat_map(|one| holds(&one.conversation)).collect();
+        outcome.broken.extend(against_story(&held, expected));
     }
     (outcome, seen)
 }
 
-fn unplayed(run: &Run, form: &str) -> Outcome {
+/// The outcome of a run, before it is played.
+pub(crate) fn unplayed(run: &Run, form: &str) -> Outcome {
     Outcome {
         scenario: run.story.name.clone(),
         family: run.family.name().to_owned(),
         form: form.to_owned(),
         notes: run
             .seed
-            .map(|seed| format!("replay: --scenario random --seed {seed}"))
+            .map(|seed| format!("replay: --scenario {} --seed {seed}", run.story.name))
             .into_iter()
             .collect(),
         ..Outcome::default()
@@ -256,9 +286,11 @@ fn unplayed(run: &Run, form: &str) -> Outcome {
 }
 
 /// The holds of one connection, in the order of their start.
-fn take(found: &mut Vec<Found>, seen: &Seen) -> Vec<Reported> {
+pub(crate) fn take(found: &mut Vec<Found>, seen: &Seen) -> Vec<Reported> {
     let own = |it: &mut Found| {
-        it.netns == seen.netns && it.local == seen.local && it.remote == seen.remote
+        it.netns == Some(seen.netns)
+            && it.local == Some(seen.local)
+            && it.remote == Some(seen.remote)
     };
     let mut holds: Vec<Reported> = found.extract_if(.., own).map(|it| it.hold).collect();
     holds.sort_by_key(|hold| hold.start_ns);

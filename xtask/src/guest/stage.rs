@@ -1,34 +1,38 @@
 //! Plays one story in network namespaces of its own and gathers what the witnesses saw.
 
 use std::{
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener},
     os::fd::AsRawFd as _,
-    sync::Arc,
-    thread,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
 use anyhow::Context as _;
 
 use super::{
-    calls::Program,
+    calls::{Program, made},
     capture::Capture,
-    netns::{Netns, address, delay, up},
+    netns::{Netns, address, up},
+    pair,
     peer::Peer,
     sys::{exact_timers, first_in_line, name_thread, now_ns, sleep_until},
     tun::Tun,
 };
 use crate::{
-    oracle::{Conversation, Segment},
-    scenario::{Link, Step, Story, Syn},
+    oracle::{CallRecord, Conversation, Segment},
+    scenario::{Link, Step, Story, Syn, Then},
 };
 
 /// The port every story's server listens on.
 pub(crate) const PORT: u16 = 8080;
 /// A read that gets nothing for so long ends the story.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// A device and its address are ready this long after they were made.
-const SETTLE_NS: u64 = 100_000_000;
+pub(crate) const SETTLE_NS: u64 = 100_000_000;
 
 /// The address family of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +53,7 @@ impl Family {
     }
 
     /// Addresses for documentation: the server's and the peer's.
-    fn addresses(self) -> (IpAddr, IpAddr) {
+    pub(crate) fn addresses(self) -> (IpAddr, IpAddr) {
         match self {
             Self::V4 => ([192, 0, 2, 10].into(), [192, 0, 2, 77].into()),
             Self::V6 => (
@@ -73,44 +77,91 @@ pub(crate) struct Seen {
     pub(crate) conversation: Conversation,
 }
 
-/// Plays a story; the peer's connections come from `first_port` on, which tells the runs apart.
-pub(crate) fn play(
-    story: &Story,
-    family: Family,
-    first_port: u16,
-    offset_ns: u64,
-) -> anyhow::Result<Vec<Seen>> {
-    let story = story.clone();
+/// What a story is played with.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// The story.
+    pub(crate) story: Story,
+    /// In which address family.
+    pub(crate) family: Family,
+    /// The TUN peer's first port, which tells the runs apart.
+    pub(crate) first_port: u16,
+    /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
+    pub(crate) offset_ns: u64,
+}
+
+/// A story that is being played.
+#[derive(Debug)]
+pub(crate) struct Playing {
+    thread: JoinHandle<anyhow::Result<Vec<Seen>>>,
+    reached: Receiver<()>,
+    go_on: Sender<()>,
+}
+
+/// The story's side of [`Step::Attach`].
+#[derive(Debug)]
+struct Cue {
+    reached: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+/// Plays a story that needs no [`Step::Attach`].
+pub(crate) fn play(stage: Stage) -> anyhow::Result<Vec<Seen>> {
+    start(stage).end()
+}
+
+/// Starts to play a story.
+pub(crate) fn start(stage: Stage) -> Playing {
+    let (reached, reached_here) = channel();
+    let (go_on, go_on_there) = channel();
+    let cue = Cue { reached, go_on: go_on_there };
     // A thread of its own: a namespace belongs to a thread, and ends with it.
-    let played = thread::spawn(move || {
+    let thread = thread::spawn(move || {
         exact_timers();
         first_in_line();
         name_thread(c"server");
-        match &story.link {
-            Link::Tun(syns) => behind_tun(&story, syns, family, first_port, offset_ns),
-            Link::Veth(delay_us) => behind_veth(&story, *delay_us, family, offset_ns),
+        match stage.story.link.clone() {
+            Link::Tun(syns) => behind_tun(&stage, &syns, &cue),
+            Link::Veth(delay_us) => pair::behind_veth(&stage, delay_us),
+            Link::Loopback => pair::over_loopback(&stage),
         }
     });
-    played.join().map_err(|_panic| anyhow::anyhow!("the story's thread panicked"))?
+    Playing { thread, reached: reached_here, go_on }
 }
 
-fn behind_tun(
-    story: &Story,
-    syns: &[Syn],
-    family: Family,
-    first_port: u16,
-    offset_ns: u64,
-) -> anyhow::Result<Vec<Seen>> {
+impl Playing {
+    /// Waits until the story is where tcptrace must come.
+    pub(crate) fn wait_for_attach(&self) -> anyhow::Result<()> {
+        self.reached.recv().context("the story ended before tcptrace could come")
+    }
+
+    /// Lets the story go on, and waits for its end.
+    pub(crate) fn end(self) -> anyhow::Result<Vec<Seen>> {
+        let Self { thread, go_on, .. } = self;
+        // A story without that step, or one that is over, waits for nothing.
+        let _over = go_on.send(());
+        thread.join().map_err(|_panic| anyhow::anyhow!("the story's thread panicked"))?
+    }
+}
+
+impl Cue {
+    fn wait(&self) -> anyhow::Result<()> {
+        self.reached.send(()).context("nobody starts tcptrace")?;
+        self.go_on.recv().context("tcptrace did not start")
+    }
+}
+
+fn behind_tun(stage: &Stage, syns: &[Syn], cue: &Cue) -> anyhow::Result<Vec<Seen>> {
     let netns = Netns::create()?;
     let tun = Tun::create("tun0")?;
-    let (here, there) = family.addresses();
+    let (here, there) = stage.family.addresses();
     up("tun0")?;
     address("tun0", here)?;
     // IPv6 makes an address usable in a work queue.
     sleep_until(now_ns() + SETTLE_NS);
-    let capture = Capture::start("tun0", offset_ns)?;
+    let capture = Capture::start("tun0", stage.offset_ns)?;
     let local = SocketAddr::new(here, PORT);
-    let listener = TcpListener::bind(local).context("listen")?;
+    let (listener, inherited) = listen(local, &stage.story)?;
     let peer = Peer::new(tun, local);
     let serving = thread::spawn({
         let peer = Arc::clone(&peer);
@@ -119,8 +170,15 @@ fn behind_tun(
             peer.serve();
         }
     });
-    let played =
-        with_peer(story, &peer, &listener, |at| SocketAddr::new(there, first_port + at), syns);
+    let opened: anyhow::Result<Vec<(SocketAddr, Program)>> = (stage.first_port..)
+        .zip(syns)
+        .map(|(port, syn)| {
+            let remote = SocketAddr::new(there, port);
+            peer.connect(remote, syn)?;
+            Ok((remote, accept(&listener, &inherited)?))
+        })
+        .collect();
+    let played = opened.and_then(|connections| with_peer(stage, &peer, connections, cue));
     peer.stop();
     serving.join().map_err(|_panic| anyhow::anyhow!("the peer's thread panicked"))?;
     let wire = capture.drain()?;
@@ -134,31 +192,29 @@ fn behind_tun(
     Ok(played?.into_iter().map(seen).collect())
 }
 
+/// Plays the steps, and waits until both sides are done.
 fn with_peer(
-    story: &Story,
+    stage: &Stage,
     peer: &Peer,
-    listener: &TcpListener,
-    remote: impl Fn(u16) -> SocketAddr,
-    syns: &[Syn],
+    mut connections: Vec<(SocketAddr, Program)>,
+    cue: &Cue,
 ) -> anyhow::Result<Vec<(SocketAddr, Program)>> {
-    let mut connections = Vec::new();
-    for (at, syn) in (0..).zip(syns) {
-        peer.connect(remote(at), syn)?;
-        connections.push((remote(at), accept(listener)?));
-    }
-    for then in &story.steps {
-        let at = then.connection;
-        let program =
-            connections.get_mut(at).map(|(_, program)| program).context("no such connection")?;
-        match &then.step {
+    for Then { connection, step } in &stage.story.steps {
+        let at = *connection;
+        let (_, program) = connections.get_mut(at).context("no such connection")?;
+        match step {
             Step::After(wait_us) => sleep_until(now_ns() + wait_us * 1000),
             Step::Do(call) => program.call(call)?,
+            Step::Elsewhere(call) => program.call_elsewhere(call)?,
             Step::DoIfRoom(call) if program.has_room(call) => program.call(call)?,
             Step::DoIfRoom(_) => {}
             Step::Client(_) => anyhow::bail!("the TUN peer is no program"),
+            Step::Attach => cue.wait()?,
             Step::Arrived(bytes) => peer.arrived(at, *bytes)?,
             Step::Repeated => peer.repeated(at)?,
             Step::Ack(up_to) => peer.ack(at, *up_to)?,
+            Step::Window(window) => peer.window(at, *window)?,
+            Step::Reset => peer.reset(at)?,
             Step::PeerSends(bytes) => peer.send(at, *bytes)?,
             Step::AckAfter(delay_us) => peer.ack_after(at, *delay_us),
         }
@@ -170,63 +226,30 @@ fn with_peer(
     Ok(connections)
 }
 
-fn behind_veth(
+/// Listens, and makes the calls of the story on the listening socket.
+pub(crate) fn listen(
+    local: SocketAddr,
     story: &Story,
-    delay_us: u64,
-    family: Family,
-    offset_ns: u64,
-) -> anyhow::Result<Vec<Seen>> {
-    let client_side = Netns::create()?;
-    let server_side = Netns::create()?;
-    let (here, there) = family.addresses();
-    Netns::veth("veth0", "veth1", &client_side)?;
-    up("veth0")?;
-    address("veth0", here)?;
-    client_side.enter()?;
-    up("veth1")?;
-    address("veth1", there)?;
-    if delay_us > 0 {
-        delay("veth1", delay_us)?;
-    }
-    server_side.enter()?;
-    // The kernel notices a carrier a moment later, and drops what is sent before.
-    sleep_until(now_ns() + SETTLE_NS);
-    let capture = Capture::start("veth0", offset_ns)?;
-    let local = SocketAddr::new(here, PORT);
+) -> anyhow::Result<(TcpListener, Vec<CallRecord>)> {
     let listener = TcpListener::bind(local).context("listen")?;
-    client_side.enter()?;
-    let stream = TcpStream::connect(local).context("connect")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    server_side.enter()?;
-    let remote = stream.local_addr()?;
-    let mut client = Program::new(stream);
-    let mut server = accept(&listener)?;
-    for then in &story.steps {
-        match &then.step {
-            Step::After(wait_us) => sleep_until(now_ns() + wait_us * 1000),
-            Step::Do(call) => server.call(call)?,
-            Step::Client(call) => client.call(call)?,
-            step => anyhow::bail!("{step:?} needs the TUN peer"),
-        }
-    }
-    drop(client);
-    sleep_until(now_ns() + 100_000_000);
-    let wire = capture.drain()?;
-    let conversation = conversation(server, &wire, remote.port());
-    Ok(vec![Seen { netns: server_side.number()?, local, remote, conversation }])
+    let calls = story.listener.iter().map(|call| made(listener.as_raw_fd(), call));
+    let inherited = calls.collect::<anyhow::Result<_>>()?;
+    Ok((listener, inherited))
 }
 
-fn accept(listener: &TcpListener) -> anyhow::Result<Program> {
+/// Accepts a connection, which inherits what was called on the listener.
+pub(crate) fn accept(listener: &TcpListener, inherited: &[CallRecord]) -> anyhow::Result<Program> {
     let mut poll = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one pollfd outlives the call.
     let ready = unsafe { libc::poll(&raw mut poll, 1, 5_000) };
     anyhow::ensure!(ready == 1, "the handshake did not end");
     let (stream, _) = listener.accept().context("accept")?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    Ok(Program::new(stream))
+    Ok(Program::accepted(stream, inherited))
 }
 
-fn conversation(program: Program, wire: &[Segment], port: u16) -> Conversation {
+/// What the witnesses saw of the connection whose other end has this port.
+pub(crate) fn conversation(program: Program, wire: &[Segment], port: u16) -> Conversation {
     let wire = wire
         .iter()
         .filter(|segment| segment.sport == port || segment.dport == port)

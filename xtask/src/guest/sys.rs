@@ -77,11 +77,12 @@ pub(crate) fn name_thread(name: &std::ffi::CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// Sets an integer socket option.
-pub(crate) fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
-    let size = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or(4);
-    // SAFETY: the pointer and the size describe `value`, which outlives the call.
-    let result = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) };
+/// Sets a socket option, mostly an integer.
+pub(crate) fn set_option<T>(fd: RawFd, level: i32, name: i32, value: &T) -> io::Result<()> {
+    let size = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(4);
+    // SAFETY: the pointer and the size describe the value, which outlives the call.
+    let result =
+        unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), size) };
     checked(i64::from(result)).map(drop)
 }
 

@@ -1,6 +1,7 @@
 //! The tcptrace under test: started as a child, stopped by SIGINT, its JSON read.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
     path::Path,
@@ -29,15 +30,15 @@ pub(crate) struct Tool {
     stderr: Receiver<String>,
 }
 
-/// A hold and the connection it is about.
+/// A hold and the connection it is about, as far as tcptrace knows that.
 #[derive(Debug)]
 pub(crate) struct Found {
     /// Number of the network namespace.
-    pub(crate) netns: u64,
+    pub(crate) netns: Option<u64>,
     /// Own end.
-    pub(crate) local: SocketAddr,
+    pub(crate) local: Option<SocketAddr>,
     /// Other end.
-    pub(crate) remote: SocketAddr,
+    pub(crate) remote: Option<SocketAddr>,
     /// The hold.
     pub(crate) hold: Reported,
 }
@@ -123,13 +124,14 @@ struct HoldLine {
     release: String,
     #[serde(default)]
     tail: bool,
+    certainty: String,
 }
 
 #[derive(Debug, Deserialize)]
 struct SocketLine {
-    netns: u64,
-    local: SocketAddr,
-    remote: SocketAddr,
+    netns: Option<u64>,
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -137,10 +139,27 @@ struct CauseLine {
     cause: String,
 }
 
-/// The holds in its JSON, and a complaint for each line that is not as documented.
-pub(crate) fn parse(text: &str) -> (Vec<Found>, Vec<String>) {
-    let mut found = Vec::new();
-    let mut complaints = Vec::new();
+#[derive(Debug, Deserialize)]
+struct SummaryLine {
+    events_lost: BTreeMap<String, u64>,
+}
+
+/// What its JSON says.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// The holds.
+    pub(crate) found: Vec<Found>,
+    /// How many gaps it noted.
+    pub(crate) gaps: u32,
+    /// Lost events, of the summary.
+    pub(crate) events_lost: u64,
+    /// One for each line that is not as documented.
+    pub(crate) complaints: Vec<String>,
+}
+
+/// Reads its JSON.
+pub(crate) fn parse(text: &str) -> Said {
+    let mut said = Said::default();
     let mut summaries = 0;
     for line in text.lines() {
         let kind = serde_json::from_str::<serde_json::Value>(line)
@@ -148,18 +167,25 @@ pub(crate) fn parse(text: &str) -> (Vec<Found>, Vec<String>) {
             .and_then(|value| value.get("type").and_then(|kind| kind.as_str().map(str::to_owned)));
         match kind.as_deref() {
             Some("hold") => match serde_json::from_str::<HoldLine>(line) {
-                Ok(hold) => found.push(hold.into()),
-                Err(error) => complaints.push(format!("{error} in {line}")),
+                Ok(hold) => said.found.push(hold.into()),
+                Err(error) => said.complaints.push(format!("{error} in {line}")),
             },
-            Some("summary") => summaries += 1,
+            Some("gap") => said.gaps += 1,
+            Some("summary") => match serde_json::from_str::<SummaryLine>(line) {
+                Ok(summary) => {
+                    summaries += 1;
+                    said.events_lost += summary.events_lost.values().sum::<u64>();
+                }
+                Err(error) => said.complaints.push(format!("{error} in {line}")),
+            },
             Some(_) => {}
-            None => complaints.push(format!("no JSON object with a type: {line}")),
+            None => said.complaints.push(format!("no JSON object with a type: {line}")),
         }
     }
     if summaries != 1 {
-        complaints.push(format!("{summaries} summary lines"));
+        said.complaints.push(format!("{summaries} summary lines"));
     }
-    (found, complaints)
+    said
 }
 
 impl From<HoldLine> for Found {
@@ -171,6 +197,7 @@ impl From<HoldLine> for Found {
             causes: line.causes.into_iter().map(|cause| cause.cause).collect(),
             release: line.release,
             tail: line.tail,
+            certain: line.certainty == "seen",
         };
         Self {
             netns: line.socket.netns,
@@ -186,22 +213,24 @@ mod tests {
     use super::parse;
 
     const HOLD: &str = r#"{"type":"hold","time":"2026-11-22T14:03:07.412031000Z","monotonic_ns":77,"socket":{"id":1,"netns":4026531840,"local":"[2001:db8::10]:8080","remote":"[2001:db8::77]:40112"},"process":{"pid":2211,"tid":2211,"comm":"server"},"bytes":8,"written_bytes":8,"held_ns":226930000,"causes":[{"cause":"cork","held_ns":226930000}],"release":"probe_timer","certainty":"seen","evidence":[],"text":"..."}"#;
-    const SUMMARY: &str = r#"{"type":"summary","holds":1}"#;
+    const GAP: &str = r#"{"type":"gap","hook":"tcp_push","events":7}"#;
+    const SUMMARY: &str = r#"{"type":"summary","holds":1,"events_lost":{"tcp_push":7}}"#;
 
     #[test]
     fn holds_are_read() {
-        let (found, complaints) = parse(&format!("{{\"type\":\"start\"}}\n{HOLD}\n{SUMMARY}\n"));
-        assert_eq!(complaints, Vec::<String>::new());
-        let hold = &found.first().unwrap().hold;
+        let said = parse(&format!("{{\"type\":\"start\"}}\n{HOLD}\n{GAP}\n{SUMMARY}\n"));
+        assert_eq!(said.complaints, Vec::<String>::new());
+        assert_eq!((said.gaps, said.events_lost), (1, 7));
+        let hold = &said.found.first().unwrap().hold;
         assert_eq!(
-            (hold.start_ns, hold.bytes, hold.causes.as_slice(), hold.tail),
-            (77, 8, &["cork".to_owned()][..], false)
+            (hold.start_ns, hold.bytes, hold.causes.as_slice(), hold.tail, hold.certain),
+            (77, 8, &["cork".to_owned()][..], false, true)
         );
     }
 
     #[test]
     fn what_is_not_as_documented_is_named() {
-        let (found, complaints) = parse("oops\n{\"type\":\"hold\"}\n");
-        assert_eq!((found.len(), complaints.len()), (0, 3));
+        let said = parse("oops\n{\"type\":\"hold\"}\n{\"type\":\"summary\"}\n");
+        assert_eq!((said.found.len(), said.complaints.len()), (0, 4));
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Reported {
     pub(crate) release: String,
     /// `tail`.
     pub(crate) tail: bool,
+    /// `certainty` is `seen`: nothing that matters was lost.
+    pub(crate) certain: bool,
 }
 
 /// What the oracle saw that the story does not state, or the other way round; empty when the kernel did as written.
@@ -63,13 +65,8 @@ pub(crate) fn against_tool(
     outcome.oracle += count(holds.len());
     outcome.tool += count(reported.len());
     for hold in holds {
-        let nearest = left
-            .iter()
-            .enumerate()
-            .map(|(at, tool)| (tool.start_ns.abs_diff(hold.start_ns), at))
-            .min()
-            .filter(|(apart_ns, _)| *apart_ns < SAME_HOLD_NS);
-        if let Some((_, at)) = nearest {
+        let starts = left.iter().map(|tool| tool.start_ns);
+        if let Some(at) = nearest(hold.start_ns, starts) {
             one(outcome, hold, left.remove(at));
         } else {
             outcome.missed += 1;
@@ -77,20 +74,73 @@ pub(crate) fn against_tool(
         }
     }
     for tool in left {
-        if within_one_write(seen, tool) {
-            outcome.notes.push(format!("inside one write call, no witness could see it: {tool:?}"));
+        unmatched(outcome, seen, tool);
+    }
+}
+
+/// As [`against_tool`] where tcptrace could not see everything: a hold may be missed, and one that it calls uncertain
+/// may differ in anything. What it is certain of must agree in everything.
+pub(crate) fn against_certain(
+    outcome: &mut Outcome,
+    seen: &Conversation,
+    holds: &[Hold],
+    reported: &[Reported],
+) {
+    let mut left: Vec<&Hold> = holds.iter().collect();
+    outcome.oracle += count(holds.len());
+    outcome.tool += count(reported.len());
+    for tool in reported.iter().filter(|tool| tool.certain) {
+        if let Some(at) = nearest(tool.start_ns, left.iter().map(|hold| hold.start_ns)) {
+            one(outcome, left.remove(at), tool);
         } else {
-            outcome.false_holds += 1;
-            outcome.notes.push(format!("false: {tool:?}"));
+            unmatched(outcome, seen, tool);
         }
     }
 }
 
+/// As [`against_tool`] where tcptrace came at `from_ns` and bytes waited then: of these it may say what it likes as long
+/// as it calls it uncertain, or nothing.
+pub(crate) fn against_latecomer(
+    outcome: &mut Outcome,
+    seen: &Conversation,
+    holds: &[Hold],
+    reported: &[Reported],
+    from_ns: u64,
+) {
+    let (before, after): (Vec<Hold>, Vec<Hold>) =
+        holds.iter().cloned().partition(|hold| hold.start_ns < from_ns);
+    let until_ns = before.iter().map(|hold| hold.start_ns + hold.held_ns).max();
+    let guessed = |tool: &Reported| !tool.certain && Some(tool.start_ns) <= until_ns;
+    let rest: Vec<Reported> = reported.iter().filter(|tool| !guessed(tool)).cloned().collect();
+    if until_ns.is_none_or(|until_ns| until_ns <= from_ns) {
+        outcome.broken.push("no bytes waited when tcptrace came".to_owned());
+    }
+    against_tool(outcome, seen, &after, &rest);
+}
+
+/// Index of the start that is the same hold's.
+fn nearest(start_ns: u64, starts: impl Iterator<Item = u64>) -> Option<usize> {
+    let apart = starts.enumerate().map(|(at, other_ns)| (other_ns.abs_diff(start_ns), at));
+    apart.min().filter(|(apart_ns, _)| *apart_ns < SAME_HOLD_NS).map(|(_, at)| at)
+}
+
+fn unmatched(outcome: &mut Outcome, seen: &Conversation, tool: &Reported) {
+    if within_one_write(seen, tool) {
+        outcome.notes.push(format!("inside one write call, no witness could see it: {tool:?}"));
+    } else {
+        outcome.false_holds += 1;
+        outcome.notes.push(format!("false: {tool:?}"));
+    }
+}
+
 fn one(outcome: &mut Outcome, hold: &Hold, tool: &Reported) {
-    let causes = hold.causes.iter().eq(tool.causes.iter());
+    let causes = hold.causes.iter().eq(tool.causes.iter())
+        || hold.after_loss && undetermined_in_part(&hold.causes, &tool.causes);
     let release = hold.release == tool.release;
     let figures = hold.bytes == tool.bytes
         && hold.tail == tool.tail
+        // Where nothing is lost there is no "may".
+        && tool.certain
         && hold.start_ns.abs_diff(tool.start_ns) <= ALLOWANCE_NS
         && hold.held_ns.abs_diff(tool.held_ns) <= ALLOWANCE_NS;
     outcome.wrong_causes += u32::from(!causes);
@@ -99,6 +149,14 @@ fn one(outcome: &mut Outcome, hold: &Hold, tool: &Reported) {
     if !(causes && release && figures) {
         outcome.notes.push(format!("oracle {}; tcptrace {tool:?}", line(hold)));
     }
+}
+
+/// Nothing is reported but causes that held, in their order, and that some were not determined.
+fn undetermined_in_part(causes: &[&str], reported: &[String]) -> bool {
+    let mut left = causes.iter();
+    let mut named = reported.iter().filter(|cause| *cause != "undetermined");
+    reported.iter().any(|cause| cause == "undetermined")
+        && named.all(|cause| left.any(|held| held == cause))
 }
 
 /// A hold that began and ended inside one write call (an acknowledgement arrived while the socket was owned).

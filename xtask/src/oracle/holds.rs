@@ -4,6 +4,10 @@ use super::{Call, CallRecord, Conversation, Hold, Segment};
 
 /// An incoming segment lets bytes go in softirq, at once; a timer is later than this.
 const ACK_TO_DEPARTURE_NS: u64 = 500_000;
+/// B.3: the probe timer fires no sooner than this after it was armed.
+const PROBE_TIMER_NS: u64 = 200_000_000;
+/// RFC 6928: the congestion window at first, in segments. It grows by no more than each segment acknowledged.
+const INITIAL_WINDOW: usize = 10;
 
 /// The holds of one connection, in the order of their start.
 pub(crate) fn holds(conversation: &Conversation) -> Vec<Hold> {
@@ -31,19 +35,31 @@ struct Waiting {
 
 /// The model of one sender: stream offsets count from the first byte written.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "options and flags of a socket are independent")]
 struct Replay {
     mss: u64,
     isn: u32,
     cork: bool,
     nodelay: bool,
+    paced: bool,
+    /// The shift of the peer's window, and how many bytes beyond `acked` it lets pass.
+    window_shift: u8,
+    window: u64,
     written: u64,
     sent: u64,
     acked: u64,
+    /// Ends of the segments that left.
+    ends: Vec<u64>,
     /// End of the last short segment that `tcp_write_xmit` sent (`snd_sml`); the probe timer's segments do not count.
     small_end: u64,
     last_ack_ns: Option<u64>,
     waiting: Vec<Waiting>,
     causes: Vec<&'static str>,
+    /// The FIN is queued behind what waits.
+    fin: bool,
+    /// Something was sent again, and not all has been acknowledged since.
+    recovers: bool,
+    after_loss: bool,
     found: Vec<Hold>,
 }
 
@@ -60,13 +76,21 @@ impl Replay {
             isn: ours.seq,
             cork: false,
             nodelay: false,
+            paced: false,
+            // RFC 7323 2.2: both ends must offer it.
+            window_shift: ours.window_shift.and(theirs.window_shift).unwrap_or(0),
+            window: u64::MAX,
             written: 0,
             sent: 0,
             acked: 0,
+            ends: Vec::new(),
             small_end: 0,
             last_ack_ns: None,
             waiting: Vec::new(),
             causes: Vec::new(),
+            fin: false,
+            recovers: false,
+            after_loss: false,
             found: Vec::new(),
         })
     }
@@ -76,6 +100,8 @@ impl Replay {
         match record.call {
             Call::Cork(on) => self.cork = on,
             Call::Nodelay(on) => self.nodelay = on,
+            Call::PacingRate(_) => self.paced = true,
+            Call::Close | Call::ShutdownWrite => self.fin = true,
             _ => {}
         }
         if record.call.writes() {
@@ -99,7 +125,10 @@ impl Replay {
                 });
                 self.judge(matches!(record.call, Call::SendMore(_)));
             }
-        } else if matches!(record.call, Call::Cork(false) | Call::Nodelay(true)) {
+        } else if matches!(
+            record.call,
+            Call::Cork(false) | Call::Nodelay(true) | Call::Close | Call::ShutdownWrite
+        ) {
             self.judge(false);
         }
     }
@@ -114,21 +143,25 @@ impl Replay {
         while let Some((segment, rest)) = wire.split_first()
             && segment.at_ns <= until_ns
         {
-            if segment.outgoing {
+            if segment.rst {
+                self.discard(segment.at_ns);
+            } else if segment.outgoing {
                 self.departure(segment, during);
             } else if segment.acks {
-                self.arrival(segment, rest);
+                self.arrival(segment, rest, until_ns);
             }
             wire = rest;
         }
         wire
     }
 
-    fn arrival(&mut self, segment: &Segment, rest: &[&Segment]) {
+    fn arrival(&mut self, segment: &Segment, rest: &[&Segment], until_ns: u64) {
         // The FIN takes a sequence number of its own.
         let acked = self.offset(segment.ack).min(self.sent);
         let advanced = acked > self.acked;
         self.acked = self.acked.max(acked);
+        self.recovers &= self.acked < self.sent;
+        self.window = u64::from(segment.window) << self.window_shift;
         if !advanced && segment.bytes > 0 {
             // The fast path for data looks at the write queue only when the acknowledgement is news.
             return;
@@ -137,6 +170,8 @@ impl Replay {
         let lets_go = rest
             .iter()
             .take_while(|later| later.at_ns < segment.at_ns + ACK_TO_DEPARTURE_NS)
+            // What leaves in a later call was let go by that.
+            .take_while(|later| later.at_ns <= until_ns)
             // What leaves after the next acknowledgment was let go by that one.
             .take_while(|later| later.outgoing || !later.acks)
             .any(|later| later.outgoing && later.bytes > 0 && self.offset(later.seq) >= self.sent);
@@ -152,11 +187,16 @@ impl Replay {
 
     fn departure(&mut self, segment: &Segment, during: Option<&CallRecord>) {
         let end = self.offset(segment.seq) + u64::from(segment.bytes);
-        if segment.bytes == 0 || end <= self.sent {
+        if segment.bytes == 0 {
+            return;
+        }
+        if end <= self.sent {
+            self.recovers = true;
             return;
         }
         let release = self.release(segment, during);
         self.sent = end;
+        self.ends.push(end);
         if u64::from(segment.bytes) < self.mss && release != "probe_timer" {
             self.small_end = end;
         }
@@ -169,16 +209,28 @@ impl Replay {
                 return;
             }
             let left = self.waiting.iter().take_while(|waiting| waiting.to <= self.sent).count();
-            let gone: Vec<Waiting> = self.waiting.drain(..left).collect();
-            self.found.push(Hold {
-                start_ns: first.start_ns,
-                held_ns: segment.at_ns.saturating_sub(first.start_ns),
-                bytes: gone.iter().map(|waiting| waiting.to - waiting.from).sum(),
-                causes: std::mem::take(&mut self.causes),
-                release,
-                tail: first.tail,
-            });
+            self.conclude(left, segment.at_ns, release);
         }
+    }
+
+    /// A reset, whoever sent it: what waits never leaves.
+    fn discard(&mut self, at_ns: u64) {
+        self.conclude(self.waiting.len(), at_ns, "discarded");
+    }
+
+    /// The oldest writes wait no more: one hold.
+    fn conclude(&mut self, many: usize, at_ns: u64, release: &'static str) {
+        let gone: Vec<Waiting> = self.waiting.drain(..many).collect();
+        let Some(first) = gone.first() else { return };
+        self.found.push(Hold {
+            start_ns: first.start_ns,
+            held_ns: at_ns.saturating_sub(first.start_ns),
+            bytes: gone.iter().map(|waiting| waiting.to - waiting.from).sum(),
+            causes: std::mem::take(&mut self.causes),
+            release,
+            tail: first.tail,
+            after_loss: std::mem::take(&mut self.after_loss),
+        });
     }
 
     /// What let a segment go, by what happened just before it.
@@ -198,10 +250,20 @@ impl Replay {
                 }
             }
             _ if by_ack => "ack",
+            // Too early for any write timer: the pacing timer, a release that tcptrace does not name.
+            _ if self.paced && segment.at_ns < self.quiet_since_ns() + PROBE_TIMER_NS => {
+                "undetermined"
+            }
             // B.1: the loss probe needs something in flight, the probe timer nothing.
             _ if self.acked < self.sent => "loss_probe",
             _ => "probe_timer",
         }
+    }
+
+    /// No write timer was armed before this.
+    fn quiet_since_ns(&self) -> u64 {
+        let written_ns = self.waiting.last().map_or(0, |waiting| waiting.start_ns);
+        written_ns.max(self.last_ack_ns.unwrap_or(0))
     }
 
     /// `tcp_nagle_check()`: why the bytes that wait were not sent by an attempt just made.
@@ -210,7 +272,16 @@ impl Replay {
             return;
         }
         let small_in_flight = self.small_end > self.acked && self.sent > self.acked;
-        let cause = if self.cork {
+        self.after_loss |= self.recovers;
+        let next = (self.written - self.sent).min(self.mss);
+        // tcp_cwnd_test() and tcp_snd_wnd_test() come first; this release of tcptrace names neither.
+        let closed = self.sent + next > self.acked.saturating_add(self.window);
+        let acked = self.ends.iter().filter(|end| **end <= self.acked).count();
+        let full = self.ends.len() - acked >= INITIAL_WINDOW + acked;
+        // tcp_nagle_test(): a FIN lets all go that is in front of it.
+        let cause = if closed || full || self.fin {
+            "undetermined"
+        } else if self.cork {
             "cork"
         } else if more {
             "msg_more"

@@ -15,6 +15,10 @@ pub(crate) enum Call {
     SendMore(usize),
     /// Blocking reads until so many bytes came.
     Read(usize),
+    /// `setsockopt(SO_MAX_PACING_RATE)`, bytes a second.
+    PacingRate(u32),
+    /// `setsockopt(SO_LINGER)`: close at once, with a reset.
+    LingerZero,
     /// `shutdown(SHUT_WR)`.
     ShutdownWrite,
     /// `close`.
@@ -63,6 +67,12 @@ pub(crate) struct Segment {
     pub(crate) acks: bool,
     /// The SYN flag.
     pub(crate) syn: bool,
+    /// The RST flag.
+    pub(crate) rst: bool,
+    /// The window as the header has it, before it is scaled.
+    pub(crate) window: u16,
+    /// The shift of the window scale option of a SYN.
+    pub(crate) window_shift: Option<u8>,
     /// The MSS option of a SYN.
     pub(crate) mss_bytes: Option<u16>,
     /// Whether it carries the timestamps option.
@@ -72,7 +82,7 @@ pub(crate) struct Segment {
 /// All that was witnessed of one connection of the program under test.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conversation {
-    /// Its calls in order.
+    /// Its calls in order, those on the listening socket before it first: a child inherits what they set.
     pub(crate) calls: Vec<CallRecord>,
     /// Its segments in order.
     pub(crate) wire: Vec<Segment>,
@@ -93,4 +103,6 @@ pub(crate) struct Hold {
     pub(crate) release: &'static str,
     /// Whether whole segments of the same write left before.
     pub(crate) tail: bool,
+    /// An attempt to send came after a loss, when the congestion window, which no wire shows, may have been the reason.
+    pub(crate) after_loss: bool,
 }

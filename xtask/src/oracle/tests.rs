@@ -1,6 +1,9 @@
 //! The oracle on call logs and wires written by hand.
 
-use super::{Call, CallRecord, Conversation, Hold, Reported, Segment, against_tool, holds};
+use super::{
+    Call, CallRecord, Conversation, Hold, Reported, Segment, against_bytes, against_certain,
+    against_latecomer, against_tool, holds,
+};
 use crate::report::Outcome;
 
 const MS: u64 = 1_000_000;
@@ -27,9 +30,16 @@ fn blank(at_ns: u64, outgoing: bool) -> Segment {
         bytes: 0,
         acks: true,
         syn: false,
+        rst: false,
+        window: 257,
+        window_shift: None,
         mss_bytes: None,
         timestamps: false,
     }
+}
+
+fn opening(at_ns: u64, outgoing: bool) -> Segment {
+    Segment { syn: true, window_shift: Some(7), ..blank(at_ns, outgoing) }
 }
 
 /// The host sends bytes of the stream.
@@ -44,8 +54,8 @@ fn acked(at_ns: u64, up_to: u32) -> Segment {
 
 fn talk(calls: Vec<CallRecord>, rest: Vec<Segment>) -> Conversation {
     let mut wire = vec![
-        Segment { syn: true, acks: false, mss_bytes: Some(1000), ..blank(0, false) },
-        Segment { syn: true, seq: ISN, mss_bytes: Some(1460), ..blank(0, true) },
+        Segment { mss_bytes: Some(1000), acks: false, ..opening(0, false) },
+        Segment { mss_bytes: Some(1460), seq: ISN, ..opening(0, true) },
     ];
     wire.extend(rest);
     Conversation { calls, wire }
@@ -58,7 +68,15 @@ fn hold(
     causes: &[&'static str],
     release: &'static str,
 ) -> Hold {
-    Hold { start_ns, held_ns, bytes, causes: causes.to_vec(), release, tail: false }
+    Hold {
+        start_ns,
+        held_ns,
+        bytes,
+        causes: causes.to_vec(),
+        release,
+        tail: false,
+        after_loss: false,
+    }
 }
 
 #[test]
@@ -192,6 +210,150 @@ fn large_and_undelayed_writes_are_no_holds() {
     assert_eq!(holds(&seen), []);
 }
 
+#[test]
+fn a_reset_of_either_side_discards_all_that_waits() {
+    for outgoing in [false, true] {
+        let reset = Segment { rst: true, acks: outgoing, ..blank(50 * MS, outgoing) };
+        let seen = talk(
+            vec![
+                call(MS, Call::Cork(true)),
+                call(10 * MS, Call::Write(100)),
+                call(20 * MS, Call::Write(20)),
+                call(50 * MS - 9, Call::Close),
+            ],
+            vec![reset],
+        );
+        let start = 10 * MS + CALL;
+        assert_eq!(holds(&seen), [hold(start, 50 * MS - start, 120, &["cork"], "discarded")]);
+    }
+}
+
+#[test]
+fn the_peers_window_comes_before_cork() {
+    let window = |at_ns, window| Segment { window, ..acked(at_ns, 0) };
+    let seen = talk(
+        vec![
+            call(MS, Call::Cork(true)),
+            call(10 * MS, Call::Write(500)),
+            call(80 * MS, Call::Cork(false)),
+        ],
+        vec![window(2 * MS, 3), window(60 * MS, 4), left(80 * MS + 9, 0, 500)],
+    );
+    let start = 10 * MS + CALL;
+    let wanted = hold(start, 70 * MS + 9 - CALL, 500, &["undetermined", "cork"], "uncork");
+    assert_eq!(holds(&seen), [wanted]);
+}
+
+#[test]
+fn an_acknowledgement_just_before_a_call_released_nothing() {
+    let seen = talk(
+        vec![
+            call(10 * MS, Call::SendMore(50)),
+            call(20 * MS, Call::Cork(true)),
+            call(30 * MS, Call::Nodelay(true)),
+        ],
+        vec![acked(30 * MS - 9_000, 0), left(30 * MS + 9, 0, 50)],
+    );
+    let start = 10 * MS + CALL;
+    let wanted = hold(start, 30 * MS + 9 - start, 50, &["msg_more", "cork"], "nodelay");
+    assert_eq!(holds(&seen), [wanted]);
+}
+
+#[test]
+fn what_a_fin_does_not_take_along_waits_for_something_else() {
+    let seen = talk(
+        vec![
+            call(MS, Call::Cork(true)),
+            call(10 * MS, Call::Write(50)),
+            call(30 * MS, Call::Close),
+        ],
+        vec![acked(60 * MS, 0), left(60 * MS + 9, 0, 50)],
+    );
+    let start = 10 * MS + CALL;
+    let wanted = hold(start, 50 * MS + 9 - CALL, 50, &["cork", "undetermined"], "ack");
+    assert_eq!(holds(&seen), [wanted]);
+}
+
+#[test]
+fn after_a_loss_the_cause_may_be_undetermined() {
+    let seen = talk(
+        vec![
+            call(10 * MS, Call::Write(100)),
+            call(11 * MS, Call::Cork(true)),
+            call(12 * MS, Call::Write(50)),
+            call(250 * MS, Call::Cork(false)),
+        ],
+        vec![
+            left(10 * MS + 9, 0, 100),
+            left(230 * MS, 0, 100),
+            acked(300 * MS, 100),
+            left(300 * MS + 9, 100, 150),
+        ],
+    );
+    let held = holds(&seen);
+    assert_eq!(held.iter().map(|it| it.after_loss).collect::<Vec<_>>(), [true]);
+    for (causes, wrong) in [
+        (&["cork", "nagle"][..], 0),
+        (&["cork", "undetermined"], 0),
+        (&["nagle", "undetermined", "cork"], 1),
+        (&["cork"], 1),
+        (&["undetermined", "msg_more"], 1),
+    ] {
+        let tool = Reported {
+            start_ns: 12 * MS + CALL,
+            held_ns: 288 * MS - CALL,
+            bytes: 50,
+            causes: causes.iter().map(ToString::to_string).collect(),
+            release: "ack".to_owned(),
+            tail: false,
+            certain: true,
+        };
+        let mut outcome = Outcome::default();
+        against_tool(&mut outcome, &seen, &held, &[tool]);
+        assert_eq!(outcome.wrong_causes, wrong, "{causes:?}");
+    }
+}
+
+#[test]
+fn ten_segments_in_flight_fill_the_window_before_nagle_is_asked() {
+    let mut calls = vec![call(MS, Call::Nodelay(true))];
+    let mut wire = Vec::new();
+    for at in 0..10_u32 {
+        let at_ns = (2 + u64::from(at)) * MS;
+        calls.push(call(at_ns, Call::Write(100)));
+        wire.push(left(at_ns + 9, at * 100, at * 100 + 100));
+    }
+    calls.extend([call(20 * MS, Call::Nodelay(false)), call(21 * MS, Call::Write(50))]);
+    wire.extend([acked(30 * MS, 100), acked(40 * MS, 1000), left(40 * MS + 9, 1000, 1050)]);
+    let start = 21 * MS + CALL;
+    let wanted = hold(start, 40 * MS + 9 - start, 50, &["undetermined", "nagle"], "ack");
+    assert_eq!(holds(&talk(calls, wire)), [wanted]);
+}
+
+#[test]
+fn a_window_update_releases_as_an_acknowledgement_does() {
+    let window = |at_ns, window| Segment { window, ..acked(at_ns, 0) };
+    let seen = talk(
+        vec![call(10 * MS, Call::Write(500))],
+        vec![window(2 * MS, 0), window(60 * MS, 257), left(60 * MS + 9, 0, 500)],
+    );
+    let start = 10 * MS + CALL;
+    assert_eq!(holds(&seen), [hold(start, 60 * MS + 9 - start, 500, &["undetermined"], "ack")]);
+}
+
+#[test]
+fn before_any_write_timer_it_is_the_pacing_timer() {
+    for (left_at, release) in [(89 * MS, "undetermined"), (220 * MS, "probe_timer")] {
+        let seen = talk(
+            vec![call(MS, Call::PacingRate(20_000)), call(10 * MS, Call::Write(300))],
+            vec![left(left_at, 0, 300)],
+        );
+        let found: Vec<_> =
+            holds(&seen).iter().map(|hold| (hold.causes.clone(), hold.release)).collect();
+        assert_eq!(found, [(vec!["undetermined"], release)]);
+    }
+}
+
 fn compared(change: impl FnOnce(&mut Reported)) -> Outcome {
     let seen = talk(
         vec![call(10 * MS, Call::Write(100)), call(11 * MS, Call::Write(50))],
@@ -204,6 +366,7 @@ fn compared(change: impl FnOnce(&mut Reported)) -> Outcome {
         causes: vec!["nagle".to_owned()],
         release: "ack".to_owned(),
         tail: false,
+        certain: true,
     };
     change(&mut tool);
     let mut outcome = Outcome::default();
@@ -225,4 +388,102 @@ fn each_kind_of_error_is_counted() {
     assert_eq!(compared(|tool| tool.bytes = 51).wrong_figures, 1);
     let elsewhere = compared(|tool| tool.start_ns += 500 * MS);
     assert_eq!((elsewhere.missed, elsewhere.false_holds), (1, 1));
+}
+
+#[test]
+fn where_nothing_was_lost_there_is_no_may() {
+    assert_eq!(compared(|tool| tool.certain = false).wrong_figures, 1);
+}
+
+/// A hold at 11 ms that tcptrace could not see, and one at 101 ms that it could.
+fn two_holds() -> (Conversation, Vec<Reported>) {
+    let seen = talk(
+        vec![
+            call(10 * MS, Call::Write(100)),
+            call(11 * MS, Call::Write(50)),
+            call(100 * MS, Call::Write(100)),
+            call(101 * MS, Call::Write(50)),
+        ],
+        vec![
+            left(10 * MS + 9, 0, 100),
+            acked(41 * MS, 100),
+            left(41 * MS + 9, 100, 150),
+            acked(60 * MS, 150),
+            left(100 * MS + 9, 150, 250),
+            acked(131 * MS, 250),
+            left(131 * MS + 9, 250, 300),
+        ],
+    );
+    let reported = [11, 101].map(|start_ms| Reported {
+        start_ns: start_ms * MS + CALL,
+        held_ns: 30 * MS,
+        bytes: 50,
+        causes: vec!["nagle".to_owned()],
+        release: "ack".to_owned(),
+        tail: false,
+        certain: true,
+    });
+    (seen, reported.to_vec())
+}
+
+fn certain(change: impl FnOnce(&mut Vec<Reported>)) -> Outcome {
+    let (seen, mut reported) = two_holds();
+    change(&mut reported);
+    let mut outcome = Outcome::default();
+    against_certain(&mut outcome, &seen, &holds(&seen), &reported);
+    outcome
+}
+
+#[test]
+fn after_losses_only_what_is_certain_counts() {
+    assert!(certain(|_| {}).passed());
+    assert!(certain(|tools| tools.truncate(1)).passed());
+    let wrong = |tool: &mut Reported| tool.release = "fin".to_owned();
+    assert_eq!(certain(|tools| wrong(&mut tools[0])).wrong_releases, 1);
+    assert_eq!(certain(|tools| tools[0].start_ns += 500 * MS).false_holds, 1);
+    let doubtful = |tools: &mut Vec<Reported>| {
+        wrong(&mut tools[0]);
+        tools[0].certain = false;
+    };
+    assert!(certain(doubtful).passed());
+}
+
+fn late(from_ms: u64, change: impl FnOnce(&mut Vec<Reported>)) -> Outcome {
+    let (seen, mut reported) = two_holds();
+    change(&mut reported);
+    let mut outcome = Outcome::default();
+    against_latecomer(&mut outcome, &seen, &holds(&seen), &reported, from_ms * MS);
+    outcome
+}
+
+#[test]
+fn a_latecomer_may_guess_at_what_waited_and_at_nothing_else() {
+    assert!(late(20, |tools| tools[0].certain = false).passed());
+    assert!(late(20, |tools| drop(tools.remove(0))).passed());
+    assert_eq!(late(20, |_| {}).false_holds, 1);
+    assert_eq!(late(20, |tools| tools.truncate(0)).missed, 1);
+    let all_guessed = |tools: &mut Vec<Reported>| {
+        for tool in tools {
+            tool.certain = false;
+        }
+    };
+    assert_eq!(late(20, all_guessed).wrong_figures, 1);
+    assert_eq!(late(50, |tools| drop(tools.remove(0))).broken.len(), 1);
+}
+
+fn bytes(change: impl FnOnce(&mut Vec<Reported>)) -> Outcome {
+    let (seen, mut reported) = two_holds();
+    change(&mut reported);
+    let mut outcome = Outcome::default();
+    against_bytes(&mut outcome, &seen, &reported);
+    outcome
+}
+
+#[test]
+fn bytes_must_add_up_whoever_wrote_them() {
+    assert!(bytes(|_| {}).passed());
+    assert_eq!(bytes(|tools| drop(tools.remove(1))).missed, 1);
+    assert_eq!(bytes(|tools| tools[0].bytes = 300).false_holds, 2);
+    assert_eq!(bytes(|tools| tools[0].bytes = 151).false_holds, 1);
+    assert_eq!(bytes(|tools| tools[0].certain = false).wrong_figures, 1);
 }

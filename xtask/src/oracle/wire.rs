@@ -10,10 +10,12 @@ pub(crate) fn segment(packet: &[u8], at_ns: u64, outgoing: bool) -> Option<Segme
     let Some(TransportSlice::Tcp(tcp)) = sliced.transport else { return None };
     let mut mss_bytes = None;
     let mut timestamps = false;
+    let mut window_shift = None;
     for option in tcp.options_iterator().flatten() {
         match option {
             TcpOptionElement::MaximumSegmentSize(bytes) => mss_bytes = Some(bytes),
             TcpOptionElement::Timestamp(..) => timestamps = true,
+            TcpOptionElement::WindowScale(shift) => window_shift = Some(shift),
             _ => {}
         }
     }
@@ -27,6 +29,9 @@ pub(crate) fn segment(packet: &[u8], at_ns: u64, outgoing: bool) -> Option<Segme
         bytes: u32::try_from(tcp.payload().len()).unwrap_or(u32::MAX),
         acks: tcp.ack(),
         syn: tcp.syn(),
+        rst: tcp.rst(),
+        window: tcp.window_size(),
+        window_shift,
         mss_bytes,
         timestamps,
     })

@@ -4,7 +4,7 @@ use crate::oracle::Call;
 
 use super::{
     Step, Story, Syn,
-    story::{close, cork, held, ms, nodelay, story, timed, with, write},
+    story::{SYN, close, cork, held, ms, nodelay, story, timed, with, write},
 };
 
 /// The stories of this family.
@@ -97,7 +97,7 @@ fn ended() -> Vec<Story> {
 fn founding() -> Story {
     with(
         "cork_probe_timer_then_tail",
-        Syn { mss_bytes: 62, sack: true, timestamps: true },
+        Syn { mss_bytes: 62, timestamps: true, ..SYN },
         vec![
             cork(true),
             write(8),
@@ -172,7 +172,7 @@ fn acknowledged() -> Vec<Story> {
         // h05
         with(
             "cork_ack_without_sack",
-            Syn { mss_bytes: 1000, sack: false, timestamps: false },
+            Syn { sack: false, ..SYN },
             vec![
                 cork(true),
                 write(1100),

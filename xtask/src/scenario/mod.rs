@@ -1,20 +1,30 @@
 //! The stories: what both ends do at which time, and the verdict expected; one entry each, by family.
 
+mod apart;
 mod cork;
+mod discarded;
 mod innocent;
+mod loopback;
 mod more;
 mod nagle;
 mod random;
 mod story;
+mod threads;
+mod undetermined;
 
+pub(crate) use apart::{attached_mid_hold, losses_forced, losses_random};
 pub(crate) use random::random;
 pub(crate) use story::{Expected, Link, Step, Story, Syn, Then};
 
-/// All hand-made stories.
+/// All hand-made stories but those that need a tcptrace of their own.
 pub(crate) fn all() -> Vec<Story> {
     let mut stories = nagle::stories();
     stories.extend(cork::stories());
     stories.extend(more::stories());
+    stories.extend(threads::stories());
+    stories.extend(loopback::stories());
+    stories.extend(discarded::stories());
+    stories.extend(undetermined::stories());
     stories.extend(innocent::stories());
     stories
 }

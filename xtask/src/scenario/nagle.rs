@@ -4,7 +4,10 @@ use crate::oracle::Call;
 
 use super::{
     Expected, Step, Story, Syn,
-    story::{between_namespaces, close, cork, held, ms, nodelay, story, timed, with, write},
+    story::{
+        SYN, between_namespaces, close, cork, held, ms, nodelay, quick_rounds, story, timed, with,
+        write,
+    },
 };
 
 /// The stories of this family; `h01` and so on name the exchange in the packetdrill scripts.
@@ -149,7 +152,7 @@ fn between_causes() -> Vec<Story> {
             ],
             vec![held(110, &["nagle"], "ack", 10_200)],
         ),
-        between_namespaces("write_write_read_veth", 0, write_write_read(5), rounds()),
+        between_namespaces("write_write_read_veth", 0, write_write_read(4), rounds()),
         // The round trip of a network, with the client's kernel acknowledging at once.
         between_namespaces(
             "nagle_netem_veth",
@@ -187,7 +190,7 @@ fn minshall() -> Story {
 fn no_sack() -> Story {
     with(
         "nagle_timeout_without_sack",
-        Syn { mss_bytes: 1000, sack: false, timestamps: false },
+        Syn { sack: false, ..SYN },
         vec![
             write(100),
             ms(1),
@@ -214,7 +217,7 @@ fn write_write_read(rounds: usize) -> Vec<Step> {
         write(10),
         Step::Client(Call::Read(20)),
     ];
-    let mut steps = Vec::new();
+    let mut steps = quick_rounds(3);
     for _ in 0..rounds {
         steps.extend(round.iter().cloned());
     }
@@ -222,7 +225,7 @@ fn write_write_read(rounds: usize) -> Vec<Step> {
     steps
 }
 
-/// The client's first acknowledgements are quick; then its delayed-ACK timer (40 ms, one tick more) sets the pace.
+/// The client's delayed-ACK timer (40 ms, one tick more) sets the pace.
 fn rounds() -> Vec<Expected> {
     let slow = Expected { slack_us: 4_000, ..held(10, &["nagle"], "ack", 42_000) };
     vec![slow; 4]

@@ -2,7 +2,7 @@
 
 use crate::oracle::Call;
 
-use super::{Link, Step, Story, Syn, Then};
+use super::{Link, Step, Story, Syn, Then, story::SYN};
 
 /// Three sockets at once, so that what belongs to one cannot be taken for another's.
 const CONNECTIONS: u64 = 3;
@@ -13,9 +13,7 @@ const MSS: u64 = 1000;
 pub(crate) fn random(seed: u64) -> Story {
     // The generator must not start at zero, and neighbouring seeds must not look alike.
     let mut draw = Draw(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let syns = (0..CONNECTIONS)
-        .map(|_| Syn { mss_bytes: 1000, sack: draw.below(4) > 0, timestamps: false })
-        .collect();
+    let syns = (0..CONNECTIONS).map(|_| Syn { sack: draw.below(4) > 0, ..SYN }).collect();
     let mut steps = Vec::new();
     for connection in 0..CONNECTIONS {
         steps.push(then(connection, Step::AckAfter(draw.ack_delay_us())));
@@ -30,7 +28,13 @@ pub(crate) fn random(seed: u64) -> Story {
     for connection in 0..CONNECTIONS {
         steps.push(then(connection, Step::Do(Call::Close)));
     }
-    Story { name: "random".to_owned(), link: Link::Tun(syns), steps, expect: None }
+    Story {
+        name: "random".to_owned(),
+        link: Link::Tun(syns),
+        listener: Vec::new(),
+        steps,
+        expect: None,
+    }
 }
 
 fn then(connection: u64, step: Step) -> Then {

@@ -9,6 +9,8 @@ pub(crate) struct Story {
     pub(crate) name: String,
     /// The peer and its connections.
     pub(crate) link: Link,
+    /// What is called on the listening socket before anyone connects.
+    pub(crate) listener: Vec<Call>,
     /// What happens, in order.
     pub(crate) steps: Vec<Then>,
     /// The holds that must follow; nothing when only the oracle can know them.
@@ -22,9 +24,11 @@ pub(crate) enum Link {
     Tun(Vec<Syn>),
     /// A real socket in another namespace, behind a veth pair; what it sends is so many microseconds late.
     Veth(u64),
+    /// A real socket in the same namespace.
+    Loopback,
 }
 
-/// How the peer opens a connection. The handshake takes 20 ms, the window is 257 << 7.
+/// How the peer opens a connection. The handshake takes 20 ms, the window is shifted by 7.
 #[derive(Clone, Debug)]
 pub(crate) struct Syn {
     /// The MSS option.
@@ -33,6 +37,8 @@ pub(crate) struct Syn {
     pub(crate) sack: bool,
     /// The timestamps option.
     pub(crate) timestamps: bool,
+    /// The window at first.
+    pub(crate) window: u16,
 }
 
 /// A step and the connection it is about.
@@ -51,9 +57,11 @@ pub(crate) enum Step {
     After(u64),
     /// The program under test calls.
     Do(Call),
+    /// Another thread of the program calls.
+    Elsewhere(Call),
     /// As `Do`, left out when the congestion window might be what holds the bytes.
     DoIfRoom(Call),
-    /// The program at the other end of a veth pair calls.
+    /// The program at the other end calls, where there is one.
     Client(Call),
     /// The peer has got so many bytes of the stream.
     Arrived(u64),
@@ -61,6 +69,12 @@ pub(crate) enum Step {
     Repeated,
     /// The peer acknowledges the stream up to this byte.
     Ack(u64),
+    /// The peer announces a window, and keeps to it.
+    Window(u16),
+    /// The peer resets the connection.
+    Reset,
+    /// tcptrace comes here: only in the stories that start one of their own.
+    Attach,
     /// The peer sends so many bytes.
     PeerSends(usize),
     /// From here on the peer acknowledges each segment so many microseconds after it came.
@@ -81,6 +95,9 @@ pub(crate) struct Expected {
     /// How far from that it may be: the timer wheel's step, or next to nothing.
     pub(crate) slack_us: u64,
 }
+
+/// What most peers open with.
+pub(crate) const SYN: Syn = Syn { mss_bytes: 1000, sack: true, timestamps: false, window: 257 };
 
 /// Time of a hold that no timer ends: calls and the emulator take some of it.
 const EXACT_US: u64 = 1_500;
@@ -109,13 +126,12 @@ pub(crate) fn timed(
 
 /// A story with one connection whose SYN offers SACK and an MSS of 1000.
 pub(crate) fn story(name: &str, steps: Vec<Step>, expect: Vec<Expected>) -> Story {
-    with(name, Syn { mss_bytes: 1000, sack: true, timestamps: false }, steps, expect)
+    with(name, SYN, steps, expect)
 }
 
 /// A story with one connection that the peer opens in its own way.
 pub(crate) fn with(name: &str, syn: Syn, steps: Vec<Step>, expect: Vec<Expected>) -> Story {
-    let steps = steps.into_iter().map(|step| Then { connection: 0, step }).collect();
-    Story { name: name.to_owned(), link: Link::Tun(vec![syn]), steps, expect: Some(expect) }
+    told(name, Link::Tun(vec![syn]), steps, expect)
 }
 
 /// A story between two real sockets; what the client sends arrives so many microseconds late.
@@ -125,8 +141,17 @@ pub(crate) fn between_namespaces(
     steps: Vec<Step>,
     expect: Vec<Expected>,
 ) -> Story {
+    told(name, Link::Veth(delay_us), steps, expect)
+}
+
+/// A story between two real sockets of one namespace; the holds of both are expected.
+pub(crate) fn over_loopback(name: &str, steps: Vec<Step>, expect: Vec<Expected>) -> Story {
+    told(name, Link::Loopback, steps, expect)
+}
+
+fn told(name: &str, link: Link, steps: Vec<Step>, expect: Vec<Expected>) -> Story {
     let steps = steps.into_iter().map(|step| Then { connection: 0, step }).collect();
-    Story { name: name.to_owned(), link: Link::Veth(delay_us), steps, expect: Some(expect) }
+    Story { name: name.to_owned(), link, listener: Vec::new(), steps, expect: Some(expect) }
 }
 
 /// Nothing for so many milliseconds.
@@ -157,4 +182,16 @@ pub(crate) fn nodelay(on: bool) -> Step {
 /// The program closes.
 pub(crate) fn close() -> Step {
     Step::Do(Call::Close)
+}
+
+/// Requests and answers in one write each, between two sockets: after these both ends delay their acknowledgements, as
+/// after the first of a connection they do not.
+pub(crate) fn quick_rounds(many: usize) -> Vec<Step> {
+    let round = [
+        Step::Client(Call::Write(10)),
+        Step::Do(Call::Read(10)),
+        write(10),
+        Step::Client(Call::Read(10)),
+    ];
+    round.iter().cycle().take(many * round.len()).cloned().collect()
 }

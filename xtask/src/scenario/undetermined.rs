@@ -1,0 +1,128 @@
+//! Stories in which something holds bytes that this release does not name: it must say so, and never blame Nagle's
+//! algorithm, `TCP_CORK` or `MSG_MORE`.
+
+use crate::oracle::Call;
+
+use super::{
+    Step, Story, Syn,
+    story::{SYN, close, cork, held, more, ms, nodelay, story, with, write},
+};
+
+const NOT_NAMED: &[&str] = &["undetermined"];
+
+/// The stories of this family.
+pub(crate) fn stories() -> Vec<Story> {
+    let mut stories = zero_window();
+    stories.extend(congestion_window());
+    stories.push(
+        // h09: the first ten segments are not paced. The next one waits until the rate allows it, with nothing in flight.
+        story(
+            "undetermined_pacing",
+            vec![
+                Step::Do(Call::PacingRate(20_000)),
+                write(10_000),
+                ms(10),
+                Step::Ack(10_000),
+                ms(10),
+                write(300),
+                Step::Arrived(10_300),
+                ms(10),
+                Step::Ack(10_300),
+                close(),
+            ],
+            vec![held(300, NOT_NAMED, "undetermined", 79_500)],
+        ),
+    );
+    stories
+}
+
+/// Ten segments fill it.
+fn congestion_window() -> Vec<Story> {
+    let mut ten_small = vec![nodelay(true)];
+    ten_small.extend(vec![write(100); 10]);
+    ten_small.extend([
+        nodelay(false),
+        write(50),
+        ms(30),
+        Step::Ack(100),
+        ms(20),
+        Step::Ack(1_000),
+        ms(10),
+        Step::Ack(1_050),
+        close(),
+    ]);
+    vec![
+        // h08
+        story(
+            "undetermined_congestion_window",
+            vec![write(15_000), ms(30), Step::Ack(10_000), ms(30), Step::Ack(15_000), close()],
+            vec![held(5_000, NOT_NAMED, "ack", 30_500)],
+        ),
+        story(
+            "undetermined_congestion_window_then_cork",
+            vec![
+                cork(true),
+                write(10_050),
+                ms(30),
+                Step::Ack(10_000),
+                ms(20),
+                cork(false),
+                ms(10),
+                Step::Ack(10_050),
+                close(),
+            ],
+            vec![held(50, &["undetermined", "cork"], "uncork", 50_200)],
+        ),
+        story(
+            "undetermined_congestion_window_then_nagle",
+            ten_small,
+            vec![held(50, &["undetermined", "nagle"], "ack", 50_200)],
+        ),
+    ]
+}
+
+/// The peer's window is closed from the start.
+fn zero_window() -> Vec<Story> {
+    let closed = || Syn { window: 0, ..SYN };
+    vec![
+        // h07b: a probe at 247 ms, and its answer.
+        with(
+            "undetermined_zero_window",
+            closed(),
+            vec![
+                write(500),
+                ms(267),
+                Step::Window(0),
+                ms(280),
+                Step::Window(257),
+                ms(20),
+                Step::Ack(500),
+                close(),
+            ],
+            vec![held(500, NOT_NAMED, "ack", 547_200)],
+        ),
+        with(
+            "undetermined_zero_window_then_cork",
+            closed(),
+            vec![
+                cork(true),
+                write(500),
+                ms(50),
+                Step::Window(257),
+                ms(30),
+                cork(false),
+                ms(20),
+                Step::Ack(500),
+                close(),
+            ],
+            vec![held(500, &["undetermined", "cork"], "uncork", 80_200)],
+        ),
+        // The window update makes an attempt without MSG_MORE.
+        with(
+            "undetermined_zero_window_under_msg_more",
+            closed(),
+            vec![more(500), ms(50), Step::Window(257), ms(20), Step::Ack(500), close()],
+            vec![held(500, NOT_NAMED, "ack", 50_100)],
+        ),
+    ]
+}
