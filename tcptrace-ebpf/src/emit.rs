@@ -20,12 +20,12 @@ use crate::{
 /// The arguments of a record, in the order of the hook's row; the rest is 0.
 pub type Values = [u32; 4];
 
-/// Emits one event for `hook`, whose row has `N` slots.
+/// Emits one event for `hook`, whose row has `N` slots; `false` when it is lost.
 #[inline(always)]
-pub fn emit<R: Reader, const N: usize>(hook: Hook, reader: &R, values: Values) {
+pub fn emit<R: Reader, const N: usize>(hook: Hook, reader: &R, values: Values) -> bool {
     let Some(mut slot) = EVENTS.reserve::<Record<N>>(0) else {
         lost(hook, Loss::BufferFull);
-        return;
+        return false;
     };
     let record: *mut Record<N> = slot.as_mut_ptr();
     // SAFETY: the ring buffer has reserved a whole record; each slot is written before it is submitted.
@@ -44,6 +44,7 @@ pub fn emit<R: Reader, const N: usize>(hook: Hook, reader: &R, values: Values) {
         });
     }
     slot.submit(wake());
+    true
 }
 
 /// Writes the slots of `hook`'s row and returns the bits of the fields that could be read.

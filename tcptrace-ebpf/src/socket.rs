@@ -55,7 +55,8 @@ pub fn met<R: Reader>(reader: &R) -> Option<*mut State> {
 /// The socket's state; a socket met for the first time, or as another connection, is announced with a record.
 #[inline(always)]
 pub fn meet<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
-    let ports = (reader.value(Field::inet_sport) as u32) << 16 | reader.value(Field::skc_dport) as u32;
+    let ports =
+        (reader.value(Field::inet_sport) as u32) << 16 | reader.value(Field::skc_dport) as u32;
     if let Some(state) = met(reader) {
         // SAFETY: the map's value lives as long as the program runs.
         let before = unsafe { (*state).ports };
@@ -81,8 +82,15 @@ pub fn meet<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
     }
     let comm = bpf_get_current_comm().unwrap_or([0; 16]);
     let word = |i: usize| u32::from_ne_bytes([comm[i], comm[i + 1], comm[i + 2], comm[i + 3]]);
-    emit::emit::<R, { Hook::socket.slots() }>(Hook::socket, reader, [word(0), word(4), word(8), word(12)]);
-    met(reader)
+    let values = [word(0), word(4), word(8), word(12)];
+    let announced = emit::emit::<R, { Hook::socket.slots() }>(Hook::socket, reader, values);
+    let state = met(reader)?;
+    if !announced {
+        // No such ports: it is announced again when it is met next.
+        // SAFETY: as above.
+        unsafe { (*state).ports = 0 };
+    }
+    Some(state)
 }
 
 /// Notes that the socket holds bytes.

@@ -12,7 +12,9 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     binaries::{self, Program},
-    command, ebpf, hooks, host_tests,
+    command, ebpf,
+    guest::refusals,
+    hooks, host_tests,
     kernels::{self, Series},
     mutate,
     report::{MARK, Outcome},
@@ -102,7 +104,7 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
 fn jobs(wanted: &[&'static Series], args: &Args) -> Vec<Job> {
     let random = match args.scenario.as_deref() {
         // One alone, which its seed names.
-        Some(RANDOM) => Some((1, args.seed)),
+        Some(RANDOM | scenario::LOSSES_RANDOM) => Some((1, args.seed)),
         Some(_) => None,
         None => Some((args.random, args.seed)),
     };
@@ -332,7 +334,9 @@ fn end(done: &mut Done, run: vm::Run) {
         done.failures.push("no scenario reported an outcome".to_owned());
     } else if !done.job.lockdown && done.job.scenario.is_none() {
         let silent = |name: &String| !done.outcomes.iter().any(|outcome| outcome.scenario == *name);
-        let names = scenario::all().into_iter().map(|story| story.name).filter(silent);
+        let apart = scenario::APART.map(str::to_owned).into_iter();
+        let stories = scenario::all().into_iter().map(|story| story.name);
+        let names = stories.chain(apart).chain([refusals::NAME.to_owned()]).filter(silent);
         let failures: Vec<String> =
             names.map(|name| format!("scenario {name} reported nothing")).collect();
         done.failures.extend(failures);

@@ -10,6 +10,7 @@ mod netns;
 mod packet;
 mod pair;
 mod peer;
+pub(crate) mod refusals;
 mod run;
 mod stage;
 mod sys;

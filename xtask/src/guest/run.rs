@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::{
     apart,
     capture::Capture,
+    refusals,
     stage::{Family, Seen, Stage, play},
     sys::realtime_offset_ns,
     tool::{Found, Said, Tool, parse},
@@ -85,6 +86,13 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
         for (at, run) in (0..).zip(plan(args, "fentry")) {
             dry(args, at, &run, offset_ns);
         }
+        return Ok(());
+    }
+    let only = args.scenario.as_deref();
+    if args.mutate.is_none() && only.is_none_or(|only| only == refusals::NAME) {
+        print(&refusals::outcome(&args.tcptrace, args.lockdown));
+    }
+    if only == Some(refusals::NAME) {
         return Ok(());
     }
     for form in ["fentry", "kprobe"] {

@@ -16,6 +16,11 @@ pub(crate) use apart::{attached_mid_hold, losses_forced, losses_random};
 pub(crate) use random::random;
 pub(crate) use story::{Expected, Link, Step, Story, Syn, Then};
 
+/// The random schedules during which events are lost.
+pub(crate) const LOSSES_RANDOM: &str = "losses_random";
+/// The stories that need a tcptrace of their own.
+pub(crate) const APART: [&str; 3] = ["attached_mid_hold", "losses_forced", LOSSES_RANDOM];
+
 /// All hand-made stories but those that need a tcptrace of their own.
 pub(crate) fn all() -> Vec<Story> {
     let mut stories = nagle::stories();

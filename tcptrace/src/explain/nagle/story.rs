@@ -266,8 +266,7 @@ impl Story<'_> {
             Held::Cork => {
                 let alone =
                     self.hold.release == Release::ProbeTimer && self.hold.packets_out == Some(0);
-                let alone =
-                    if alone { "; nothing else came to send these bytes" } else { "" };
+                let alone = if alone { "; nothing else came to send these bytes" } else { "" };
                 Some(format!("clear TCP_CORK when the reply is complete{alone}."))
             }
             Held::MsgMore => Some("send the last part without MSG_MORE.".to_owned()),

@@ -305,9 +305,7 @@ fn advice_only_where_the_evidence_carries_it() {
     alone.packets_out = Some(0);
     assert_eq!(
         change(alone).as_deref(),
-        Some(
-            "clear TCP_CORK when the reply is complete; nothing else came to send these bytes."
-        )
+        Some("clear TCP_CORK when the reply is complete; nothing else came to send these bytes.")
     );
     let cork = Some("clear TCP_CORK when the reply is complete.");
     assert_eq!(change(hold(Held::Cork, Release::LossProbe)).as_deref(), cork);
