@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     hooks,
     report::Outcome,
+    scenario,
     test::{Done, Totals, console_file},
 };
 
@@ -93,7 +94,12 @@ pub(crate) fn print_figures(results: &[Done]) {
         "took"
     );
     for done in results {
-        let sum = |figure: fn(&Outcome) -> u32| done.outcomes.iter().map(figure).sum::<u32>();
+        let (apart, all): (Vec<&Outcome>, Vec<&Outcome>) = done
+            .outcomes
+            .iter()
+            .partition(|outcome| scenario::APART.contains(&outcome.scenario.as_str()));
+        let sum =
+            |figure: fn(&Outcome) -> u32| all.iter().map(|outcome| figure(outcome)).sum::<u32>();
         println!(
             "{:16} {:>7} {:>8} {:>7} {:>9} {:>8} {:>7} {:>7} {:>7} {:>4.0} s  {}",
             done.job.name(),
@@ -108,6 +114,19 @@ pub(crate) fn print_figures(results: &[Done]) {
             done.took.as_secs_f64(),
             if done.release.is_empty() { "did not run to its end" } else { &done.release },
         );
+        if !apart.is_empty() {
+            let sum = |figure: fn(&Outcome) -> u32| {
+                apart.iter().map(|outcome| figure(outcome)).sum::<u32>()
+            };
+            println!(
+                "{:16} {:>7} {:>8}   where events are lost, or older than tcptrace, on purpose; \
+                 wrongly certain: {}",
+                "",
+                sum(|outcome| outcome.oracle),
+                sum(|outcome| outcome.tool),
+                sum(|o| o.wrong_causes + o.wrong_releases + o.wrong_figures + o.false_holds),
+            );
+        }
         for remark in &done.remarks {
             println!("    {remark}");
         }

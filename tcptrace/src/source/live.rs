@@ -202,13 +202,12 @@ impl Live {
             env_logger::init();
             aya_log::EbpfLogger::init(&mut ebpf).ok()
         };
-        let ring = take(&mut ebpf, "EVENTS").and_then(|m| RingBuf::try_from(m).ok());
-        let lost = take(&mut ebpf, "LOST").and_then(|m| PerCpuArray::try_from(m).ok());
+        let (ring, lost) = readers(&mut ebpf)?;
         let mut live = Self {
             ebpf: Some(ebpf),
             programs,
-            ring: ring.ok_or(AttachError::Object("map EVENTS"))?,
-            lost: lost.ok_or(AttachError::Object("map LOST"))?,
+            ring,
+            lost,
             facts,
             names: Names::default(),
             duration: request.duration,
@@ -576,8 +575,14 @@ fn clock_sample(ebpf: &mut Ebpf) -> Result<[u64; 2], AttachError> {
     clock.get(&0, 0).map_err(|_unreadable| broken())
 }
 
-fn take(ebpf: &mut Ebpf, map: &str) -> Option<aya::maps::Map> {
-    ebpf.take_map(map)
+/// The two maps that are read while the programs run.
+fn readers(ebpf: &mut Ebpf) -> Result<(RingBuf<MapData>, PerCpuArray<MapData, u64>), AttachError> {
+    let ring = ebpf.take_map("EVENTS").and_then(|map| RingBuf::try_from(map).ok());
+    let lost = ebpf.take_map("LOST").and_then(|map| PerCpuArray::try_from(map).ok());
+    Ok((
+        ring.ok_or(AttachError::Object("map EVENTS"))?,
+        lost.ok_or(AttachError::Object("map LOST"))?,
+    ))
 }
 
 fn is_or_are(names: &[&str]) -> &'static str {
