@@ -188,14 +188,11 @@ impl Live {
         let (programs, not_seen) = attach_all(&mut ebpf, plan, request.required)?;
         std::thread::sleep(HZ_SAMPLE.saturating_sub(sampled.elapsed()));
         let second = clock_sample(&mut ebpf)?;
-        let started_ns = now_ns(libc::CLOCK_MONOTONIC);
         let facts = Facts {
-            release: facts::release(),
             hz: facts::hz(first, second),
-            mono_ns: started_ns,
-            real_ns: now_ns(libc::CLOCK_REALTIME),
             probes: programs.len(),
             not_seen,
+            ..facts_of_this_moment()
         };
         #[cfg(feature = "bpf-log")]
         let logger = {
@@ -208,10 +205,10 @@ impl Live {
             programs,
             ring,
             lost,
-            facts,
             names: Names::default(),
             duration: request.duration,
-            started_ns,
+            started_ns: facts.mono_ns,
+            facts,
             counted: BTreeMap::new(),
             missed: BTreeMap::new(),
             before: BTreeMap::new(),
@@ -573,6 +570,16 @@ fn clock_sample(ebpf: &mut Ebpf) -> Result<[u64; 2], AttachError> {
     let clock: Array<_, [u64; 2]> =
         ebpf.map("CLOCK").and_then(|m| m.try_into().ok()).ok_or_else(broken)?;
     clock.get(&0, 0).map_err(|_unreadable| broken())
+}
+
+/// The host's name for its kernel, and one moment on both clocks.
+fn facts_of_this_moment() -> Facts {
+    Facts {
+        release: facts::release(),
+        mono_ns: now_ns(libc::CLOCK_MONOTONIC),
+        real_ns: now_ns(libc::CLOCK_REALTIME),
+        ..Facts::default()
+    }
 }
 
 /// The two maps that are read while the programs run.
