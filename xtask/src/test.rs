@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     binaries::{self, Program},
     command, ebpf,
-    guest::refusals,
+    guest::{filters, refusals},
     hooks, host_tests,
     kernels::{self, Series},
     mutate,
@@ -336,7 +336,10 @@ fn end(done: &mut Done, run: vm::Run) {
         let silent = |name: &String| !done.outcomes.iter().any(|outcome| outcome.scenario == *name);
         let apart = scenario::APART.map(str::to_owned).into_iter();
         let stories = scenario::all().into_iter().map(|story| story.name);
-        let names = stories.chain(apart).chain([refusals::NAME.to_owned()]).filter(silent);
+        let names = stories
+            .chain(apart)
+            .chain([refusals::NAME.to_owned(), filters::NAME.to_owned()])
+            .filter(silent);
         let failures: Vec<String> =
             names.map(|name| format!("scenario {name} reported nothing")).collect();
         done.failures.extend(failures);

@@ -5,6 +5,7 @@ mod calls;
 mod capture;
 mod contended;
 mod demo;
+pub(crate) mod filters;
 mod netlink;
 mod netns;
 mod packet;

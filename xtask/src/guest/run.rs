@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::{
     apart,
     capture::Capture,
-    refusals,
+    filters, refusals,
     stage::{Family, Seen, Stage, play},
     sys::realtime_offset_ns,
     tool::{Found, Said, Tool, parse},
@@ -92,7 +92,10 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
     if args.mutate.is_none() && only.is_none_or(|only| only == refusals::NAME) {
         print(&refusals::outcome(&args.tcptrace, args.lockdown));
     }
-    if only == Some(refusals::NAME) {
+    if args.mutate.is_none() && !args.lockdown && only.is_none_or(|only| only == filters::NAME) {
+        print(&filters::outcome(&args.tcptrace, offset_ns));
+    }
+    if only.is_some_and(|only| only == refusals::NAME || only == filters::NAME) {
         return Ok(());
     }
     for form in ["fentry", "kprobe"] {
