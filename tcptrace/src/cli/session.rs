@@ -19,8 +19,9 @@ use crate::{
     render::{Closing, Format, Gap, Lost, Run},
     source::{
         Ending, Flow, Item, Source as _,
-        live::{self, Live, Request},
+        live::{Live, Request},
         plan::Form,
+        refusal::AttachError,
     },
     timeline::{Durations, Entry, RowKey, Tally},
 };
@@ -71,7 +72,7 @@ pub(super) fn watch(kind: Kind, options: &Options) -> Result<(), Failure> {
 }
 
 /// The host or the user cannot; what the message tells to paste is the command as it was typed.
-fn refused(error: &live::AttachError) -> Failure {
+fn refused(error: &AttachError) -> Failure {
     let typed = env::args().skip(1).collect::<Vec<_>>().join(" ");
     Failure {
         message: error.to_string().replace("sudo tcptrace ...", &format!("sudo tcptrace {typed}")),

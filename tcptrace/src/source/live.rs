@@ -31,15 +31,12 @@ use tokio::{
 
 use crate::{
     event::{Facts, Raw},
-    kernel::{
-        btf::{self, BtfError, Types},
-        facts, privilege, program,
-        symbols::{self, Symbols},
-    },
+    kernel::{btf::Types, facts, privilege, program, symbols::Symbols},
     source::{
         Cost, Ending, Flow, Item, Source, SourceError,
         names::Names,
         plan::{Candidate, Form, candidates},
+        refusal::AttachError,
     },
 };
 
@@ -68,46 +65,6 @@ pub struct Request {
     pub buffer_bytes: u32,
     /// Ends by itself after this time.
     pub duration: Option<Duration>,
-}
-
-/// Why nothing could be attached. The text says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// Rights are missing.
-    #[error(
-        "not allowed to load BPF programs: {missing} missing.\n  try: sudo tcptrace ...\n  or once: sudo setcap cap_bpf,cap_perfmon=ep \"$(command -v tcptrace)\""
-    )]
-    Rights {
-        /// Their names.
-        missing: String,
-    },
-    /// No type information.
-    #[error("{0}.\n  tcptrace needs a kernel built with CONFIG_DEBUG_INFO_BTF; every distribution kernel from 5.10 on that has {path} will do", path = btf::PATH)]
-    Btf(#[from] BtfError),
-    /// The list of functions cannot be read.
-    #[error("cannot read {path}: {0}", path = symbols::PATH)]
-    Symbols(std::io::Error),
-    /// The object does not load.
-    #[error("the kernel does not take tcptrace's BPF maps: {0}{hint}", hint = memlock_hint())]
-    Load(#[from] aya::EbpfError),
-    /// An indispensable function cannot be probed.
-    #[error("cannot probe {hook}, without which there is no answer:\n  {why}")]
-    Hook {
-        /// Its name.
-        hook: &'static str,
-        /// What was tried, and why each failed.
-        why: String,
-    },
-    /// The object lacks what it must have.
-    #[error("this build of tcptrace is broken: its BPF object has no usable {0}; build it anew")]
-    Object(&'static str),
-    /// The reader cannot be set up.
-    #[error("cannot set up the reader of the ring buffer: {0}")]
-    Reader(#[from] std::io::Error),
-}
-
-fn memlock_hint() -> &'static str {
-    "\n  on kernels before 5.11 maps count as locked memory: try ulimit -l unlimited, or run as root"
 }
 
 /// Hash of the BPF object in this binary, 16 hex digits: which programs a bug report is about.
@@ -175,7 +132,8 @@ impl Live {
             .override_global("FILTER", &filter, true)
             .override_global("WAKE_BYTES", &wake_bytes, true)
             .map_max_entries("EVENTS", request.buffer_bytes)
-            .load(OBJECT)?;
+            .load(OBJECT)
+            .map_err(|e| AttachError::Load(e.to_string()))?;
         let plan: Vec<(Hook, Vec<Candidate>)> = {
             let has = |name: &str| ebpf.program(name).is_some();
             let of = |hook: &Hook| (*hook, candidates(*hook, request.form, &types, &symbols, &has));
@@ -421,7 +379,7 @@ fn attach_all(
     plan: Vec<(Hook, Vec<Candidate>)>,
     required: usize,
 ) -> Result<(Vec<String>, Vec<&'static str>), AttachError> {
-    let btf = Btf::from_sys_fs().map_err(|e| AttachError::Load(e.into()))?;
+    let btf = Btf::from_sys_fs().map_err(|e| AttachError::Load(e.to_string()))?;
     let (mut programs, mut not_seen) = (Vec::new(), Vec::new());
     for (i, (hook, candidates)) in plan.into_iter().enumerate() {
         match attach_first(ebpf, &btf, hook, candidates) {

@@ -1,5 +1,6 @@
 //! Where events come from.
 
+pub mod refusal;
 pub mod plan;
 mod names;
 pub mod live;
