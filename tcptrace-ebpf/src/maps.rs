@@ -32,6 +32,10 @@ pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 #[map]
 pub static FRAMES: LruHashMap<frame::Key, frame::Arguments> = LruHashMap::with_max_entries(4096, 0);
 
+/// 1 once every program is attached: what only some of them see would be told wrongly.
+#[map]
+pub static ENABLED: Array<u32> = Array::with_max_entries(1, 0);
+
 /// A pair of clock readings: jiffies, nanoseconds.
 #[map]
 pub static CLOCK: Array<[u64; 2]> = Array::with_max_entries(1, 0);

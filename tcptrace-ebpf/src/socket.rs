@@ -10,7 +10,7 @@ use tcptrace_common::{field::Field, filter::MAX_PORTS, hook::Hook, loss::Loss};
 
 use crate::{
     emit,
-    maps::{FILTER, MARK_MASK, MARKS, SOCKETS},
+    maps::{ENABLED, FILTER, MARK_MASK, MARKS, SOCKETS},
     read::Reader,
 };
 
@@ -55,6 +55,9 @@ pub fn met<R: Reader>(reader: &R) -> Option<*mut State> {
 /// The socket's state; a socket met for the first time, or as another connection, is announced with a record.
 #[inline(always)]
 pub fn meet<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
+    if ENABLED.get(0).copied() != Some(1) {
+        return None;
+    }
     let ports =
         (reader.value(Field::inet_sport) as u32) << 16 | reader.value(Field::skc_dport) as u32;
     if let Some(state) = met(reader) {

@@ -146,6 +146,7 @@ impl Live {
         let (programs, not_seen) = attach_all(&mut ebpf, plan, request.required)?;
         std::thread::sleep(HZ_SAMPLE.saturating_sub(sampled.elapsed()));
         let second = clock_sample(&mut ebpf)?;
+        enable(&mut ebpf)?;
         let facts = Facts {
             hz: facts::hz(first, second),
             probes: programs.len(),
@@ -538,6 +539,14 @@ fn facts_of_this_moment() -> Facts {
         real_ns: now_ns(libc::CLOCK_REALTIME),
         ..Facts::default()
     }
+}
+
+/// Lets the programs begin, all at the same moment.
+fn enable(ebpf: &mut Ebpf) -> Result<(), AttachError> {
+    let broken = || AttachError::Object("map ENABLED");
+    let mut enabled: Array<_, u32> =
+        ebpf.map_mut("ENABLED").and_then(|map| map.try_into().ok()).ok_or_else(broken)?;
+    enabled.set(0, 1, 0).map_err(|_unwritable| broken())
 }
 
 /// The two maps that are read while the programs run.
