@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
 fn jobs(wanted: &[&'static Series], args: &Args) -> Vec<Job> {
     let random = match args.scenario.as_deref() {
         // One alone, which its seed names.
-        Some(RANDOM | scenario::LOSSES_RANDOM) => Some((1, args.seed)),
+        Some(RANDOM | scenario::LOSSES_RANDOM | scenario::UNDER_LOAD) => Some((1, args.seed)),
         Some(_) => None,
         None => Some((args.random, args.seed)),
     };

@@ -19,6 +19,9 @@ const SMALL_BUFFER: [&str; 2] = ["--buffer", "4KiB"];
 /// So many random schedules are played with it.
 const RANDOM_LOSSES: u64 = 10;
 
+/// So many random schedules are under way when tcptrace comes.
+const UNDER_LOAD: u64 = 6;
+
 /// The outcomes of those that are wanted.
 pub(crate) fn outcomes(args: &Args, form: &str, offset_ns: u64) -> Vec<Outcome> {
     let families = families(args, form);
@@ -29,10 +32,14 @@ pub(crate) fn outcomes(args: &Args, form: &str, offset_ns: u64) -> Vec<Outcome> 
     let random = (args.seed..args.seed + RANDOM_LOSSES).zip(families.iter().cycle()).map(
         |(seed, &family)| Run { story: scenario::losses_random(seed), family, seed: Some(seed) },
     );
+    let under_load = (args.seed..args.seed + UNDER_LOAD)
+        .zip(families.iter().cycle())
+        .map(|(seed, &family)| Run { story: scenario::under_load(seed), family, seed: Some(seed) });
     let all = [
         (attached_mid_hold as Play, in_each(scenario::attached_mid_hold())),
         (losses as Play, in_each(scenario::losses_forced())),
         (losses as Play, random.collect()),
+        (attached_under_load as Play, under_load.collect()),
     ];
     let cast = Cast { args, form, offset_ns };
     let mut outcomes = Vec::new();
@@ -110,6 +117,24 @@ fn attached_mid_hold(
     let said = cast.said(tool)?;
     judge(cast, said, &played, outcomes, |outcome, one, held, reported| {
         against_latecomer(outcome, &one.conversation, held, reported, from_ns);
+    });
+    Ok(())
+}
+
+/// Random schedules are under way while tcptrace attaches one probe after the other: of what only some probes could see
+/// it must not be certain.
+fn attached_under_load(
+    cast: &Cast<'_>,
+    runs: Vec<Run>,
+    outcomes: &mut [Outcome],
+) -> anyhow::Result<()> {
+    let playing: Vec<_> = cast.stages(runs).map(start).collect();
+    let tool = cast.tool(&[])?;
+    let played: Vec<Vec<Seen>> =
+        playing.into_iter().map(Playing::end).collect::<anyhow::Result<_>>()?;
+    let said = cast.said(tool)?;
+    judge(cast, said, &played, outcomes, |outcome, one, held, reported| {
+        against_certain(outcome, &one.conversation, held, reported);
     });
     Ok(())
 }

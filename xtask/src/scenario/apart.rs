@@ -91,6 +91,15 @@ pub(crate) fn losses_random(seed: u64) -> Story {
     apart("losses_random", Link::Tun(syns), steps)
 }
 
+/// A random schedule, four times over: long enough to be under way while tcptrace attaches.
+pub(crate) fn under_load(seed: u64) -> Story {
+    let random = random(seed);
+    let closes = |then: &Then| matches!(then.step, Step::Do(Call::Close));
+    let (last, once): (Vec<Then>, Vec<Then>) = random.steps.into_iter().partition(closes);
+    let steps = once.iter().cycle().take(4 * once.len()).cloned().chain(last).collect();
+    apart("attached_under_load", random.link, steps)
+}
+
 /// 50 B wait for the acknowledgement of 100 B, which come after `acked`.
 fn nagle_hold(acked: u64) -> Vec<Step> {
     let (write, ack) = ([write(100), write(50)], [acked + 100, acked + 150].map(Step::Ack));

@@ -12,14 +12,17 @@ mod story;
 mod threads;
 mod undetermined;
 
-pub(crate) use apart::{attached_mid_hold, losses_forced, losses_random};
+pub(crate) use apart::{attached_mid_hold, losses_forced, losses_random, under_load};
 pub(crate) use random::random;
 pub(crate) use story::{Expected, Link, Step, Story, Syn, Then};
 
 /// The random schedules during which events are lost.
 pub(crate) const LOSSES_RANDOM: &str = "losses_random";
+/// The random schedules that are under way while tcptrace attaches.
+pub(crate) const UNDER_LOAD: &str = "attached_under_load";
 /// The stories that need a tcptrace of their own.
-pub(crate) const APART: [&str; 3] = ["attached_mid_hold", "losses_forced", LOSSES_RANDOM];
+pub(crate) const APART: [&str; 4] =
+    ["attached_mid_hold", "losses_forced", LOSSES_RANDOM, UNDER_LOAD];
 
 /// All hand-made stories but those that need a tcptrace of their own.
 pub(crate) fn all() -> Vec<Story> {
