@@ -1,4 +1,4 @@
-//! Why an event can be lost. Each loss is counted, per hook and reason, in a per-CPU array of `u64`.
+//! Why an event can be lost. Each loss is counted, per hook and reason, in one per-CPU value.
 
 use crate::hook::Hook;
 

@@ -9,7 +9,7 @@ use aya_ebpf::{
 use tcptrace_common::{
     event::{Header, Record},
     hook::Hook,
-    loss::Loss,
+    loss::{COUNTERS, Loss},
 };
 
 use crate::{
@@ -100,8 +100,10 @@ fn wake() -> u64 {
 /// Counts an event that is lost.
 #[inline(always)]
 pub fn lost(hook: Hook, reason: Loss) {
-    if let Some(n) = LOST.get_ptr_mut(reason.index(hook)) {
-        // SAFETY: a per-CPU value; a race with an interrupt can lose one count at most.
-        unsafe { *n += 1 };
+    if let Some(all) = LOST.get_ptr_mut(0)
+        && reason.index(hook) < COUNTERS
+    {
+        // SAFETY: a per-CPU value of so many counters; a race with an interrupt can lose one count at most.
+        unsafe { *all.cast::<u64>().add(reason.index(hook) as usize) += 1 };
     }
 }

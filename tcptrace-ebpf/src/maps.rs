@@ -24,9 +24,10 @@ pub static MARKS: Array<u64> = Array::with_max_entries(MARK_MASK + 1, 0);
 /// Bits of `skc_hash` that pick the mark.
 pub const MARK_MASK: u32 = 0xffff;
 
-/// Lost events, by hook and reason.
+/// Lost events, by hook and reason; one value, because each look-up from user space keeps the kprobes of its CPU from
+/// running meanwhile (`bpf_disable_instrumentation()`).
 #[map]
-pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+pub static LOST: PerCpuArray<[u64; COUNTERS as usize]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Arguments kept from a function's entry to its return (kprobe form only). The oldest makes room.
 #[map]

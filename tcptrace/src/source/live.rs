@@ -21,7 +21,7 @@ use tcptrace_common::{
     filter::Filter,
     hook::{At, Hook},
     layout::Layout,
-    loss::Loss,
+    loss::{COUNTERS, Loss},
 };
 use tokio::{
     io::unix::AsyncFd,
@@ -74,6 +74,9 @@ pub fn object_hash() -> String {
     format!("{:016x}", hasher.finish())
 }
 
+/// Counters of lost events, by [`Loss::index`].
+type LostCounters = PerCpuArray<MapData, [u64; COUNTERS as usize]>;
+
 /// Read-only data of the programs.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -88,7 +91,7 @@ pub struct Live {
     ebpf: Option<Ebpf>,
     programs: Vec<String>,
     ring: RingBuf<MapData>,
-    lost: PerCpuArray<MapData, u64>,
+    lost: LostCounters,
     facts: Facts,
     names: Names,
     duration: Option<Duration>,
@@ -212,12 +215,13 @@ impl Live {
     }
 
     fn new_losses(&mut self) -> Result<Vec<(Hook, u64)>, SourceError> {
+        let per_cpu = self.lost.get(&0, 0).map_err(|e| SourceError(e.to_string()))?;
         let mut lost = Vec::new();
         for hook in Hook::ALL {
             let mut events = 0;
             for reason in Loss::ALL {
-                let per_cpu = self.lost.get(&reason.index(*hook), 0);
-                let total: u64 = per_cpu.map_err(|e| SourceError(e.to_string()))?.iter().sum();
+                let counter = reason.index(*hook) as usize;
+                let total: u64 = per_cpu.iter().filter_map(|cpu| cpu.get(counter)).sum();
                 let before = self.counted.insert((*hook, *reason as u8), total).unwrap_or(0);
                 events += total - before;
             }
@@ -550,7 +554,7 @@ fn enable(ebpf: &mut Ebpf) -> Result<(), AttachError> {
 }
 
 /// The two maps that are read while the programs run.
-fn readers(ebpf: &mut Ebpf) -> Result<(RingBuf<MapData>, PerCpuArray<MapData, u64>), AttachError> {
+fn readers(ebpf: &mut Ebpf) -> Result<(RingBuf<MapData>, LostCounters), AttachError> {
     let ring = ebpf.take_map("EVENTS").and_then(|map| RingBuf::try_from(map).ok());
     let lost = ebpf.take_map("LOST").and_then(|map| PerCpuArray::try_from(map).ok());
     Ok((

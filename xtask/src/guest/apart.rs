@@ -41,6 +41,9 @@ pub(crate) fn outcomes(args: &Args, form: &str, offset_ns: u64) -> Vec<Outcome> 
         (losses as Play, random.collect()),
         (attached_under_load as Play, under_load.collect()),
     ];
+    // With kprobes, kernels to 6.1 skip runs and count them nowhere, which tcptrace says at its end: of a flood it cannot
+    // be certain there.
+    let all = all.into_iter().take(if form == "kprobe" { 1 } else { usize::MAX });
     let cast = Cast { args, form, offset_ns };
     let mut outcomes = Vec::new();
     for (play, mut runs) in all {
