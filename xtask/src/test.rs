@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     binaries::{self, Program},
@@ -88,6 +88,14 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
         return mutate::run(args);
     }
     let wanted = kernels::chosen(&args.kernel)?;
+    if let Some(scenario) = &args.scenario {
+        let names = rows();
+        ensure!(
+            names.contains(scenario),
+            "no scenario '{scenario}'; there are: {}",
+            names.join(" ")
+        );
+    }
     setup::ensure(&wanted)?;
     let mut totals = Totals::default();
     if args.scenario.is_none() {
@@ -98,6 +106,13 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
     let results = in_guests(&jobs, &programs, args.jobs);
     totals.add(table::print(&results));
     Ok(totals)
+}
+
+/// The names of all rows that a guest's run has.
+fn rows() -> Vec<String> {
+    let stories = scenario::all().into_iter().map(|story| story.name);
+    let others = [RANDOM, refusals::NAME, filters::NAME];
+    stories.chain(scenario::APART.into_iter().chain(others).map(str::to_owned)).collect()
 }
 
 /// The long ones first, so that none is left alone at the end.
@@ -334,12 +349,8 @@ fn end(done: &mut Done, run: vm::Run) {
         done.failures.push("no scenario reported an outcome".to_owned());
     } else if !done.job.lockdown && done.job.scenario.is_none() {
         let silent = |name: &String| !done.outcomes.iter().any(|outcome| outcome.scenario == *name);
-        let apart = scenario::APART.map(str::to_owned).into_iter();
-        let stories = scenario::all().into_iter().map(|story| story.name);
-        let names = stories
-            .chain(apart)
-            .chain([refusals::NAME.to_owned(), filters::NAME.to_owned()])
-            .filter(silent);
+        let no_random = done.job.random.is_none_or(|(many, _)| many == 0);
+        let names = rows().into_iter().filter(|name| !(no_random && name == RANDOM)).filter(silent);
         let failures: Vec<String> =
             names.map(|name| format!("scenario {name} reported nothing")).collect();
         done.failures.extend(failures);
