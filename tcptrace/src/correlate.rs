@@ -27,7 +27,6 @@ pub struct Correlator {
     kind: Kind,
     sockets: BTreeMap<SocketId, (Machine, Socket)>,
     comms: BTreeMap<u32, String>,
-    seen: usize,
     concluded: Vec<Entry>,
     #[cfg(feature = "mutate")]
     mutation: Option<crate::analysis::nagle::Mutation>,
@@ -40,7 +39,6 @@ impl Correlator {
             kind,
             sockets: BTreeMap::new(),
             comms: BTreeMap::new(),
-            seen: 0,
             concluded: Vec::new(),
             #[cfg(feature = "mutate")]
             mutation: None,
@@ -60,11 +58,11 @@ impl Correlator {
 
     /// Takes the next event of the trace. What is concluded from it waits for [`Self::settle`].
     pub fn push(&mut self, event: &Event) {
-        let (kind, seen) = (self.kind, &mut self.seen);
-        let (machine, socket) = self.sockets.entry(event.socket).or_insert_with(|| {
-            *seen += 1;
-            (kind.machine(), Socket { id: event.socket, ..Socket::default() })
-        });
+        let kind = self.kind;
+        let (machine, socket) = self
+            .sockets
+            .entry(event.socket)
+            .or_insert_with(|| (kind.machine(), Socket { id: event.socket, ..Socket::default() }));
         if event.hook == Hook::socket {
             identify(socket, event);
         }
@@ -115,11 +113,6 @@ impl Correlator {
             self.enter(&socket, found);
         }
         self.settle(out);
-    }
-
-    /// Sockets met so far.
-    pub const fn sockets_seen(&self) -> usize {
-        self.seen
     }
 
     fn enter(&mut self, socket: &Socket, found: Vec<AnyFinding>) {

@@ -31,7 +31,12 @@ use tokio::{
 
 use crate::{
     event::{Facts, Raw},
-    kernel::{btf::Types, facts, privilege, program, symbols::Symbols},
+    kernel::{
+        btf::Types,
+        facts, privilege,
+        program::{self, Counts},
+        symbols::Symbols,
+    },
     source::{
         Cost, Ending, Flow, Item, Source, SourceError,
         names::Names,
@@ -237,7 +242,8 @@ impl Live {
         let mut missed = Vec::new();
         for name in &self.programs {
             let program = self.ebpf.as_ref().and_then(|ebpf| ebpf.program(name));
-            let Some(total) = program.and_then(misses_of) else { continue };
+            let counts = program.and_then(counts_of);
+            let Some(total) = counts.and_then(|c| c.recursion_misses) else { continue };
             let before = self.missed.insert(name.clone(), total).unwrap_or(0);
             let hook = Hook::ALL.iter().find(|hook| hook.symbols().contains(&name.as_str()));
             if let Some(hook) = hook.filter(|_| total > before) {
@@ -276,10 +282,8 @@ impl Live {
         let mut misses = Some(0);
         let mut cost = Cost { run_ns: 0, runs: 0 };
         for name in &self.programs {
-            let Some(program) = ebpf.program(name) else { continue };
-            let Ok(fd) = program.fd() else { continue };
-            let counts = program::counts(fd.as_fd()).unwrap_or_default();
-            misses = misses.and_then(|sum: u64| misses_of(program).map(|n| sum + n));
+            let counts = ebpf.program(name).and_then(counts_of).unwrap_or_default();
+            misses = misses.zip(counts.recursion_misses).map(|(sum, n): (u64, u64)| sum + n);
             cost.run_ns += counts.run_time_ns;
             cost.runs += counts.run_cnt;
         }
@@ -314,14 +318,7 @@ impl Source for Live {
         let (misses, cost) = self.detach();
         let ended_ns = now_ns(libc::CLOCK_MONOTONIC);
         self.drain(on)?;
-        Ok(Ending {
-            started_ns: self.started_ns,
-            ended_ns,
-            lost: self.losses(),
-            misses,
-            cost,
-            interrupted: false,
-        })
+        Ok(Ending { started_ns: self.started_ns, ended_ns, lost: self.losses(), misses, cost })
     }
 
     fn facts(&self) -> &Facts {
@@ -511,12 +508,13 @@ fn attach_one_kprobe(
     p.attach(symbol, 0)
 }
 
-/// Runs of a program that the kernel has skipped; `None` where nobody counts them: before 5.12, and for kprobes.
-fn misses_of(program: &Program) -> Option<u64> {
+/// What the kernel counts of a program. Skipped runs are counted by nobody before 5.12, and never for kprobes.
+fn counts_of(program: &Program) -> Option<Counts> {
+    let mut counts = program::counts(program.fd().ok()?.as_fd()).ok()?;
     if matches!(program, Program::KProbe(_)) {
-        return None;
+        counts.recursion_misses = None;
     }
-    program::counts(program.fd().ok()?.as_fd()).ok()?.recursion_misses
+    Some(counts)
 }
 
 /// Jiffies and nanoseconds of one moment, by running a program that belongs to no hook.

@@ -60,8 +60,6 @@ pub struct Ending {
     pub misses: Option<u64>,
     /// Time spent in the programs; `None` when BPF statistics are off.
     pub cost: Option<Cost>,
-    /// A second Ctrl-C ended it: nothing more was drained.
-    pub interrupted: bool,
 }
 
 /// What the programs cost, by the kernel's own count.

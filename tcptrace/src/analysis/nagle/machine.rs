@@ -337,10 +337,9 @@ impl Machine {
         let attempt = Attempt::of(e, nonagle, self.mss);
         self.paced = attempt.is_paced();
         let held = attempt.held();
-        let since = self.causes.last().map_or(e.at_ns, |_| e.at_ns);
         let changed = self.causes.last().is_none_or(|(_, last)| *last != held);
         if changed {
-            self.causes.push((since, held));
+            self.causes.push((e.at_ns, held));
         }
         if changed || e.hook == Hook::tcp_push {
             let fact = self.held_fact(e, held);
