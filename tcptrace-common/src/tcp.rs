@@ -33,6 +33,8 @@ pub const TSQF_THROTTLED: u32 = 1;
 
 /// `TCP_CLOSE`: the connection is over (`include/net/tcp_states.h`).
 pub const TCP_CLOSE: u32 = 7;
+/// `TCP_LISTEN`: the socket waits for connections (`include/net/tcp_states.h`).
+pub const TCP_LISTEN: u32 = 10;
 
 /// `AF_INET` (`include/linux/socket.h`).
 pub const AF_INET: u32 = 2;

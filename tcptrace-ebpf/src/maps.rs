@@ -49,6 +49,11 @@ pub static LAYOUT: Layout = Layout::EMPTY;
 #[unsafe(no_mangle)]
 pub static FILTER: Filter = Filter::ALL;
 
+/// Written by the loader before the load, constant to the verifier: 1 when the events of sockets that hold nothing are
+/// wanted too. With 0, what serves only that is not even in the program that runs.
+#[unsafe(no_mangle)]
+pub static EVERYTHING: u32 = 0;
+
 /// Written by the loader before the load: unread bytes at which user space is woken without waiting for its poll.
 #[unsafe(no_mangle)]
 pub static WAKE_BYTES: u64 = 64 << 10;

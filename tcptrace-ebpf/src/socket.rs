@@ -6,11 +6,11 @@ use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::{bpf_get_current_comm, generated::bpf_get_current_pid_tgid},
 };
-use tcptrace_common::{field::Field, filter::MAX_PORTS, hook::Hook, loss::Loss};
+use tcptrace_common::{field::Field, filter::MAX_PORTS, hook::Hook, loss::Loss, tcp::TCP_CLOSE};
 
 use crate::{
     emit,
-    maps::{ENABLED, FILTER, MARK_MASK, MARKS, SOCKETS},
+    maps::{ENABLED, EVERYTHING, FILTER, MARK_MASK, MARKS, SOCKETS},
     read::Reader,
 };
 
@@ -44,6 +44,50 @@ pub fn held<R: Reader>(reader: &R) -> Option<*mut State> {
     let state = SOCKETS.get_ptr_mut(&reader.sk())?;
     // SAFETY: the map's value lives as long as the program runs.
     if unsafe { (*state).holds } == 1 { Some(state) } else { None }
+}
+
+/// Whether the events of sockets that hold nothing are wanted too.
+#[inline(always)]
+pub fn everything() -> bool {
+    // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
+    unsafe { core::ptr::read_volatile(&raw const EVERYTHING) != 0 }
+}
+
+/// Who is at work when a hook runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum AtWork {
+    /// The task that uses the socket.
+    User,
+    /// Anybody: softirq, a work queue, whoever releases the lock.
+    Anybody,
+}
+
+/// The state of a socket whose event is wanted: it holds bytes or, with [`EVERYTHING`], the filter lets it through.
+#[inline(always)]
+pub fn wanted<R: Reader>(hook: Hook, reader: &R, at_work: AtWork) -> Option<*mut State> {
+    if !everything() {
+        return held(reader);
+    }
+    if !port_passes(reader) {
+        return None;
+    }
+    if met(reader).is_none() {
+        let passes = match at_work {
+            AtWork::User => pid_passes(),
+            // A timer or a queue can still come after `tcp_v4_destroy_sock`: met then, it would never be forgotten.
+            AtWork::Anybody => !tasks_matter() && state(reader) != TCP_CLOSE,
+        };
+        if !passes {
+            return None;
+        }
+    }
+    meet(hook, reader)
+}
+
+/// `TCP_ESTABLISHED` and the like.
+#[inline(always)]
+pub fn state<R: Reader>(reader: &R) -> u32 {
+    reader.value(Field::skc_state) as u32
 }
 
 /// The state of a socket that was met, whether it holds bytes or not.
@@ -185,4 +229,11 @@ pub fn pid_passes() -> bool {
     let pid = unsafe { core::ptr::read_volatile(&raw const FILTER.pid) };
     // SAFETY: the helper has no argument.
     pid == 0 || pid == (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
+/// Whether some processes are asked for, and others not.
+#[inline(always)]
+fn tasks_matter() -> bool {
+    // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
+    unsafe { core::ptr::read_volatile(&raw const FILTER.pid) != 0 }
 }

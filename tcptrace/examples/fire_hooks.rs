@@ -28,11 +28,31 @@ fn main() -> anyhow::Result<()> {
     } else {
         Form::Fentry
     };
+    let name = if form == Form::Kprobe { "kprobe" } else { "fentry" };
+    for (hook, count) in counts(form, false, exchange)? {
+        println!("@@hook {} {name} {count}", hook.name());
+    }
+    // The same connection, on which no byte waits: seen by every hook that it passes, or by none.
+    for (everything, word) in [(false, "held-only"), (true, "everything")] {
+        for (hook, count) in counts(form, everything, nothing_held)? {
+            println!("@@unheld {} {name} {word} {count}", hook.name());
+        }
+    }
+    Ok(())
+}
+
+/// How often each hook was seen while `exchange` ran.
+fn counts(
+    form: Form,
+    everything: bool,
+    exchange: fn() -> std::io::Result<()>,
+) -> anyhow::Result<BTreeMap<Hook, u64>> {
     let hooks: Vec<Hook> = Hook::ALL.iter().copied().filter(|h| h.at() != At::Record).collect();
     let request = Request {
         hooks: hooks.clone(),
         required: hooks.len(),
         filter: Filter::ALL,
+        everything,
         form,
         buffer_bytes: 1 << 20,
         duration: Some(Duration::from_secs(3)),
@@ -55,12 +75,9 @@ fn main() -> anyhow::Result<()> {
         Flow::Continue
     })?;
     exchange.join().map_err(|_panic| anyhow::anyhow!("the exchange failed"))??;
-    let name = if form == Form::Kprobe { "kprobe" } else { "fentry" };
-    for (hook, count) in counts.into_iter().filter(|(hook, _)| hook.at() != At::Record) {
-        println!("@@hook {} {name} {count}", hook.name());
-    }
     println!("ending {ending:?}");
-    Ok(())
+    counts.retain(|hook, _| hook.at() != At::Record);
+    Ok(counts)
 }
 
 /// `SO_MAX_PACING_RATE` (`include/uapi/asm-generic/socket.h`).
@@ -71,6 +88,23 @@ fn exchange() -> std::io::Result<()> {
     held_until_the_probe_timer()?;
     held_until_a_reset()?;
     held_by_pacing()
+}
+
+/// A connection on which every byte leaves at once; the option has nothing to do with that.
+fn nothing_held() -> std::io::Result<()> {
+    let (mut client, mut server) = pair()?;
+    set(&server, SOL_TCP, libc::TCP_KEEPIDLE.cast_unsigned(), &60i32)?;
+    let mut bytes = [0; 8];
+    server.write_all(b"12345678")?;
+    client.read_exact(&mut bytes)?;
+    client.write_all(b"12345678")?;
+    server.read_exact(&mut bytes)?;
+    moment();
+    server.shutdown(Shutdown::Write)?;
+    moment();
+    client.shutdown(Shutdown::Write)?;
+    moment();
+    Ok(())
 }
 
 fn pair() -> std::io::Result<(TcpStream, TcpStream)> {

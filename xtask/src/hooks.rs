@@ -18,6 +18,21 @@ const FOUNDING: [&[&str]; 5] = [
     &["do_tcp_setsockopt", "tcp_setsockopt", "security_socket_setsockopt"],
 ];
 
+/// `@@unheld NAME FORM everything|held-only COUNT`: how often a hook was seen while no byte waited.
+const UNHELD: &str = "@@unheld ";
+/// What a connection on which no byte waits passes for certain.
+const PASSED: [&str; 9] = [
+    "tcp_sendmsg_locked",
+    "tcp_push",
+    "tcp_event_new_data_sent",
+    "tcp_rcv_established",
+    "tcp_rcv_state_process",
+    "tcp_write_xmit",
+    "tcp_send_fin",
+    "tcp_done",
+    "do_tcp_setsockopt",
+];
+
 /// One outcome for each form; kprobes cannot be had under lockdown.
 pub(crate) fn outcomes(console: &[String], lockdown: bool) -> Vec<Outcome> {
     let forms: &[&str] = if lockdown { &["fentry"] } else { &["fentry", "kprobe"] };
@@ -39,7 +54,26 @@ fn outcome(console: &[String], form: &str, ended: Option<&str>) -> Outcome {
             broken.push(format!("no {form} fired on {}", names.join(" or ")));
         }
     }
+    broken.extend(unheld(console, form));
     Outcome { scenario: SCENARIO.to_owned(), form: form.to_owned(), broken, ..Outcome::default() }
+}
+
+/// What is wrong with what was seen while no byte waited: nothing by default, each hook when everything is wanted.
+fn unheld(console: &[String], form: &str) -> Vec<String> {
+    let count = |name: &str, mode: &str| {
+        let start = format!("{UNHELD}{name} {form} {mode} ");
+        console.iter().find_map(|line| line.strip_prefix(&start)?.trim().parse::<u64>().ok())
+    };
+    let mut broken = Vec::new();
+    for name in PASSED {
+        match (count(name, "held-only"), count(name, "everything")) {
+            (Some(0), Some(1..)) => {}
+            (less, all) => broken.push(format!(
+                "{name} ({form}): {less:?} events of unheld bytes, {all:?} when everything is wanted"
+            )),
+        }
+    }
+    broken
 }
 
 /// Name and count of a line of this form.
@@ -55,6 +89,20 @@ fn hook<'a>(line: &'a str, form: &str) -> Option<(&'a str, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_of_unheld_bytes_are_seen_only_when_everything_is_wanted() {
+        let line = |name, mode, count| format!("{UNHELD}{name} fentry {mode} {count}");
+        let mut console: Vec<String> = PASSED
+            .iter()
+            .flat_map(|name| [line(name, "held-only", 0), line(name, "everything", 2)])
+            .collect();
+        assert_eq!(unheld(&console, "fentry"), Vec::<String>::new());
+        console[0] = line(PASSED[0], "held-only", 1);
+        console[3] = line(PASSED[1], "everything", 0);
+        assert_eq!(unheld(&console, "fentry").len(), 2);
+        assert_eq!(unheld(&console, "kprobe").len(), PASSED.len());
+    }
 
     #[test]
     fn a_silent_hook_and_an_absent_one_are_named() {

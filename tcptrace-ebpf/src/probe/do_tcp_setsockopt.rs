@@ -14,11 +14,12 @@ use tcptrace_common::{
 
 use crate::{emit, read::Reader, socket};
 
-/// Emits an event for the options that say when bytes may leave.
+/// Emits an event for the options that say when bytes may leave; for every option when everything is wanted.
 #[inline(always)]
 pub(super) fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
     let (level, optname) = (arg(1), arg(2));
-    if level != SOL_TCP || (optname != TCP_NODELAY && optname != TCP_CORK) {
+    let says_when = optname == TCP_NODELAY || optname == TCP_CORK;
+    if level != SOL_TCP || !(says_when || socket::everything()) {
         return;
     }
     if !socket::port_passes(reader) || (!socket::pid_passes() && socket::met(reader).is_none()) {

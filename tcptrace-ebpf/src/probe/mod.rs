@@ -77,13 +77,15 @@ macro_rules! on_exit {
     };
 }
 
-/// A body that emits an event when bytes wait on the socket, and does nothing else.
-macro_rules! emit_while_held {
-    ($name:ident) => {
+/// A body that emits an event when it is wanted (as a rule, while bytes wait on the socket), and does nothing else.
+macro_rules! emit_when_wanted {
+    ($name:ident, $at_work:ident) => {
         #[inline(always)]
         fn body<R: crate::read::Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
             use tcptrace_common::hook::Hook;
-            if crate::socket::held(reader).is_some() {
+
+            use crate::socket::{AtWork, wanted};
+            if wanted(Hook::$name, reader, AtWork::$at_work).is_some() {
                 crate::emit::emit::<R, { Hook::$name.slots() }>(Hook::$name, reader, [0; 4]);
             }
         }

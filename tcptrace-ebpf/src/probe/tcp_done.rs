@@ -9,11 +9,15 @@
 
 use tcptrace_common::hook::Hook;
 
-use crate::{emit, read::Reader, socket};
+use crate::{
+    emit,
+    read::Reader,
+    socket::{self, AtWork},
+};
 
 #[inline(always)]
 fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
-    let Some(state) = socket::held(reader) else { return };
+    let Some(state) = socket::wanted(Hook::tcp_done, reader, AtWork::Anybody) else { return };
     emit::emit::<R, { Hook::tcp_done.slots() }>(Hook::tcp_done, reader, [0; 4]);
     socket::let_go(state);
 }

@@ -8,11 +8,16 @@
 
 use tcptrace_common::{field::Field, hook::Hook};
 
-use crate::{emit, read::Reader, socket};
+use crate::{
+    emit,
+    read::Reader,
+    socket::{self, AtWork},
+};
 
 #[inline(always)]
 fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
-    let Some(state) = socket::held(reader) else { return };
+    let wanted = socket::wanted(Hook::tcp_event_new_data_sent, reader, AtWork::Anybody);
+    let Some(state) = wanted else { return };
     emit::emit::<R, { Hook::tcp_event_new_data_sent.slots() }>(
         Hook::tcp_event_new_data_sent,
         reader,

@@ -8,11 +8,23 @@
 
 use tcptrace_common::hook::Hook;
 
-use crate::{emit, read::Reader, socket};
+use crate::{
+    emit,
+    read::Reader,
+    socket::{self, AtWork},
+};
 
 #[inline(always)]
 fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
-    if socket::port_passes(reader) && socket::meet(Hook::tcp_fin, reader).is_some() {
+    let wanted = if socket::everything() {
+        socket::wanted(Hook::tcp_fin, reader, AtWork::Anybody)
+    } else if socket::port_passes(reader) {
+        // Of a socket that has held nothing yet, too: what it holds later, it holds after the peer's FIN.
+        socket::meet(Hook::tcp_fin, reader)
+    } else {
+        None
+    };
+    if wanted.is_some() {
         emit::emit::<R, { Hook::tcp_fin.slots() }>(Hook::tcp_fin, reader, [0; 4]);
     }
 }

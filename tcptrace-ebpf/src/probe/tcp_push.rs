@@ -6,9 +6,13 @@
 //! **Since**: global on all kernels from 5.10.
 //! **Kernel**: net/ipv4/tcp.c, `tcp_push()`.
 
-use tcptrace_common::{field::Field, hook::Hook, tcp::TCP_CLOSE};
+use tcptrace_common::{hook::Hook, tcp::TCP_CLOSE};
 
-use crate::{emit, read::Reader, socket};
+use crate::{
+    emit,
+    read::Reader,
+    socket::{self, AtWork},
+};
 
 const SLOTS: usize = Hook::tcp_push.slots();
 
@@ -19,15 +23,18 @@ fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
     }
     let values = || [arg(1), arg(2), arg(3), arg(4)];
     // A writer that slept through a reset still ends with a push: the queue is empty then, whatever the numbers say.
-    if socket::waiting(reader) == 0 || reader.value(Field::skc_state) as u32 == TCP_CLOSE {
-        if let Some(state) = socket::held(reader) {
+    if socket::waiting(reader) == 0 || socket::state(reader) == TCP_CLOSE {
+        if let Some(state) = socket::wanted(Hook::tcp_push, reader, AtWork::User) {
             emit::emit::<R, SLOTS>(Hook::tcp_push, reader, values());
             socket::let_go(state);
         }
         return;
     }
-    if !socket::pid_passes() && socket::held(reader).is_none() {
-        return;
+    if !socket::pid_passes() {
+        let known = if socket::everything() { socket::met(reader) } else { socket::held(reader) };
+        if known.is_none() {
+            return;
+        }
     }
     let Some(state) = socket::meet(Hook::tcp_push, reader) else { return };
     socket::hold(state, reader);

@@ -6,5 +6,5 @@
 //! **Since**: global on all kernels from 5.10.
 //! **Kernel**: net/ipv4/tcp_input.c, `tcp_rcv_established()`.
 
-emit_while_held!(tcp_rcv_established);
+emit_when_wanted!(tcp_rcv_established, Anybody);
 on_entry!(tcp_rcv_established, tcp_rcv_established_kprobe, segment = 1);

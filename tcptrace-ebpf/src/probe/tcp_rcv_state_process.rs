@@ -6,5 +6,27 @@
 //! **Since**: global on all kernels from 5.10.
 //! **Kernel**: net/ipv4/tcp_input.c, `tcp_rcv_state_process()`.
 
-emit_while_held!(tcp_rcv_state_process);
+use tcptrace_common::{hook::Hook, tcp::TCP_LISTEN};
+
+use crate::{
+    emit,
+    read::Reader,
+    socket::{self, AtWork},
+};
+
+#[inline(always)]
+fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
+    // A listening socket only passes the segment on to a request.
+    if socket::everything() && socket::state(reader) == TCP_LISTEN {
+        return;
+    }
+    if socket::wanted(Hook::tcp_rcv_state_process, reader, AtWork::Anybody).is_some() {
+        emit::emit::<R, { Hook::tcp_rcv_state_process.slots() }>(
+            Hook::tcp_rcv_state_process,
+            reader,
+            [0; 4],
+        );
+    }
+}
+
 on_entry!(tcp_rcv_state_process, tcp_rcv_state_process_kprobe, segment = 1);

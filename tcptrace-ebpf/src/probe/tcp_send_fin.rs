@@ -6,5 +6,5 @@
 //! **Since**: global on all kernels from 5.10.
 //! **Kernel**: net/ipv4/tcp_output.c, `tcp_send_fin()`. **RFC** 9293 3.10.4.
 
-emit_while_held!(tcp_send_fin);
+emit_when_wanted!(tcp_send_fin, User);
 on_entry!(tcp_send_fin, tcp_send_fin_kprobe);

@@ -8,11 +8,15 @@
 
 use tcptrace_common::hook::{Hook, ret_of};
 
-use crate::{emit, read::Reader, socket};
+use crate::{
+    emit,
+    read::Reader,
+    socket::{self, AtWork},
+};
 
 #[inline(always)]
 fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
-    if socket::held(reader).is_some() {
+    if socket::wanted(Hook::tcp_sendmsg_locked, reader, AtWork::User).is_some() {
         let values = [arg(2), arg(ret_of(3)), 0, 0];
         emit::emit::<R, { Hook::tcp_sendmsg_locked.slots() }>(
             Hook::tcp_sendmsg_locked,

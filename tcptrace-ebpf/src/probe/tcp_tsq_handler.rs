@@ -11,7 +11,7 @@ use aya_ebpf::{macros::fentry, programs::FEntryContext};
 
 use crate::read::Typed;
 
-emit_while_held!(tcp_tsq_handler);
+emit_when_wanted!(tcp_tsq_handler, Anybody);
 
 #[fentry]
 pub fn tcp_tsq_handler(ctx: FEntryContext) -> i32 {

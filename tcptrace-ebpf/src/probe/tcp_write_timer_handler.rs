@@ -6,5 +6,5 @@
 //! **Since**: global on all kernels from 5.10.
 //! **Kernel**: net/ipv4/tcp_timer.c, `tcp_write_timer_handler()`.
 
-emit_while_held!(tcp_write_timer_handler);
+emit_when_wanted!(tcp_write_timer_handler, Anybody);
 on_entry!(tcp_write_timer_handler, tcp_write_timer_handler_kprobe);

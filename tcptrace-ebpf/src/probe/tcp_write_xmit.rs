@@ -9,11 +9,17 @@
 
 use tcptrace_common::hook::{Hook, ret_of};
 
-use crate::{emit, read::Reader, socket};
+use crate::{
+    emit,
+    read::Reader,
+    socket::{self, AtWork},
+};
 
 #[inline(always)]
 fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
-    if socket::held(reader).is_some() && socket::waiting(reader) != 0 {
+    if socket::wanted(Hook::tcp_write_xmit, reader, AtWork::Anybody).is_some()
+        && (socket::everything() || socket::waiting(reader) != 0)
+    {
         let values = [arg(1), arg(2), arg(3), arg(ret_of(5))];
         emit::emit::<R, { Hook::tcp_write_xmit.slots() }>(Hook::tcp_write_xmit, reader, values);
     }

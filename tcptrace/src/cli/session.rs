@@ -39,6 +39,7 @@ pub(super) fn watch(kind: Kind, options: &Options) -> Result<(), Failure> {
         hooks: kind.hooks().to_vec(),
         required: kind.required(),
         filter,
+        everything: false,
         form,
         buffer_bytes: options.buffer,
         duration: options.duration,

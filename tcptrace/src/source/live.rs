@@ -64,6 +64,9 @@ pub struct Request {
     pub required: usize,
     /// What to let through.
     pub filter: Filter,
+    /// Whether the events of sockets that hold no bytes are wanted too. A question that does not need them pays
+    /// nothing for the rest.
+    pub everything: bool,
     /// What kind of probes.
     pub form: Form,
     /// Bytes of the ring buffer, a power of two.
@@ -134,10 +137,12 @@ impl Live {
         let symbols = Symbols::of_running_kernel().map_err(AttachError::Symbols)?;
         let layout = Global(types.layout(&wanted_fields(&request.hooks)));
         let filter = Global(request.filter);
+        let everything = u32::from(request.everything);
         let wake_bytes = u64::from(request.buffer_bytes / 4).min(WAKE_BYTES);
         let mut ebpf = EbpfLoader::new()
             .override_global("LAYOUT", &layout, true)
             .override_global("FILTER", &filter, true)
+            .override_global("EVERYTHING", &everything, true)
             .override_global("WAKE_BYTES", &wake_bytes, true)
             .map_max_entries("EVENTS", request.buffer_bytes)
             .load(OBJECT)
