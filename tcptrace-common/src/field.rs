@@ -121,6 +121,11 @@ kernel_fields! {
     end_seq: 4 = "sk_buff", "cb|tcp_skb_cb.end_seq";
     /// The segment's acknowledgment number.
     ack_seq: 4 = "sk_buff", "cb|tcp_skb_cb.ack_seq";
+
+    /// Number of a thread, as the host counts them.
+    pid: 4 = "task_struct", "pid";
+    /// Number of its process, which is that of the process's first thread.
+    tgid: 4 = "task_struct", "tgid";
 }
 
 impl Field {

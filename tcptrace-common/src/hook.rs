@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn every_field_is_sent_by_a_hook_or_looked_at_by_the_programs() {
-        let own = [Field::skc_hash, Field::socket_sk];
+        let own = [Field::skc_hash, Field::socket_sk, Field::pid, Field::tgid];
         for field in Field::ALL {
             let sent = Hook::ALL.iter().any(|h| h.fields().contains(field));
             assert!(sent || own.contains(field), "{}", field.name());

@@ -12,13 +12,16 @@ pub enum Loss {
     TableFull = 1,
     /// The return of a probed function was seen without its entry (kprobe form only).
     NoEntry = 2,
+    /// The table of processes was full, so that a child of the command could not be followed.
+    ProcessesFull = 3,
 }
 
 impl Loss {
     /// Every reason.
-    pub const ALL: &'static [Self] = &[Self::BufferFull, Self::TableFull, Self::NoEntry];
+    pub const ALL: &'static [Self] =
+        &[Self::BufferFull, Self::TableFull, Self::NoEntry, Self::ProcessesFull];
     /// Number of reasons.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 
     /// For a person: why.
     pub const fn name(self) -> &'static str {
@@ -26,6 +29,7 @@ impl Loss {
             Self::BufferFull => "buffer full",
             Self::TableFull => "table of sockets full",
             Self::NoEntry => "entry not seen",
+            Self::ProcessesFull => "table of processes full",
         }
     }
     /// Index of this reason's counter for `hook`.

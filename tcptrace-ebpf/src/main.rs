@@ -9,6 +9,7 @@ mod emit;
 mod frame;
 mod maps;
 mod probe;
+mod process;
 mod read;
 mod socket;
 

@@ -4,7 +4,11 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use tcptrace_common::{filter::Filter, layout::Layout, loss::COUNTERS};
+use tcptrace_common::{
+    filter::{Filter, MAX_PROCESSES},
+    layout::Layout,
+    loss::COUNTERS,
+};
 
 use crate::{frame, socket::State};
 
@@ -32,6 +36,11 @@ pub static LOST: PerCpuArray<[u64; COUNTERS as usize]> = PerCpuArray::with_max_e
 /// Arguments kept from a function's entry to its return (kprobe form only). The oldest makes room.
 #[map]
 pub static FRAMES: LruHashMap<frame::Key, frame::Arguments> = LruHashMap::with_max_entries(4096, 0);
+
+/// The processes of a command: its own, put in by the loader, and those that descend from it, until the kernel forgets
+/// them. When it is full, a child is not followed, which is counted. Without a command it has room for one.
+#[map]
+pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 
 /// 1 once every program is attached: what only some of them see would be told wrongly.
 #[map]

@@ -55,6 +55,17 @@ pub trait Reader: Copy {
         if place.width == 0 { v } else { v & ((1 << (place.width & 63)) - 1) }
     }
 
+    /// As [`Self::value`], both halves of a 16-byte field.
+    #[inline(always)]
+    fn wide_value(&self, field: Field) -> [u64; 2] {
+        let place = place(field);
+        if place.size != 16 || place.deref != NO_DEREF {
+            return [0; 2];
+        }
+        let at = self.base(field).wrapping_add(place.offset as usize);
+        [self.bytes(at, 8), self.bytes(at.wrapping_add(8), 8)]
+    }
+
     /// Both halves of a 16-byte field.
     #[inline(always)]
     fn wide(&self, field: Field) -> Option<[u64; 2]> {
@@ -108,6 +119,17 @@ pub fn follow(base: *const u8, field: Field) -> Option<*const Sock> {
     Some(unsafe {
         ptr::read_volatile(base.wrapping_add(place.offset as usize).cast::<*const Sock>())
     })
+}
+
+/// A number of the kernel's `struct task_struct`; for tracing programs. 0 when this kernel lacks it.
+#[inline(always)]
+pub fn of_task(task: *const u8, field: Field) -> u32 {
+    let place = place(field);
+    if place.size != 4 || place.deref != NO_DEREF {
+        return 0;
+    }
+    // SAFETY: the verifier checks the place against the kernel's own types.
+    unsafe { ptr::read_volatile(task.wrapping_add(place.offset as usize).cast::<u32>()) }
 }
 
 /// Plain loads: for tracing programs.

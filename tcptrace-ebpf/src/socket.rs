@@ -1,16 +1,25 @@
 //! What the programs remember of a socket: that it was met, and whether it holds bytes.
 
-use core::arch::asm;
+use core::{arch::asm, ptr};
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    helpers::{bpf_get_current_comm, generated::bpf_get_current_pid_tgid},
+    helpers::{
+        bpf_get_current_comm,
+        generated::{self, bpf_get_current_pid_tgid},
+    },
 };
-use tcptrace_common::{field::Field, filter::MAX_PORTS, hook::Hook, loss::Loss, tcp::TCP_CLOSE};
+use tcptrace_common::{
+    field::Field,
+    filter::{MAX_COMMS, MAX_PORTS, MAX_SIDES, Side},
+    hook::Hook,
+    loss::Loss,
+    tcp::{AF_INET, TCP_CLOSE},
+};
 
 use crate::{
     emit,
-    maps::{ENABLED, EVERYTHING, FILTER, MARK_MASK, MARKS, SOCKETS},
+    maps::{ENABLED, EVERYTHING, FILTER, MARK_MASK, MARKS, PROCESSES, SOCKETS},
     read::Reader,
 };
 
@@ -50,7 +59,7 @@ pub fn held<R: Reader>(reader: &R) -> Option<*mut State> {
 #[inline(always)]
 pub fn everything() -> bool {
     // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
-    unsafe { core::ptr::read_volatile(&raw const EVERYTHING) != 0 }
+    unsafe { ptr::read_volatile(&raw const EVERYTHING) != 0 }
 }
 
 /// Who is at work when a hook runs.
@@ -68,12 +77,12 @@ pub fn wanted<R: Reader>(hook: Hook, reader: &R, at_work: AtWork) -> Option<*mut
     if !everything() {
         return held(reader);
     }
-    if !port_passes(reader) {
+    if !passes(reader) {
         return None;
     }
     if met(reader).is_none() {
         let passes = match at_work {
-            AtWork::User => pid_passes(),
+            AtWork::User => task_passes(),
             // A timer or a queue can still come after `tcp_v4_destroy_sock`: met then, it would never be forgotten.
             AtWork::Anybody => !tasks_matter() && state(reader) != TCP_CLOSE,
         };
@@ -190,11 +199,30 @@ fn bucket<R: Reader>(reader: &R) -> u32 {
     reader.value(Field::skc_hash) as u32 & MARK_MASK
 }
 
+/// Whether the socket itself is asked for, by its ports, its ends and its family.
+#[inline(always)]
+pub fn passes<R: Reader>(reader: &R) -> bool {
+    port_passes(reader)
+        && family_passes(reader)
+        && end_passes(reader, &raw const FILTER.local_len, &raw const FILTER.local, &LOCAL)
+        && end_passes(reader, &raw const FILTER.remote_len, &raw const FILTER.remote, &REMOTE)
+}
+
+/// A number of the filter: the loader may have written it; volatile keeps the compiler from using the value it sees.
+///
+/// # Safety
+/// `at` is aligned and lies within the filter.
+#[inline(always)]
+unsafe fn told<T: Copy>(at: *const T) -> T {
+    // SAFETY: the caller's promise.
+    unsafe { ptr::read_volatile(at) }
+}
+
 /// Whether one of the socket's ports is asked for.
 #[inline(always)]
-pub fn port_passes<R: Reader>(reader: &R) -> bool {
-    // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
-    let used = unsafe { core::ptr::read_volatile(&raw const FILTER.ports_len) };
+fn port_passes<R: Reader>(reader: &R) -> bool {
+    // SAFETY: a number of the filter.
+    let used = unsafe { told(&raw const FILTER.ports_len) };
     if used == 0 {
         return true;
     }
@@ -207,13 +235,8 @@ pub fn port_passes<R: Reader>(reader: &R) -> bool {
             return false;
         }
         let row = (&raw const FILTER.ports).cast::<(u16, u16)>().wrapping_add(i);
-        // SAFETY: as above, and `i` is below the length of the table.
-        let (first, last) = unsafe {
-            (
-                core::ptr::read_volatile(&raw const (*row).0),
-                core::ptr::read_volatile(&raw const (*row).1),
-            )
-        };
+        // SAFETY: `i` is below the length of the table.
+        let (first, last) = unsafe { (told(&raw const (*row).0), told(&raw const (*row).1)) };
         if (first <= local && local <= last) || (first <= remote && remote <= last) {
             return true;
         }
@@ -222,18 +245,142 @@ pub fn port_passes<R: Reader>(reader: &R) -> bool {
     false
 }
 
-/// Whether the process at work is asked for.
-#[inline(always)]
-pub fn pid_passes() -> bool {
-    // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
-    let pid = unsafe { core::ptr::read_volatile(&raw const FILTER.pid) };
-    // SAFETY: the helper has no argument.
-    pid == 0 || pid == (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+/// Where one end of a connection is read from.
+struct End {
+    port: Field,
+    v4: Field,
+    v6: Field,
 }
 
-/// Whether some processes are asked for, and others not.
+const LOCAL: End =
+    End { port: Field::inet_sport, v4: Field::skc_rcv_saddr, v6: Field::skc_v6_rcv_saddr };
+const REMOTE: End = End { port: Field::skc_dport, v4: Field::skc_daddr, v6: Field::skc_v6_daddr };
+
+/// The first 96 bits of an IPv6 address that stands for an IPv4 one, without those that are 0 in any case.
+const MAPPED: u64 = 0xffff;
+
+/// An end's address in host byte order, high half first; IPv4 as the IPv6 address that stands for it.
+#[inline(always)]
+fn address<R: Reader>(reader: &R, end: &End) -> [u64; 2] {
+    if reader.value(Field::skc_family) as u32 == AF_INET {
+        return [0, MAPPED << 32 | u64::from(u32::from_be(reader.value(end.v4) as u32))];
+    }
+    let [high, low] = reader.wide_value(end.v6);
+    [u64::from_be(high), u64::from_be(low)]
+}
+
+#[inline(always)]
+fn is_mapped([high, low]: [u64; 2]) -> bool {
+    high == 0 && low >> 32 == MAPPED
+}
+
+/// Whether the family is asked for; what an IPv6 socket with IPv4-mapped ends speaks is IPv4.
+#[inline(always)]
+fn family_passes<R: Reader>(reader: &R) -> bool {
+    // SAFETY: a number of the filter.
+    let wanted = unsafe { told(&raw const FILTER.family) };
+    if wanted == 0 {
+        return true;
+    }
+    // A connected socket has two ends of one family; one that listens has only its own.
+    let is_v4 = is_mapped(address(reader, &REMOTE)) || is_mapped(address(reader, &LOCAL));
+    is_v4 == (wanted == AF_INET)
+}
+
+/// Whether this end is asked for.
+#[inline(always)]
+fn end_passes<R: Reader>(
+    reader: &R,
+    used: *const u32,
+    rows: *const [Side; MAX_SIDES],
+    end: &End,
+) -> bool {
+    // SAFETY: a number of the filter.
+    let used = unsafe { told(used) };
+    if used == 0 {
+        return true;
+    }
+    let found = address(reader, end);
+    let port = u16::from_be(reader.value(end.port) as u16);
+    let mut i = 0;
+    while i < MAX_SIDES {
+        if i as u32 >= used {
+            return false;
+        }
+        let row = rows.cast::<Side>().wrapping_add(i);
+        // SAFETY: `i` is below the length of the table.
+        let (net, mask, wanted, v6) = unsafe {
+            let (net, mask) = (&raw const (*row).net, &raw const (*row).mask);
+            let (net, mask) = (net.cast::<u64>(), mask.cast::<u64>());
+            (
+                [told(net), told(net.wrapping_add(1))],
+                [told(mask), told(mask.wrapping_add(1))],
+                told(&raw const (*row).port),
+                told(&raw const (*row).v6),
+            )
+        };
+        let differs = (found[0] ^ net[0]) & mask[0] | (found[1] ^ net[1]) & mask[1];
+        let family = v6 == 0 || !is_mapped(found);
+        if differs == 0 && (wanted == 0 || wanted == port) && family {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+/// Whether some tasks are asked for, and others not.
 #[inline(always)]
 fn tasks_matter() -> bool {
-    // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
-    unsafe { core::ptr::read_volatile(&raw const FILTER.pid) != 0 }
+    // SAFETY: numbers of the filter.
+    let (pid, tree, comms) = unsafe {
+        (
+            told(&raw const FILTER.pid),
+            told(&raw const FILTER.tree),
+            told(&raw const FILTER.comms_len),
+        )
+    };
+    pid != 0 || tree != 0 || comms != 0
+}
+
+/// Whether the task at work is asked for, by its process, its name and its descent.
+#[inline(always)]
+pub fn task_passes() -> bool {
+    // SAFETY: numbers of the filter.
+    let (pid, tree) = unsafe { (told(&raw const FILTER.pid), told(&raw const FILTER.tree)) };
+    if pid == 0 && tree == 0 {
+        return comm_passes();
+    }
+    // SAFETY: the helper has no argument.
+    let own = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    // SAFETY: the value is not looked at.
+    (pid == 0 || pid == own)
+        && (tree == 0 || unsafe { PROCESSES.get(&own) }.is_some())
+        && comm_passes()
+}
+
+#[inline(always)]
+fn comm_passes() -> bool {
+    // SAFETY: a number of the filter.
+    let used = unsafe { told(&raw const FILTER.comms_len) };
+    if used == 0 {
+        return true;
+    }
+    let mut own = [0u64; 2];
+    // SAFETY: the helper fills 16 bytes, with zeros after the name.
+    unsafe { generated::bpf_get_current_comm((&raw mut own).cast(), size_of_val(&own) as u32) };
+    let mut i = 0;
+    while i < MAX_COMMS {
+        if i as u32 >= used {
+            return false;
+        }
+        let row = (&raw const FILTER.comms).cast::<[u64; 2]>().wrapping_add(i).cast::<u64>();
+        // SAFETY: `i` is below the length of the table.
+        let wanted = unsafe { [told(row), told(row.wrapping_add(1))] };
+        if own[0] == wanted[0] && own[1] == wanted[1] {
+            return true;
+        }
+        i += 1;
+    }
+    false
 }

@@ -5,6 +5,7 @@
 
 pub mod kernel;
 pub mod event;
+pub mod filter;
 pub mod trace;
 pub mod source;
 pub mod finding;

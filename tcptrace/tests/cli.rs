@@ -44,22 +44,18 @@ fn help_goes_to_stdout_and_fits_one_screen() {
 #[test]
 fn only_what_works_is_in_the_help() {
     let help = ["-h", "--help"].map(|flag| text(&tcptrace(&["nagle", flag]).stdout)).concat();
-    for flag in [
-        "--mutate",
-        "--read",
-        "--write",
-        "--comm",
-        "--cgroup",
-        "--perfetto",
-        "--exit-code",
-        "--top",
-    ] {
+    for flag in ["--mutate", "--read", "--write", "--cgroup", "--perfetto", "--exit-code", "--top"]
+    {
         assert!(!help.contains(flag), "{flag}");
         assert_eq!(tcptrace(&["nagle", &format!("{flag}-"), "x"]).status.code(), Some(2), "{flag}");
     }
     for flag in [
         "--port",
+        "--local",
+        "--remote",
         "--pid",
+        "--comm",
+        "--user",
         "--min-hold",
         "--duration",
         "--json",
@@ -137,5 +133,41 @@ fn wrong_values_say_what_and_why_and_what_to_try() {
     refused(
         &["nagle", "extra"],
         "error: no argument 'extra' in tcptrace nagle\n  try: tcptrace nagle -h\n",
+    );
+}
+
+#[test]
+fn wrong_filters_say_what_and_why_and_what_to_try() {
+    let cases = [
+        (
+            ["--local", "10.0.0/8"],
+            "--local: '10.0.0/8' is not an address: it takes 192.0.2.7, 10.0.0.0/8, [2001:db8::]/32, :443\n  try: tcptrace nagle --local 192.0.2.0/24\n",
+        ),
+        (
+            ["--remote", "10.0.0.0/33"],
+            "--remote: '10.0.0.0/33': a prefix here has 0 to 32 bits\n  try: tcptrace nagle --remote 192.0.2.0/24\n",
+        ),
+        (
+            ["--remote", "[::1]:70000"],
+            "--remote: '[::1]:70000': '70000' is not a port: ports are 1 to 65535\n  try: tcptrace nagle --remote :443\n",
+        ),
+        (
+            ["--comm", "sixteen-bytes-it"],
+            "--comm: 'sixteen-bytes-it' has 16 bytes: the kernel keeps only 15 of a thread's name\n  try: tcptrace nagle --comm sixteen-bytes-i\n",
+        ),
+        (
+            ["--user", "anna"],
+            "--user: there is no COMMAND to run as 'anna'\n  try: tcptrace nagle --user anna -- COMMAND\n",
+        ),
+        (["-4", "-6"], "-4 and -6 exclude each other\n  try: tcptrace nagle -h\n"),
+    ];
+    for ([flag, value], stderr) in cases {
+        refused(&["nagle", flag, value], &format!("error: {stderr}"));
+    }
+    let many = "--comm a ".repeat(9);
+    let many: Vec<&str> = ["nagle"].into_iter().chain(many.split_whitespace()).collect();
+    refused(
+        &many,
+        "error: --comm: 9 names are too many, at most 8 fit\n  try: tcptrace nagle --pid $(pidof -s server)\n",
     );
 }

@@ -1,5 +1,7 @@
 //! Both formats, byte for byte, for two holds of the manual and for a run that lost events.
 
+use std::sync::LazyLock;
+
 use tcptrace::{
     analysis::{
         Cause, Fact as AnyFact, Kind,
@@ -7,6 +9,7 @@ use tcptrace::{
     },
     event::{Facts, SocketId},
     explain::{Totals, words},
+    filter::Filter,
     finding::{Certainty, Evidence, Finding, Task},
     render::{Clock, Closing, Detail, Format as _, Gap, Json, Lost, Run, Text},
     timeline::{Entry, RowKey, Socket, Tally},
@@ -14,6 +17,9 @@ use tcptrace::{
 
 const TASK: Task = Task { pid: 2211, tid: 2211 };
 const START: u64 = 5_000_000_000;
+
+static PORT_8080: LazyLock<Filter> =
+    LazyLock::new(|| "port=8080".parse().expect("a filter in its own words"));
 
 fn facts() -> Facts {
     Facts {
@@ -28,7 +34,7 @@ fn facts() -> Facts {
 }
 
 fn run(facts: &Facts) -> Run<'_> {
-    Run { words: words(Kind::Nagle), facts, ports: &[(8080, 8080)], pid: None }
+    Run { words: words(Kind::Nagle), facts, filter: &PORT_8080 }
 }
 
 fn text(detail: Detail) -> Text {
@@ -234,6 +240,23 @@ fn json_names_what_is_not_known() {
         Json.gap(&run(&facts), &gap),
         "{\"type\":\"gap\",\"hook\":\"tcp_push\",\"events\":7,\"from\":\"2026-11-22T14:03:02.412000000Z\",\"to\":\"2026-11-22T14:03:02.462000000Z\"}\n"
     );
+}
+
+#[test]
+fn the_start_line_tells_each_criterion() {
+    let facts = facts();
+    let words_of = "port=80,8000-8010 local=10.0.0.0/8 remote=[2001:db8::]/32:443 family=6 pid=5 \
+                    comm=nginx command=./bench@9";
+    let filter: Filter = words_of.parse().expect("a filter in its own words");
+    let run = Run { words: words(Kind::Nagle), facts: &facts, filter: &filter };
+    let start = Json.start(&run);
+    let told = concat!(
+        r#""filter":{"port":[80,"8000-8010"],"local":["10.0.0.0/8"],"#,
+        r#""remote":["[2001:db8::]/32:443"],"family":6,"pid":5,"comm":["nginx"],"command":"./bench"},"#
+    );
+    assert!(start.contains(told), "{start}");
+    let everything = Run { filter: &Filter::default(), ..run };
+    assert!(Json.start(&everything).contains(r#""filter":{},"#));
 }
 
 fn counted() -> (Tally, Totals) {

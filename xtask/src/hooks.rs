@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn events_of_unheld_bytes_are_seen_only_when_everything_is_wanted() {
-        let line = |name, mode, count| format!("{UNHELD}{name} fentry {mode} {count}");
+        let line =
+            |name: &str, mode: &str, count: u64| format!("{UNHELD}{name} fentry {mode} {count}");
         let mut console: Vec<String> = PASSED
             .iter()
             .flat_map(|name| [line(name, "held-only", 0), line(name, "everything", 2)])

@@ -12,8 +12,9 @@ use anyhow::{Context as _, Result};
 use crate::{command, imports};
 
 /// Module of tcptrace and the modules it may import; those that are not here (`cli`, `main`, `lib`) may import all.
-const IMPORTS: [(&str, &[&str]); 10] = [
+const IMPORTS: [(&str, &[&str]); 11] = [
     ("event", &["tcptrace_common"]),
+    ("filter", &["tcptrace_common"]),
     ("finding", &["tcptrace_common", "event"]),
     ("kernel", &["tcptrace_common", "event"]),
     ("source", &["tcptrace_common", "event", "kernel", "trace"]),
@@ -22,15 +23,15 @@ const IMPORTS: [(&str, &[&str]); 10] = [
     ("timeline", &["event", "finding", "analysis"]),
     ("correlate", &["tcptrace_common", "event", "finding", "analysis", "timeline"]),
     ("explain", &["analysis", "finding", "event"]),
-    ("render", &["event", "finding", "timeline", "explain"]),
+    ("render", &["event", "filter", "finding", "timeline", "explain"]),
 ];
 
 /// May import everything.
 const TOP: [&str; 3] = ["cli", "main", "lib"];
 
 /// Functions of their input: same trace in, same bytes out.
-const PURE: [&str; 7] =
-    ["event", "finding", "trace", "analysis", "timeline", "correlate", "explain"];
+const PURE: [&str; 8] =
+    ["event", "filter", "finding", "trace", "analysis", "timeline", "correlate", "explain"];
 
 /// What a pure module may not name.
 const IMPURE: [&str; 9] = [

@@ -22,7 +22,7 @@ pub(super) fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
     if level != SOL_TCP || !(says_when || socket::everything()) {
         return;
     }
-    if !socket::port_passes(reader) || (!socket::pid_passes() && socket::met(reader).is_none()) {
+    if !socket::passes(reader) || (!socket::task_passes() && socket::met(reader).is_none()) {
         return;
     }
     if socket::meet(Hook::do_tcp_setsockopt, reader).is_some() {

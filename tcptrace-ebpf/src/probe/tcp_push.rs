@@ -18,7 +18,7 @@ const SLOTS: usize = Hook::tcp_push.slots();
 
 #[inline(always)]
 fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
-    if !socket::port_passes(reader) {
+    if !socket::passes(reader) {
         return;
     }
     let values = || [arg(1), arg(2), arg(3), arg(4)];
@@ -30,7 +30,7 @@ fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
         }
         return;
     }
-    if !socket::pid_passes() {
+    if !socket::task_passes() {
         let known = if socket::everything() { socket::met(reader) } else { socket::held(reader) };
         if known.is_none() {
             return;

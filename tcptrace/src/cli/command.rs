@@ -94,8 +94,8 @@ macro_rules! questions {
 for_each_analysis!(questions);
 
 const ENDING: &str = "\
-Exit codes: 0 it ran, with or without findings; 2 wrong flags, or output that could not be written; 3 this host or \
-user cannot (rights, no BTF, no BPF). Findings go to stdout, everything else to stderr.
+Exit codes: 0 it ran, with or without findings; 2 wrong flags, a COMMAND that cannot be run, or output that could not \
+be written; 3 this host or user cannot (rights, no BTF, no BPF). Findings go to stdout, everything else to stderr.
 
 Environment: NO_COLOR, CLICOLOR_FORCE, TERM, COLUMNS, TZ.";
 

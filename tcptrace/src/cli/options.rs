@@ -2,35 +2,68 @@
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, IsTerminal as _},
     time::Duration,
 };
 
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
-use tcptrace_common::filter::{Filter, MAX_PORTS};
+use tcptrace_common::filter as kernel;
 
 use super::{
-    command::{Failure, WRONG},
-    value::{Ports, buffer, duration, duration_or_zero, pid, ports, width},
+    command::{Failure, WRONG, command},
+    user::{Account, of_command},
+    value::{Ports, buffer, comm, duration, duration_or_zero, pid, ports, side, width},
 };
-use crate::render::{Clock, Detail, Format, Json, Text};
+use crate::{
+    filter::{Family, Filter, FilterError, Side},
+    render::{Clock, Detail, Format, Json, Text},
+};
 
 /// Columns in a pipe, and the most on a terminal.
 const WIDTHS: (usize, usize) = (100, 120);
 
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Options {
     /// Local or remote port: 80, 8000-8010, 80,443
     ///
     /// Only sockets with this local or remote port: one, a range 8000-8010, or a list 80,443. Repeated: any of them.
     #[arg(long, value_name = "N", value_parser = ports, help_heading = "Filters")]
     pub(super) port: Vec<Ports>,
+    /// Own end: :443, 10.0.0.0/8, 192.0.2.7:443
+    ///
+    /// Only sockets whose own end is this address, network or port: :443, 192.0.2.7, 10.0.0.0/8, 192.0.2.7:443,
+    /// `[2001:db8::]/32`. Repeated: any of them. An IPv4-mapped IPv6 address counts as the IPv4 one.
+    #[arg(long, value_name = "ADDR", value_parser = side, help_heading = "Filters")]
+    pub(super) local: Vec<Side>,
+    /// Other end
+    ///
+    /// Only sockets whose other end is this address, network or port; written as for --local.
+    #[arg(long, value_name = "ADDR", value_parser = side, help_heading = "Filters")]
+    pub(super) remote: Vec<Side>,
+    /// IPv4 only
+    ///
+    /// Only IPv4, which includes IPv4-mapped IPv6 sockets.
+    #[arg(short = '4', conflicts_with = "ipv6", hide_short_help = true, help_heading = "Filters")]
+    pub(super) ipv4: bool,
+    /// IPv6 only
+    ///
+    /// Only IPv6, without IPv4-mapped sockets.
+    #[arg(short = '6', hide_short_help = true, help_heading = "Filters")]
+    pub(super) ipv6: bool,
     /// Only what this process writes
     ///
     /// Only what this process (all its threads) writes. The number is that of the host, not of a container.
     #[arg(short, long, value_parser = pid, help_heading = "Filters")]
     pub(super) pid: Option<u32>,
+    /// Only what threads of this name write
+    ///
+    /// Only what threads of exactly this name write, at most 15 bytes: the comm of the kernel, as ps -L shows it.
+    /// Repeated: any of them.
+    #[arg(long, value_name = "NAME", value_parser = comm, help_heading = "Filters")]
+    pub(super) comm: Vec<String>,
     /// Leave out holds that are shorter; 0 shows all
     ///
     /// Leave out single holds that are shorter, as 500us, 1ms, 0.5s; 0 shows all. The summary counts every one.
@@ -68,13 +101,14 @@ pub(super) struct Options {
         value_name = "WHEN",
         default_value = "auto",
         hide_possible_values = true,
+        hide_short_help = true,
         help_heading = "Output"
     )]
     pub(super) color: Color,
     /// Columns of text
     ///
     /// Columns of text. Default: the terminal's, at most 120; 100 in a pipe.
-    #[arg(long, value_name = "N", value_parser = width, help_heading = "Output")]
+    #[arg(long, value_name = "N", value_parser = width, hide_short_help = true, help_heading = "Output")]
     pub(super) width: Option<usize>,
     /// Stop after this time: 500ms, 10s, 1h30m
     #[arg(short, long, value_name = "DUR", value_parser = duration, help_heading = "Limits")]
@@ -82,7 +116,7 @@ pub(super) struct Options {
     /// Ring buffer, a power of two
     ///
     /// Size of the ring buffer, a power of two: 512KiB, 4MiB. A larger one loses fewer events.
-    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = buffer, help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = buffer, hide_short_help = true, help_heading = "Limits")]
     pub(super) buffer: u32,
     /// Kind of probe: auto, fentry, kprobe
     ///
@@ -93,9 +127,22 @@ pub(super) struct Options {
         value_name = "KIND",
         default_value = "auto",
         hide_possible_values = true,
+        hide_short_help = true,
         help_heading = "Limits"
     )]
     pub(super) attach: Attach,
+    /// Whom COMMAND runs as
+    ///
+    /// Whom COMMAND runs as: a name, or a number. Default: under sudo whoever typed it, else whoever runs tcptrace.
+    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Filters")]
+    pub(super) user: Option<String>,
+    /// Run it, watch it and its children, stop when it ends
+    ///
+    /// Run COMMAND, watch what it and its children write, and stop when it ends. It starts once every probe is attached;
+    /// its exit status is printed on stderr and changes nothing of tcptrace's own. When tcptrace stops first, by
+    /// --duration or by a signal that only it gets, COMMAND runs on without being watched.
+    #[arg(last = true, value_name = "COMMAND", help_heading = "Filters")]
+    pub(super) command: Vec<OsString>,
     /// Answer wrongly on purpose.
     #[cfg(feature = "mutate")]
     #[arg(long, hide = true, value_enum)]
@@ -124,22 +171,35 @@ pub(super) enum Attach {
 }
 
 impl Options {
-    pub(super) fn ports(&self) -> Vec<(u16, u16)> {
-        self.port.iter().flat_map(|ports| ports.0.iter().copied()).collect()
+    pub(super) fn filter(&self) -> Filter {
+        let family = match (self.ipv4, self.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        };
+        Filter {
+            ports: self.port.iter().flat_map(|ports| ports.0.iter().copied()).collect(),
+            local: self.local.clone(),
+            remote: self.remote.clone(),
+            family,
+            pid: self.pid,
+            comms: self.comm.clone(),
+            command: None,
+        }
     }
 
-    pub(super) fn filter(&self, ports: &[(u16, u16)]) -> Result<Filter, Failure> {
-        let mut filter = Filter { pid: self.pid.unwrap_or(0), ..Filter::ALL };
-        let Some(places) = filter.ports.get_mut(..ports.len()) else {
-            let message = format!(
-                "--port: {} ports or ranges are too many, at most {MAX_PORTS} fit\n  try: a range, as 8000-8010",
-                ports.len()
-            );
-            return Err(Failure { message, code: WRONG });
-        };
-        places.copy_from_slice(ports);
-        filter.ports_len = u32::try_from(ports.len()).unwrap_or(0);
-        Ok(filter)
+    /// Whom COMMAND runs as; `None` is whoever runs tcptrace.
+    pub(super) fn account(&self) -> Result<Option<Account>, Failure> {
+        match &self.user {
+            Some(name) if self.command.is_empty() => Err(Failure {
+                message: format!(
+                    "--user: there is no COMMAND to run as '{name}'\n  try: {} --user {name} -- COMMAND",
+                    command(env::args().nth(1).as_deref())
+                ),
+                code: WRONG,
+            }),
+            user => of_command(user.as_deref()),
+        }
     }
 
     pub(super) fn format(&self) -> Box<dyn Format> {
@@ -178,6 +238,20 @@ impl Options {
     }
 }
 
+/// The form that the programs take; what does not fit in there is a wrong flag.
+pub(super) fn kernel_form(filter: &Filter) -> Result<kernel::Filter, Failure> {
+    filter.kernel().map_err(|error| {
+        let (flag, instead) = match error {
+            FilterError::TooMany { flag: "--port", .. } => ("--port", "--port 8000-8010"),
+            FilterError::TooMany { flag: "--local", .. } => ("--local", "--local 10.0.0.0/8"),
+            FilterError::TooMany { flag: "--remote", .. } => ("--remote", "--remote 10.0.0.0/8"),
+            _ => ("--comm", "--pid $(pidof -s server)"),
+        };
+        let command = command(env::args().nth(1).as_deref());
+        Failure { message: format!("{flag}: {error}\n  try: {command} {instead}"), code: WRONG }
+    })
+}
+
 /// Whether to colour: `--color` first, then `NO_COLOR`, `CLICOLOR_FORCE`, `TERM`, then who reads.
 fn color(wanted: Color, terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bool {
     let set = |name| variable(name).is_some_and(|value: String| !value.is_empty());
@@ -208,10 +282,11 @@ mod tests {
         };
         let text =
             |count: usize| (1..=count).map(|port| port.to_string()).collect::<Vec<_>>().join(",");
-        let most = options(&text(MAX_PORTS));
-        assert_eq!(most.filter(&most.ports()).ok().map(|filter| filter.ports_len), Some(16));
-        let more = options(&text(MAX_PORTS + 1));
-        assert_eq!(more.filter(&more.ports()).err().map(|failure| failure.code), Some(WRONG));
+        let most = options(&text(kernel::MAX_PORTS));
+        let kernel = |options: &Options| kernel_form(&options.filter());
+        assert_eq!(kernel(&most).ok().map(|filter| filter.ports_len), Some(16));
+        let more = options(&text(kernel::MAX_PORTS + 1));
+        assert_eq!(kernel(&more).err().map(|failure| failure.code), Some(WRONG));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::{
 use tcptrace_common::loss::Loss;
 
 use super::{
+    child::Waiting,
     command::{CANNOT, Failure, WRONG},
-    options::{Attach, Options},
+    options::{Attach, Options, kernel_form},
     value::{MIB, MOST_BUFFER},
 };
 use crate::{
@@ -28,17 +29,21 @@ use crate::{
 
 /// One live run, from attaching to the summary.
 pub(super) fn watch(kind: Kind, options: &Options) -> Result<(), Failure> {
-    let ports = options.ports();
+    let mut filter = options.filter();
+    // What is wrong with the flags is told before anything is started.
+    kernel_form(&filter)?;
+    let command = Waiting::start(&options.command, options.account()?)?;
+    filter.command = command.as_ref().map(|command| command.command().clone());
     let form = match options.attach {
         Attach::Auto => Form::Auto,
         Attach::Fentry => Form::Fentry,
         Attach::Kprobe => Form::Kprobe,
     };
-    let filter = options.filter(&ports)?;
     let request = Request {
         hooks: kind.hooks().to_vec(),
         required: kind.required(),
-        filter,
+        filter: kernel_form(&filter)?,
+        command: filter.command.as_ref().map(|command| command.pid),
         everything: false,
         form,
         buffer_bytes: options.buffer,
@@ -46,7 +51,7 @@ pub(super) fn watch(kind: Kind, options: &Options) -> Result<(), Failure> {
     };
     let mut source = Live::attach(&request).map_err(|error| refused(&error))?;
     let facts = source.facts().clone();
-    let run = Run { words: words(kind), facts: &facts, ports: &ports, pid: options.pid };
+    let run = Run { words: words(kind), facts: &facts, filter: &filter };
     if !options.quiet {
         banner(&run);
     }
@@ -67,7 +72,11 @@ pub(super) fn watch(kind: Kind, options: &Options) -> Result<(), Failure> {
         output: Ok(()),
     };
     session.write(&session.format.start(&run));
+    let command = command.map(Waiting::go).transpose()?;
     let ending = source.run(&mut |item| session.take(item));
+    if let Some(command) = command {
+        let _ = writeln!(io::stderr(), "{}", command.end());
+    }
     let ending = ending.map_err(|error| Failure { message: error.to_string(), code: CANNOT })?;
     session.end(&ending)
 }
@@ -83,7 +92,7 @@ fn refused(error: &AttachError) -> Failure {
 
 fn banner(run: &Run<'_>) {
     let probes = explain::units::counted(run.facts.probes as u64, "probe", "probes");
-    let (filter, question, release) = (run.filter(), run.words.question, &run.facts.release);
+    let (filter, question, release) = (run.filter, run.words.question, &run.facts.release);
     let mut stderr = io::stderr();
     // A banner that cannot be written is no reason not to watch.
     let _ = writeln!(

@@ -2,6 +2,10 @@
 
 use std::{error::Error, fmt, time::Duration};
 
+use tcptrace_common::filter::COMM_BYTES;
+
+use crate::filter::{Side, SideError};
+
 pub(super) const MIB: u32 = 1 << 20;
 /// Largest ring buffer that is taken.
 pub(super) const MOST_BUFFER: u32 = 1 << 30;
@@ -60,6 +64,27 @@ pub(super) fn pid(text: &str) -> Result<u32, BadValue> {
         Ok(pid) if pid > 0 && pid <= i32::MAX.unsigned_abs() => Ok(pid),
         _ => bad(format!("'{text}' is not a process number"), "$(pidof -s server)"),
     }
+}
+
+pub(super) fn side(text: &str) -> Result<Side, BadValue> {
+    text.parse().map_err(|SideError { why, instead }| BadValue { why, instead })
+}
+
+/// The kernel keeps 15 bytes of a thread's name, so that a longer one would never match.
+pub(super) fn comm(text: &str) -> Result<String, BadValue> {
+    let most = COMM_BYTES - 1;
+    if text.is_empty() {
+        return bad("no thread has an empty name", "nginx");
+    }
+    if text.len() <= most {
+        return Ok(text.to_owned());
+    }
+    let why = format!(
+        "'{text}' has {} bytes: the kernel keeps only {most} of a thread's name",
+        text.len()
+    );
+    let cut = (0..=most).rev().find_map(|end| text.get(..end)).unwrap_or_default();
+    bad(why, cut)
 }
 
 pub(super) fn width(text: &str) -> Result<usize, BadValue> {

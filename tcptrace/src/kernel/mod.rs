@@ -4,4 +4,5 @@ pub mod btf;
 pub mod symbols;
 pub mod facts;
 pub mod privilege;
+pub mod process;
 pub mod program;

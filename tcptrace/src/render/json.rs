@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use super::{Closing, Format, Gap, Run, clock::rfc3339, text::address};
 use crate::{
     explain::{self, Context, FactFields, Fields, explain},
+    filter::{Family, Side},
     finding::Certainty,
     timeline::{Entry, Socket},
 };
@@ -27,10 +28,7 @@ impl Format for Json {
             question: run.words.question,
             kernel: &run.facts.release,
             hz: run.facts.hz,
-            filter: Filter {
-                port: run.ports.iter().map(|&range| Port(range)).collect(),
-                pid: run.pid,
-            },
+            filter: filter(run.filter),
             started: rfc3339(run.facts, run.facts.mono_ns),
             not_seen: [
                 run.facts.not_seen.as_slice(),
@@ -107,7 +105,7 @@ struct Start<'a> {
     kernel: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hz: Option<u32>,
-    filter: Filter,
+    filter: Filter<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     started: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -115,11 +113,34 @@ struct Start<'a> {
 }
 
 #[derive(Serialize)]
-struct Filter {
+struct Filter<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     port: Vec<Port>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    local: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remote: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    comm: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<&'a str>,
+}
+
+fn filter(of: &crate::filter::Filter) -> Filter<'_> {
+    let typed = |sides: &[Side]| sides.iter().map(Side::to_string).collect();
+    Filter {
+        port: of.ports.iter().map(|&range| Port(range)).collect(),
+        local: typed(&of.local),
+        remote: typed(&of.remote),
+        family: of.family.map(Family::number),
+        pid: of.pid,
+        comm: &of.comms,
+        command: of.command.as_ref().map(|command| command.program.as_str()),
+    }
 }
 
 /// A number; a range is the text that was typed.

@@ -13,6 +13,7 @@ pub use text::{Detail, Text};
 use crate::{
     event::Facts,
     explain::{Totals, Words},
+    filter::Filter,
     timeline::{Entry, Tally},
 };
 
@@ -35,28 +36,8 @@ pub struct Run<'a> {
     pub words: &'static Words,
     /// The traced host.
     pub facts: &'a Facts,
-    /// Ports that are watched, first and last of each range; all when empty.
-    pub ports: &'a [(u16, u16)],
-    /// The process that is watched.
-    pub pid: Option<u32>,
-}
-
-impl Run<'_> {
-    /// `port 8080`, `ports 80, 8000-8010, pid 5`, `everything`.
-    pub fn filter(&self) -> String {
-        let range = |&(first, last): &(u16, u16)| {
-            if first == last { first.to_string() } else { format!("{first}-{last}") }
-        };
-        let ports: Vec<_> = self.ports.iter().map(range).collect();
-        let ports = match self.ports {
-            [] => None,
-            [(first, last)] if first == last => Some(format!("port {}", ports.join(", "))),
-            _ => Some(format!("ports {}", ports.join(", "))),
-        };
-        let words: Vec<_> =
-            ports.into_iter().chain(self.pid.map(|pid| format!("pid {pid}"))).collect();
-        if words.is_empty() { "everything".to_owned() } else { words.join(", ") }
-    }
+    /// What is watched.
+    pub filter: &'a Filter,
 }
 
 /// A stretch in which events were lost.

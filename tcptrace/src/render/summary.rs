@@ -35,7 +35,7 @@ pub(super) fn summary(
     }
     let span = duration(closing.ended_ns.saturating_sub(closing.started_ns));
     let headline = (run.words.headline)(&closing.totals);
-    layout.wrap(&mut out, ("", 0), &format!("{span}, {}: {headline}", run.filter()), Tone::Verdict);
+    layout.wrap(&mut out, ("", 0), &format!("{span}, {}: {headline}", run.filter), Tone::Verdict);
     if closing.totals.findings > 0 && detail != Detail::Verdicts {
         table(&mut out, run, closing);
         histogram(&mut out, layout, closing);

@@ -5,20 +5,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, OwnedFd},
     time::Duration,
 };
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
     programs::{
         Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _,
         kprobe::KProbeLinkId,
     },
 };
 use tcptrace_common::{
-    filter::Filter,
+    filter::{Filter, MAX_PROCESSES},
     hook::{At, Hook},
     layout::Layout,
     loss::{COUNTERS, Loss},
@@ -33,7 +33,7 @@ use crate::{
     event::{Facts, Raw},
     kernel::{
         btf::Types,
-        facts, privilege,
+        facts, privilege, process,
         program::{self, Counts},
         symbols::Symbols,
     },
@@ -52,6 +52,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPTRACE_BPF_OBJECT_PAT
 const POLL: Duration = Duration::from_millis(50);
 /// Unread bytes at which the reader is woken; a quarter of a smaller buffer.
 const WAKE_BYTES: u64 = 64 << 10;
+/// The programs that keep the table of the command's processes, by their tracepoints.
+const TREE_PROGRAMS: [&str; 2] = ["sched_process_fork", "sched_process_free"];
 /// Shortest time between the two samples that tell the kernel's HZ.
 const HZ_SAMPLE: Duration = Duration::from_millis(60);
 
@@ -64,6 +66,8 @@ pub struct Request {
     pub required: usize,
     /// What to let through.
     pub filter: Filter,
+    /// The process of a command: watched with its children where the filter says so, and the run ends when it does.
+    pub command: Option<u32>,
     /// Whether the events of sockets that hold no bytes are wanted too. A question that does not need them pays
     /// nothing for the rest.
     pub everything: bool,
@@ -103,6 +107,8 @@ pub struct Live {
     facts: Facts,
     names: Names,
     duration: Option<Duration>,
+    /// Readable once the command has ended.
+    command: Option<OwnedFd>,
     started_ns: u64,
     counted: BTreeMap<(Hook, u8), u64>,
     missed: BTreeMap<String, u64>,
@@ -135,18 +141,7 @@ impl Live {
         }
         let types = Types::of_running_kernel()?;
         let symbols = Symbols::of_running_kernel().map_err(AttachError::Symbols)?;
-        let layout = Global(types.layout(&wanted_fields(&request.hooks)));
-        let filter = Global(request.filter);
-        let everything = u32::from(request.everything);
-        let wake_bytes = u64::from(request.buffer_bytes / 4).min(WAKE_BYTES);
-        let mut ebpf = EbpfLoader::new()
-            .override_global("LAYOUT", &layout, true)
-            .override_global("FILTER", &filter, true)
-            .override_global("EVERYTHING", &everything, true)
-            .override_global("WAKE_BYTES", &wake_bytes, true)
-            .map_max_entries("EVENTS", request.buffer_bytes)
-            .load(OBJECT)
-            .map_err(|e| AttachError::Load(e.to_string()))?;
+        let mut ebpf = loaded(request, &types)?;
         let plan: Vec<(Hook, Vec<Candidate>)> = {
             let has = |name: &str| ebpf.program(name).is_some();
             let of = |hook: &Hook| (*hook, candidates(*hook, request.form, &types, &symbols, &has));
@@ -156,7 +151,8 @@ impl Live {
         drop(types);
         let first = clock_sample(&mut ebpf)?;
         let sampled = Instant::now();
-        let (programs, not_seen) = attach_all(&mut ebpf, plan, request.required)?;
+        let command = request.command.map(process::opened).transpose()?;
+        let (programs, not_seen) = attach_all(&mut ebpf, plan, request)?;
         std::thread::sleep(HZ_SAMPLE.saturating_sub(sampled.elapsed()));
         let second = clock_sample(&mut ebpf)?;
         enable(&mut ebpf)?;
@@ -179,6 +175,7 @@ impl Live {
             lost,
             names: Names::default(),
             duration: request.duration,
+            command,
             started_ns: facts.mono_ns,
             facts,
             counted: BTreeMap::new(),
@@ -263,7 +260,7 @@ impl Live {
         let fd = self.ring.as_fd().try_clone_to_owned().map_err(fails)?;
         // SAFETY: the descriptor is ours alone and stays open while it is registered.
         let ready = unsafe { AsyncFd::register(fd) }.map_err(|e| SourceError(e.to_string()))?;
-        let mut stop = Stop::new(self.duration).map_err(fails)?;
+        let mut stop = Stop::new(self.duration, self.command.take()).map_err(fails)?;
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -331,19 +328,40 @@ impl Source for Live {
     }
 }
 
-/// What ends a run: a signal, or its time.
+/// The maps and the read-only data of the programs; none of them is in the kernel yet.
+fn loaded(request: &Request, types: &Types) -> Result<Ebpf, AttachError> {
+    let layout = Global(types.layout(&wanted_fields(&request.hooks)));
+    let filter = Global(request.filter);
+    let wake_bytes = u64::from(request.buffer_bytes / 4).min(WAKE_BYTES);
+    let everything = u32::from(request.everything);
+    let processes = if request.command.is_some() { MAX_PROCESSES } else { 1 };
+    EbpfLoader::new()
+        .override_global("LAYOUT", &layout, true)
+        .override_global("FILTER", &filter, true)
+        .override_global("EVERYTHING", &everything, true)
+        .override_global("WAKE_BYTES", &wake_bytes, true)
+        .map_max_entries("EVENTS", request.buffer_bytes)
+        .map_max_entries("PROCESSES", processes)
+        .load(OBJECT)
+        .map_err(|e| AttachError::Load(e.to_string()))
+}
+
+/// What ends a run: a signal, its time, or the end of the command.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
     deadline: Option<Instant>,
+    command: Option<AsyncFd<OwnedFd>>,
 }
 
 impl Stop {
-    fn new(duration: Option<Duration>) -> std::io::Result<Self> {
+    fn new(duration: Option<Duration>, command: Option<OwnedFd>) -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             deadline: duration.map(|d| Instant::now() + d),
+            // SAFETY: the descriptor is ours alone and stays open while it is registered.
+            command: command.map(|fd| unsafe { AsyncFd::register(fd) }).transpose()?,
         })
     }
 
@@ -355,7 +373,14 @@ impl Stop {
                 None => std::future::pending().await,
             }
         };
+        let command = async {
+            match &self.command {
+                Some(ended) => drop(ended.readable().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = command => {}
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
             () = time_is_up => {}
@@ -374,6 +399,8 @@ fn wanted_fields(hooks: &[Hook]) -> Vec<tcptrace_common::field::Field> {
         Field::inet_sport,
         Field::skc_dport,
         Field::socket_sk,
+        Field::pid,
+        Field::tgid,
     ];
     let mut wanted: BTreeSet<Field> =
         own.into_iter().chain(Hook::socket.fields().iter().copied()).collect();
@@ -384,14 +411,19 @@ fn wanted_fields(hooks: &[Hook]) -> Vec<tcptrace_common::field::Field> {
 fn attach_all(
     ebpf: &mut Ebpf,
     plan: Vec<(Hook, Vec<Candidate>)>,
-    required: usize,
+    request: &Request,
 ) -> Result<(Vec<String>, Vec<&'static str>), AttachError> {
     let btf = Btf::from_sys_fs().map_err(|e| AttachError::Load(e.to_string()))?;
     let (mut programs, mut not_seen) = (Vec::new(), Vec::new());
+    if let Some(pid) = request.command {
+        programs.extend(follow_command(ebpf, &btf, pid)?);
+    }
     for (i, (hook, candidates)) in plan.into_iter().enumerate() {
         match attach_first(ebpf, &btf, hook, candidates) {
             Ok(names) => programs.extend(names),
-            Err(why) if i < required => return Err(AttachError::Hook { hook: hook.name(), why }),
+            Err(why) if i < request.required => {
+                return Err(AttachError::Hook { hook: hook.name(), why });
+            }
             Err(_) => not_seen.push(hook.name()),
         }
     }
@@ -554,6 +586,24 @@ fn enable(ebpf: &mut Ebpf) -> Result<(), AttachError> {
     let mut enabled: Array<_, u32> =
         ebpf.map_mut("ENABLED").and_then(|map| map.try_into().ok()).ok_or_else(broken)?;
     enabled.set(0, 1, 0).map_err(|_unwritable| broken())
+}
+
+/// Watches the process of a command and those that will descend from it; the names of the programs that do.
+fn follow_command(ebpf: &mut Ebpf, btf: &Btf, pid: u32) -> Result<Vec<String>, AttachError> {
+    let broken = || AttachError::Object("map PROCESSES");
+    let mut processes: HashMap<_, u32, u32> =
+        ebpf.map_mut("PROCESSES").and_then(|map| map.try_into().ok()).ok_or_else(broken)?;
+    processes.insert(pid, 1, 0).map_err(|_unwritable| broken())?;
+    for name in TREE_PROGRAMS {
+        let attached = match ebpf.program_mut(name) {
+            Some(Program::BtfTracePoint(program)) => {
+                program.load(name, btf).and_then(|()| program.attach().map(drop))
+            }
+            _ => return Err(AttachError::Object("program for processes")),
+        };
+        attached.map_err(|e| AttachError::Hook { hook: name, why: brief(&e) })?;
+    }
+    Ok(TREE_PROGRAMS.map(str::to_owned).into())
 }
 
 /// The two maps that are read while the programs run.
