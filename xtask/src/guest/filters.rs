@@ -1,64 +1,93 @@
-//! What each filter lets through: several tcptraces with different ones watch the same story at the same time.
+//! What each filter lets through: several tcptraces with different ones watch the same connections at the same time.
 
-use std::{path::Path, process};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    process,
+    time::Duration,
+};
 
 use super::{
+    held::{Held, corked},
     stage::{Family, PORT, Stage, play},
-    tool::{Tool, parse},
+    sys::name_thread,
+    tool::{Found, Tool, parse},
 };
 use crate::{report::Outcome, scenario};
 
 /// The row of the table.
 pub(crate) const NAME: &str = "filters";
-/// The story: two holds of one process, of about 227 and 44 ms.
+/// The story: two holds of one process, of about 227 and 44 ms. It is played in both families.
 const STORY: &str = "cork_probe_timer_then_tail";
 /// The peer's port.
 const PEER_PORT: u16 = 40_112;
+/// Where an IPv6 socket connects to IPv4.
+const MAPPED: &str = "[::ffff:127.0.0.1]:8080";
 
-/// A filter, how many of the story's holds it prints, and how many its summary counts.
+/// Holds over IPv4, over IPv6, and by IPv6 sockets with IPv4-mapped addresses.
+type Holds = [usize; 3];
+const ALL: Holds = [2, 2, 1];
+const NONE: Holds = [0; 3];
+
+/// A filter, the holds it prints, and how many its summary counts.
 struct Case {
     flags: Vec<String>,
-    printed: usize,
+    printed: Holds,
     counted: usize,
 }
 
 fn cases() -> Vec<Case> {
-    let case = |flags: &[&str], printed, counted| Case {
-        flags: flags.iter().copied().map(str::to_owned).collect(),
+    let case = |flags: &str, printed: Holds| Case {
+        flags: flags.split_whitespace().map(str::to_owned).collect(),
         printed,
-        counted,
+        counted: printed.iter().sum(),
     };
-    let (port, peer, own) = (PORT.to_string(), PEER_PORT.to_string(), process::id().to_string());
+    let own = process::id();
+    let around = format!("1-{},{}-{}", PORT - 1, PORT + 1, PEER_PORT - 1);
+    let longer = |limit: &str, printed: Holds| Case {
+        counted: ALL.iter().sum(),
+        ..case(&format!("--min-hold {limit}"), printed)
+    };
     vec![
-        case(&[], 2, 2),
-        case(&["--port", &port], 2, 2),
-        case(&["--port", &peer], 2, 2),
-        case(&["--port", "1-79,8081", "--port", &format!("{PORT}-{PORT}")], 2, 2),
-        case(&["--port", &format!("1-{},{}-{}", PORT - 1, PORT + 1, PEER_PORT - 1)], 0, 0),
-        case(&["--pid", &own], 2, 2),
-        case(&["--pid", "1"], 0, 0),
-        case(&["--pid", &own, "--port", "9"], 0, 0),
-        case(&["--min-hold", "100ms"], 1, 2),
-        case(&["--min-hold", "10s"], 0, 2),
+        case("", ALL),
+        case(&format!("--port {PORT}"), ALL),
+        case(&format!("--port {PEER_PORT} -6"), [0, 2, 0]),
+        case(&format!("--port 1-79,8081 --port {PORT}-{PORT}"), ALL),
+        case(&format!("--port {around} --remote 192.0.2.0/24"), NONE),
+        case(&format!("--pid {own} -4"), [2, 0, 1]),
+        case("--pid 1", NONE),
+        case(&format!("--pid {own} --port 9"), NONE),
+        longer("100ms", [1, 1, 1]),
+        longer("10s", NONE),
+        case(&format!("--local :{PORT} --remote 192.0.2.0/24 -4 --comm server"), [2, 0, 0]),
+        case(&format!("--local :9 --local 127.0.0.1:{PORT}"), [0, 0, 1]),
+        case(&format!("--local [2001:db8::]/32:{PORT}"), [0, 2, 0]),
+        case(&format!("--local 192.0.2.10:{PEER_PORT}"), NONE),
+        case("--remote [2001:db8::77] --remote 127.0.0.0/8", [0, 2, 1]),
+        case("--remote [::]/0", [0, 2, 0]),
+        case("--comm nginx --comm server", ALL),
+        case("--comm serve", NONE),
     ]
 }
 
-/// Starts them all, plays the story once, and counts.
+/// Starts them all, plays the connections once, and counts; then commands.
 pub(crate) fn outcome(tcptrace: &Path, offset_ns: u64) -> Outcome {
     let mut outcome = Outcome {
         scenario: NAME.to_owned(),
-        family: Family::V4.name().to_owned(),
+        family: "both".to_owned(),
         form: "any".to_owned(),
         ..Outcome::default()
     };
-    match tried(tcptrace, offset_ns) {
-        Ok(wrong) => outcome.broken = wrong,
-        Err(error) => outcome.broken.push(format!("{error:#}")),
+    for tried in [filtered(tcptrace, offset_ns), commands(tcptrace)] {
+        match tried {
+            Ok(wrong) => outcome.broken.extend(wrong),
+            Err(error) => outcome.broken.push(format!("{error:#}")),
+        }
     }
     outcome
 }
 
-fn tried(tcptrace: &Path, offset_ns: u64) -> anyhow::Result<Vec<String>> {
+fn filtered(tcptrace: &Path, offset_ns: u64) -> anyhow::Result<Vec<String>> {
     let story = scenario::all().into_iter().find(|story| story.name == STORY);
     let story = story.ok_or_else(|| anyhow::anyhow!("the story {STORY} is gone"))?;
     let mut watching = Vec::new();
@@ -67,21 +96,106 @@ fn tried(tcptrace: &Path, offset_ns: u64) -> anyhow::Result<Vec<String>> {
         arguments.extend(case.flags.iter().cloned());
         watching.push((Tool::start(tcptrace, &arguments, false)?, case));
     }
-    play(Stage { story, family: Family::V4, first_port: PEER_PORT, offset_ns })?;
+    for family in [Family::V4, Family::V6] {
+        play(Stage { story: story.clone(), family, first_port: PEER_PORT, offset_ns })?;
+    }
+    let mapped = std::thread::spawn(|| {
+        name_thread(c"server");
+        corked(MAPPED.parse()?)
+    });
+    mapped.join().map_err(|_panic| anyhow::anyhow!("the mapped connection panicked"))??;
     let mut wrong = Vec::new();
     for (tool, case) in watching {
         let (text, _) = tool.stop()?;
-        let said = parse(&text);
-        let counted = text.contains(&format!("\"type\":\"summary\",\"holds\":{}", case.counted));
-        if said.found.len() != case.printed || !counted {
+        let printed = by_address(&parse(&text).found);
+        let counted = text.contains(&format!("\"type\":\"summary\",\"holds\":{},", case.counted));
+        if printed != case.printed || !counted {
             wrong.push(format!(
-                "{}: {} holds instead of {}, or not {} in the summary: {text}",
+                "{}: holds {printed:?} instead of {:?}, or not {} in the summary: {text}",
                 case.flags.join(" "),
-                said.found.len(),
                 case.printed,
                 case.counted
             ));
         }
     }
     Ok(wrong)
+}
+
+fn by_address(found: &[Found]) -> Holds {
+    let mut holds = NONE;
+    for local in found.iter().filter_map(|found| found.local) {
+        let [v4, v6, mapped] = &mut holds;
+        *match local.ip().to_canonical() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) => mapped,
+            IpAddr::V4(_) => v4,
+            IpAddr::V6(_) => v6,
+        } += 1;
+    }
+    holds
+}
+
+/// The way to a COMMAND: what stands before tcptrace, its flags, the command, its exit code, the holds to be found.
+struct Run {
+    before: &'static [&'static str],
+    flags: &'static [&'static str],
+    command: Vec<String>,
+    code: i32,
+    holds: usize,
+}
+
+/// Commands that hold bytes, of which a grandchild does the work, while somebody else does the same outside of them.
+fn commands(tcptrace: &Path) -> anyhow::Result<Vec<String>> {
+    let own = std::env::current_exe()?.display().to_string();
+    let held = |levels| Held { below: levels, code: 5, linger: Duration::from_millis(400) };
+    let sh = |script: &str| ["sh", "-c", script].map(str::to_owned).to_vec();
+    let runs = [
+        Run { before: &[], flags: &[], command: held(2).words(&own), code: 5, holds: 1 },
+        Run {
+            before: &[],
+            flags: &["--attach", "kprobe"],
+            command: held(0).words(&own),
+            code: 5,
+            holds: 1,
+        },
+        Run {
+            before: &[],
+            flags: &["--user", "1000"],
+            command: sh(r#"test "$(id -u) $(id -g) $(id -G)" = "1000 1000 1000""#),
+            code: 0,
+            holds: 0,
+        },
+        Run {
+            before: &["env", "SUDO_UID=1000", "SUDO_GID=1001"],
+            flags: &[],
+            command: sh(r#"test "$(id -u) $(id -g) $(id -G)" = "1000 1001 1001""#),
+            code: 0,
+            holds: 0,
+        },
+    ];
+    let tcptrace = tcptrace.display().to_string();
+    let mut wrong = Vec::new();
+    for run in runs {
+        wrong.extend(command(&tcptrace, &run)?);
+    }
+    Ok(wrong)
+}
+
+fn command(tcptrace: &str, run: &Run) -> anyhow::Result<Option<String>> {
+    let mut words: Vec<String> = run.before.iter().copied().map(str::to_owned).collect();
+    words.extend([tcptrace, "nagle", "--json"].map(str::to_owned));
+    words.extend(run.flags.iter().copied().map(str::to_owned));
+    words.push("--".to_owned());
+    words.extend(run.command.iter().cloned());
+    let (program, arguments) = words.split_first().map_or((tcptrace, &[][..]), |(p, a)| (p, a));
+    let tool = Tool::start(Path::new(program), arguments, false)?;
+    if run.holds > 0 {
+        corked("127.0.0.1:0".parse()?)?;
+    }
+    let (text, said) = tool.ended()?;
+    let found = parse(&text).found.len();
+    let status = format!("command ended with exit code {}", run.code);
+    let fine = found == run.holds
+        && said.contains(&status)
+        && !said.iter().any(|line| line.starts_with("tcptrace ended"));
+    Ok((!fine).then(|| format!("{}: {found} holds, {said:?}, {text}", words.join(" "))))
 }

@@ -6,6 +6,7 @@ mod capture;
 mod contended;
 mod demo;
 pub(crate) mod filters;
+mod held;
 mod netlink;
 mod netns;
 mod packet;
@@ -33,6 +34,8 @@ enum Task {
     Contended(contended::Args),
     /// Plays the story of a small write under `TCP_CORK` in front of tcptrace's own text
     Demo(demo::Args),
+    /// Holds bytes for a while, in a process further down
+    Held(held::Held),
 }
 
 /// Runs inside the guest; prints one [`crate::report::MARK`] line for each outcome.
@@ -41,5 +44,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Task::Run(args) => run::task(args),
         Task::Contended(args) => contended::task(args),
         Task::Demo(args) => demo::task(args),
+        Task::Held(held) => held::task(*held),
     }
 }

@@ -24,7 +24,7 @@ struct Refusal {
 }
 
 /// `docs/exit-codes.md`.
-const REFUSALS: [Refusal; 5] = [
+const REFUSALS: [Refusal; 6] = [
     Refusal {
         what: "no rights",
         run: without_rights,
@@ -39,6 +39,7 @@ const REFUSALS: [Refusal; 5] = [
     },
     Refusal { what: "full disk", run: to_full, code: 2, says: "could not be written" },
     Refusal { what: "a port that is none", run: to_port_0, code: 2, says: "--port" },
+    Refusal { what: "no such command", run: no_command, code: 2, says: "cannot run '/none'" },
     Refusal { what: "a duration without unit", run: for_10, code: 2, says: "10 of what?" },
 ];
 
@@ -106,6 +107,10 @@ fn to_full(command: &mut Command) {
 
 fn to_port_0(command: &mut Command) {
     command.args(["--port", "0"]);
+}
+
+fn no_command(command: &mut Command) {
+    command.args(["--", "/none"]);
 }
 
 fn for_10(command: &mut Command) {

@@ -97,12 +97,8 @@ impl Tool {
         }
     }
 
-    /// Stops it and gives back what it printed on stdout, and what it said on stderr since its banner.
-    pub(crate) fn stop(mut self) -> anyhow::Result<(String, Vec<String>)> {
-        let pid = libc::pid_t::try_from(self.child.id())?;
-        // SAFETY: kill() takes two numbers, and the child is not reaped yet.
-        checked(i64::from(unsafe { libc::kill(pid, libc::SIGINT) }))
-            .context("interrupt tcptrace")?;
+    /// Waits until it ends by itself; gives back what [`Self::stop`] does.
+    pub(crate) fn ended(mut self) -> anyhow::Result<(String, Vec<String>)> {
         let status = self.child.wait().context("wait for tcptrace")?;
         let text =
             self.stdout.take().map_or_else(String::new, |reader| reader.join().unwrap_or_default());
@@ -111,6 +107,15 @@ impl Tool {
             said.push(format!("tcptrace ended with {status}"));
         }
         Ok((text, said))
+    }
+
+    /// Stops it and gives back what it printed on stdout, and what it said on stderr since its banner.
+    pub(crate) fn stop(self) -> anyhow::Result<(String, Vec<String>)> {
+        let pid = libc::pid_t::try_from(self.child.id())?;
+        // SAFETY: kill() takes two numbers, and the child is not reaped yet.
+        checked(i64::from(unsafe { libc::kill(pid, libc::SIGINT) }))
+            .context("interrupt tcptrace")?;
+        self.ended()
     }
 }
 
