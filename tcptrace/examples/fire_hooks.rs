@@ -34,37 +34,40 @@ fn main() -> anyhow::Result<()> {
         Form::Fentry
     };
     let name = if form == Form::Kprobe { "kprobe" } else { "fentry" };
-    for (hook, count) in counts(form, false, exchange)? {
+    for (hook, count) in counts(form, None, exchange)? {
         println!("@@hook {} {name} {count}", hook.name());
     }
     // The same connection, on which no byte waits: seen by every hook that it passes, or by none.
-    for (everything, word) in [(false, "held-only"), (true, "everything")] {
-        for (hook, count) in counts(form, everything, nothing_held)? {
+    let own = std::process::id();
+    for (word, filter) in [
+        ("held-only", None),
+        ("everything", Some(LOOPBACK.to_owned())),
+        ("everything-of-own", Some(format!("{LOOPBACK} pid={own}"))),
+        ("everything-of-another", Some("pid=1".to_owned())),
+    ] {
+        for (hook, count) in counts(form, filter.as_deref(), nothing_held)? {
             println!("@@unheld {} {name} {word} {count}", hook.name());
         }
     }
     Ok(())
 }
 
-/// How often each hook was seen while `exchange` ran.
+/// How often each hook was seen while `exchange` ran: where bytes waited, or everything that passes a filter.
 fn counts(
     form: Form,
-    everything: bool,
+    everything: Option<&str>,
     exchange: fn() -> std::io::Result<()>,
 ) -> anyhow::Result<BTreeMap<Hook, u64>> {
     let hooks: Vec<Hook> = Hook::ALL.iter().copied().filter(|h| h.at() != At::Record).collect();
-    // Where nothing may be missed, what passes has to pass each kind of criterion.
-    let filter =
-        if everything { LOOPBACK.parse::<Filter>()? } else { Filter::default() }.kernel()?;
     let request = Request {
         hooks: hooks.clone(),
         required: hooks.len(),
-        filter,
+        filter: everything.unwrap_or_default().parse::<Filter>()?.kernel()?,
         command: None,
-        everything,
+        everything: everything.is_some(),
         form,
         buffer_bytes: 1 << 20,
-        duration: Some(Duration::from_secs(3)),
+        duration: Some(Duration::from_secs(if everything.is_some() { 1 } else { 3 })),
     };
     let mut live = Live::attach(&request)?;
     println!("facts {:?}", live.facts());

@@ -18,8 +18,15 @@ const FOUNDING: [&[&str]; 5] = [
     &["do_tcp_setsockopt", "tcp_setsockopt", "security_socket_setsockopt"],
 ];
 
-/// `@@unheld NAME FORM everything|held-only COUNT`: how often a hook was seen while no byte waited.
+/// `@@unheld NAME FORM MODE COUNT`: how often a hook was seen while no byte waited.
 const UNHELD: &str = "@@unheld ";
+/// What was asked for then, and whether events may come of it.
+const MODES: [(&str, bool); 4] = [
+    ("held-only", false),
+    ("everything", true),
+    ("everything-of-own", true),
+    ("everything-of-another", false),
+];
 /// What a connection on which no byte waits passes for certain.
 const PASSED: [&str; 9] = [
     "tcp_sendmsg_locked",
@@ -58,7 +65,7 @@ fn outcome(console: &[String], form: &str, ended: Option<&str>) -> Outcome {
     Outcome { scenario: SCENARIO.to_owned(), form: form.to_owned(), broken, ..Outcome::default() }
 }
 
-/// What is wrong with what was seen while no byte waited: nothing by default, each hook when everything is wanted.
+/// What is wrong with what was seen while no byte waited, hook by hook and mode by mode.
 fn unheld(console: &[String], form: &str) -> Vec<String> {
     let count = |name: &str, mode: &str| {
         let start = format!("{UNHELD}{name} {form} {mode} ");
@@ -66,11 +73,11 @@ fn unheld(console: &[String], form: &str) -> Vec<String> {
     };
     let mut broken = Vec::new();
     for name in PASSED {
-        match (count(name, "held-only"), count(name, "everything")) {
-            (Some(0), Some(1..)) => {}
-            (less, all) => broken.push(format!(
-                "{name} ({form}): {less:?} events of unheld bytes, {all:?} when everything is wanted"
-            )),
+        for (mode, wanted) in MODES {
+            match count(name, mode) {
+                Some(count) if (count > 0) == wanted => {}
+                count => broken.push(format!("{name} ({form}, no byte waits, {mode}): {count:?}")),
+            }
         }
     }
     broken
@@ -96,13 +103,13 @@ mod tests {
             |name: &str, mode: &str, count: u64| format!("{UNHELD}{name} fentry {mode} {count}");
         let mut console: Vec<String> = PASSED
             .iter()
-            .flat_map(|name| [line(name, "held-only", 0), line(name, "everything", 2)])
+            .flat_map(|name| MODES.map(|(mode, wanted)| line(name, mode, u64::from(wanted))))
             .collect();
         assert_eq!(unheld(&console, "fentry"), Vec::<String>::new());
         console[0] = line(PASSED[0], "held-only", 1);
-        console[3] = line(PASSED[1], "everything", 0);
+        console[5] = line(PASSED[1], "everything", 0);
         assert_eq!(unheld(&console, "fentry").len(), 2);
-        assert_eq!(unheld(&console, "kprobe").len(), PASSED.len());
+        assert_eq!(unheld(&console, "kprobe").len(), PASSED.len() * MODES.len());
     }
 
     #[test]
