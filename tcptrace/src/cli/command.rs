@@ -56,7 +56,7 @@ pub fn run() -> ExitCode {
 #[command(
     name = "tcptrace",
     version,
-    override_usage = "tcptrace QUESTION [FILTERS] [OUTPUT] [LIMITS]",
+    override_usage = "tcptrace QUESTION [FILTERS] [OUTPUT] [LIMITS] [-- COMMAND ARGS...]",
     subcommand_help_heading = "Questions",
     subcommand_value_name = "QUESTION",
     disable_help_subcommand = true,
