@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use tcptrace::{
-    analysis::{Cause, Kind},
+    analysis::{Cause, Kind, nagle::Release},
     correlate::Correlator,
     event::{Event, SocketId},
     timeline::Entry,
@@ -81,7 +81,7 @@ proptest! {
                 prop_assert_eq!(event.socket, finding.socket);
             }
             prop_assert!(finding.from_ns <= finding.until_ns);
-            let Cause::Nagle(hold) = &finding.cause;
+            let Cause::Nagle(hold) = &finding.cause else { panic!("{finding:?}") };
             let sum: u64 = hold.parts.iter().map(|p| p.held_ns).sum();
             prop_assert_eq!(sum, finding.until_ns - finding.from_ns, "the causes add up to the hold");
             prop_assert!(hold.bytes > 0);
@@ -98,8 +98,7 @@ proptest! {
         alone.retain(|e| e.finding.until_ns < events.last().unwrap().at_ns);
         let ended = |entries: Vec<Entry>| -> Vec<Entry> {
             let open = |e: &Entry| {
-                let Cause::Nagle(hold) = &e.finding.cause;
-                hold.release == tcptrace::analysis::nagle::Release::StillHeld
+                matches!(&e.finding.cause, Cause::Nagle(hold) if hold.release == Release::StillHeld)
             };
             entries.into_iter().filter(|e| !open(e)).collect()
         };

@@ -161,7 +161,7 @@ fn quiet_text_is_verdicts_and_unknown_ends_are_question_marks() {
     let mut entry = corked();
     (entry.socket.local, entry.socket.remote) = (None, "[2001:db8::1]:443".parse().ok());
     entry.comms = [(2211, "a\u{1b}[2J".to_owned())].into();
-    let utc = Text::new(100, false, Clock::Wall(jiff::tz::TimeZone::UTC), Detail::Verdicts);
+    let mut utc = Text::new(100, false, Clock::Wall(jiff::tz::TimeZone::UTC), Detail::Verdicts);
     assert_eq!(
         utc.finding(&run(&facts), &entry),
         "14:03:07.412  ? > [2001:db8::1]:443   a?[2J[2211]\n  \

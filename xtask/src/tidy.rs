@@ -21,7 +21,7 @@ const IMPORTS: [(&str, &[&str]); 10] = [
     ("analysis", &["tcptrace_common", "event", "finding"]),
     ("timeline", &["event", "finding", "analysis"]),
     ("correlate", &["tcptrace_common", "event", "finding", "analysis", "timeline"]),
-    ("explain", &["analysis", "finding", "event"]),
+    ("explain", &["tcptrace_common", "analysis", "finding", "event"]),
     ("render", &["event", "finding", "timeline", "explain"]),
 ];
 

@@ -124,6 +124,7 @@ impl Session<'_> {
             }
             Item::Tick { now_ns } => {
                 self.last_ns = now_ns;
+                self.correlator.tick(now_ns);
                 self.correlator.settle(&mut self.entries);
                 self.print();
             }
@@ -152,10 +153,11 @@ impl Session<'_> {
                 remote: entry.socket.remote.map(|remote| remote.ip()),
                 columns: place.columns,
             };
-            let printed = place.lasted_ns >= self.limit_ns;
+            let printed = !self.run.words.asks || place.lasted_ns >= self.limit_ns;
             self.tally.add(&entry, key, (place.bytes, place.lasted_ns), printed);
             if printed {
-                self.write(&self.format.finding(&self.run, &entry));
+                let text = self.format.finding(&self.run, &entry);
+                self.write(&text);
             }
         }
     }
@@ -194,6 +196,9 @@ impl Session<'_> {
             // The programs are silent about writes that leave at once, and about sockets that never hold a byte.
             sockets_seen: None,
             writes: None,
+            lines: self.tally.lines(),
+            minor_lines: self.tally.minor(),
+            holds: self.tally.holds(),
             lost: !lost.is_empty(),
         };
         let closing = Closing {

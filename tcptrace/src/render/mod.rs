@@ -5,6 +5,7 @@ mod json;
 mod layout;
 mod summary;
 mod text;
+mod timeline;
 
 pub use clock::Clock;
 pub use json::Json;
@@ -12,7 +13,7 @@ pub use text::{Detail, Text};
 
 use crate::{
     event::Facts,
-    explain::{Totals, Words},
+    explain::{Context, Totals, Words},
     timeline::{Entry, Tally},
 };
 
@@ -21,7 +22,7 @@ pub trait Format {
     /// Before the first finding.
     fn start(&self, run: &Run<'_>) -> String;
     /// One finding.
-    fn finding(&self, run: &Run<'_>, entry: &Entry) -> String;
+    fn finding(&mut self, run: &Run<'_>, entry: &Entry) -> String;
     /// Events that were not seen.
     fn gap(&self, run: &Run<'_>, gap: &Gap) -> String;
     /// After the last.
@@ -42,6 +43,16 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// What is known beside the finding of `entry` itself.
+    fn context<'a>(&'a self, entry: &'a Entry) -> Context<'a> {
+        Context {
+            facts: self.facts,
+            comms: &entry.comms,
+            watched_from_birth: entry.socket.watched_from_birth,
+            meets_all: self.pid.is_none(),
+        }
+    }
+
     /// `port 8080`, `ports 80, 8000-8010, pid 5`, `everything`.
     pub fn filter(&self) -> String {
         let range = |&(first, last): &(u16, u16)| {
