@@ -130,8 +130,12 @@ mod tests {
         let named =
             [(TCP_NODELAY, "TCP_NODELAY"), (TCP_CORK, "TCP_CORK"), (15, "TCP_COOKIE_TRANSACTIONS")];
         assert!(named.iter().all(|(number, name)| option_name(*number) == Some(name)));
-        let named =
-            [(23, "TCP_FASTOPEN"), (37, "TCP_TX_DELAY"), (43, "TCP_IS_MPTCP"), (46, "TCP_DELACK_MAX_US")];
+        let named = [
+            (23, "TCP_FASTOPEN"),
+            (37, "TCP_TX_DELAY"),
+            (43, "TCP_IS_MPTCP"),
+            (46, "TCP_DELACK_MAX_US"),
+        ];
         assert!(named.iter().all(|(number, name)| option_name(*number) == Some(name)));
         assert_eq!((option_name(0), option_name(47), option_name(u32::MAX)), (None, None, None));
     }

@@ -129,7 +129,8 @@ impl Correlator {
     pub fn finish(&mut self, at_ns: u64, counted: bool, out: &mut Vec<Entry>) {
         self.tick(at_ns);
         // Those that something was still due for, in that order, then the others.
-        let due: Vec<SocketId> = std::mem::take(&mut self.due).into_iter().map(|(_, id)| id).collect();
+        let due: Vec<SocketId> =
+            std::mem::take(&mut self.due).into_iter().map(|(_, id)| id).collect();
         let mut sockets = std::mem::take(&mut self.sockets);
         let first: Vec<_> = due.iter().filter_map(|id| sockets.remove_entry(id)).collect();
         for (id, (mut machine, socket)) in first.into_iter().chain(sockets) {

@@ -14,10 +14,15 @@ use super::{
     command::{Failure, WRONG},
     value::{Ports, buffer, duration, duration_or_zero, pid, ports, width},
 };
-use crate::render::{Clock, Detail, Format, Json, Text};
+use crate::{
+    explain::Words,
+    render::{Clock, Detail, Format, Json, Text},
+};
 
 /// Columns in a pipe, and the most on a terminal.
 const WIDTHS: (usize, usize) = (100, 120);
+/// Shorter holds are not printed singly.
+const MIN_HOLD: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Options {
@@ -31,11 +36,12 @@ pub(super) struct Options {
     /// Only what this process (all its threads) writes. The number is that of the host, not of a container.
     #[arg(short, long, value_parser = pid, help_heading = "Filters")]
     pub(super) pid: Option<u32>,
-    /// Leave out holds that are shorter; 0 shows all
+    /// Leave out holds that are shorter; 0 shows all [default: 1ms]
     ///
-    /// Leave out single holds that are shorter, as 500us, 1ms, 0.5s; 0 shows all. The summary counts every one.
-    #[arg(long, value_name = "DUR", default_value = "1ms", value_parser = duration_or_zero, help_heading = "Filters")]
-    pub(super) min_hold: Duration,
+    /// Leave out single holds that are shorter, as 500us, 1ms, 0.5s; 0 shows all. The summary counts every one. The
+    /// default is 1ms.
+    #[arg(long, value_name = "DUR", value_parser = duration_or_zero, help_heading = "Filters")]
+    pub(super) min_hold: Option<Duration>,
     /// One JSON object per line, no text
     ///
     /// One JSON object per line on stdout, no text: a start line, one line per finding, a summary.
@@ -126,6 +132,23 @@ pub(super) enum Attach {
 impl Options {
     pub(super) fn ports(&self) -> Vec<(u16, u16)> {
         self.port.iter().flat_map(|ports| ports.0.iter().copied()).collect()
+    }
+
+    /// Shorter findings of `words` are counted, not printed, nanoseconds.
+    pub(super) fn limit_ns(&self, words: &Words) -> Result<u64, Failure> {
+        match self.min_hold {
+            Some(_) if !words.asks => {
+                let message = format!(
+                    "--min-hold: tcptrace {0} shows every hold; tcptrace nagle takes it\n  try: tcptrace {0} -h",
+                    words.question
+                );
+                Err(Failure { message, code: WRONG })
+            }
+            limit => {
+                let limit = limit.unwrap_or(MIN_HOLD).as_nanos();
+                Ok(u64::try_from(limit).unwrap_or(u64::MAX))
+            }
+        }
     }
 
     pub(super) fn filter(&self, ports: &[(u16, u16)]) -> Result<Filter, Failure> {

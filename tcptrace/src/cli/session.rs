@@ -35,6 +35,7 @@ pub(super) fn watch(kind: Kind, options: &Options) -> Result<(), Failure> {
         Attach::Kprobe => Form::Kprobe,
     };
     let filter = options.filter(&ports)?;
+    let limit_ns = options.limit_ns(words(kind))?;
     let request = Request {
         hooks: kind.hooks().to_vec(),
         required: kind.required(),
@@ -54,7 +55,7 @@ pub(super) fn watch(kind: Kind, options: &Options) -> Result<(), Failure> {
     let correlator = correlator.with_mutation(options.mutate);
     let mut session = Session {
         run,
-        limit_ns: u64::try_from(options.min_hold.as_nanos()).unwrap_or(u64::MAX),
+        limit_ns,
         buffer_bytes: options.buffer,
         correlator,
         format: options.format(),

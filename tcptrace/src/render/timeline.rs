@@ -12,13 +12,14 @@ const OFFSET: usize = 11;
 /// Column of the labels.
 const LABEL: usize = TIME + OFFSET + 4;
 /// Columns of a label, where the details have a column of their own.
-const DETAIL: usize = 26;
+const DETAIL: usize = 30;
 /// Narrower than this, the time of day has a line of its own and details follow their label.
 const NARROW: usize = 80;
 
 /// Whose lines follow: `192.0.2.10:8080 > 192.0.2.77:40112   server[2211]   open before the start`.
 pub(super) fn header(layout: Layout, out: &mut String, ends: &str, words: &Explanation) {
-    let parts = [Some(ends), words.subject.as_ref().map(|(_, name)| name.as_str()), words.aside.as_deref()];
+    let parts =
+        [Some(ends), words.subject.as_ref().map(|(_, name)| name.as_str()), words.aside.as_deref()];
     let parts: Vec<&str> = parts.into_iter().flatten().collect();
     let line = parts.join("   ");
     if line.width() <= layout.width {

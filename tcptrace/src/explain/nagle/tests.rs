@@ -76,8 +76,7 @@ fn told_on(
         not_seen: Vec::new(),
     };
     let comms = BTreeMap::from([(2211, "server".to_owned())]);
-    let context =
-        Context { facts: &facts, comms: &comms, watched_from_birth, meets_all: true };
+    let context = Context { facts: &facts, comms: &comms, watched_from_birth, meets_all: true };
     crate::explain::explain(&finding, &context)
 }
 

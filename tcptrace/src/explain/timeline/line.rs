@@ -133,10 +133,9 @@ fn tried(fact: &Fact) -> String {
 
 fn sending(fact: &Fact) -> String {
     let (waiting, values) = match *fact {
-        Fact::Push { nonagle, waiting_bytes, packets_out } => (
-            waiting_bytes,
-            [("nonagle", nonagle), ("packets_out", packets_out), ("snd_wnd", None)],
-        ),
+        Fact::Push { nonagle, waiting_bytes, packets_out } => {
+            (waiting_bytes, [("nonagle", nonagle), ("packets_out", packets_out), ("snd_wnd", None)])
+        }
         Fact::Attempt { waiting_bytes, packets_out, snd_cwnd, snd_wnd } => (
             waiting_bytes,
             [("packets_out", packets_out), ("snd_cwnd", snd_cwnd), ("snd_wnd", snd_wnd)],
@@ -244,8 +243,7 @@ fn hold_ended(fact: &Fact) -> (Mark, String, String) {
     let causes = match merged.as_slice() {
         [] | [_] => String::new(),
         parts => {
-            let part =
-                |p: &nagle::Part| format!("{} {}", duration(p.held_ns), short(p.held));
+            let part = |p: &nagle::Part| format!("{} {}", duration(p.held_ns), short(p.held));
             format!("; {}", parts.iter().map(part).collect::<Vec<_>>().join(", then "))
         }
     };
