@@ -70,7 +70,7 @@ pub(super) fn line(
         }
         Fact::Lost => {
             let label = "events were lost".to_owned();
-            (Mark::None, label, "there may have been more here than is shown".to_owned())
+            (Mark::None, label, "more may have happened here".to_owned())
         }
     };
     let detail = by.into_iter().chain(Some(detail).filter(|d| !d.is_empty()));

@@ -104,7 +104,7 @@ pub(super) const fn is_open(skc_state: u32) -> bool {
     )
 }
 
-/// `MSG_MORE|MSG_DONTWAIT`; the rest as a number.
+/// `MSG_MORE | MSG_DONTWAIT`, to be broken where the line ends; the rest as a number.
 pub(super) fn flags(flags: u32) -> String {
     let named = [
         (MSG_MORE, "MSG_MORE"),
@@ -123,7 +123,7 @@ pub(super) fn flags(flags: u32) -> String {
     if rest != 0 {
         words.push(format!("{rest:#x}"));
     }
-    words.join("|")
+    words.join(" | ")
 }
 
 /// `EAGAIN`; a number where the name is not one that a write often ends with.
