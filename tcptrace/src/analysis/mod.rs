@@ -66,6 +66,10 @@ macro_rules! declare {
 
         /// The state of one question for one socket.
         #[derive(Debug)]
+        #[expect(
+            clippy::large_enum_variant,
+            reason = "one run has machines of one question; a larger one than nagle's lies in a box of its own"
+        )]
         pub enum Machine {
             $( #[doc = concat!("`", stringify!($module), "`")] $variant($module::Machine) ),*
         }

@@ -48,7 +48,8 @@ pub(super) fn lines(layout: Layout, out: &mut String, time: &str, words: &Explan
         let (number, unit) = units::offset(each.at_ns.abs_diff(words.zero_ns));
         let sign = if each.at_ns < words.zero_ns { '-' } else { '+' };
         let number = format!("{sign}{number}");
-        head.push_str(&format!("{number:>width$} {unit:<2}  ", width = OFFSET - 3));
+        let digits = OFFSET - 3;
+        head.extend([format!("{number:>digits$} {unit:<2}  ")]);
         if narrow {
             // Nothing stands before the offset that has to be kept free.
             head = format!("  {}", head.get(start..).unwrap_or(""));
