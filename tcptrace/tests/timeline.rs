@@ -1,6 +1,8 @@
 //! `timeline`, from written traces to text, byte for byte, and to JSON.
 #![allow(missing_docs, reason = "a test")]
 
+use std::fmt::Write as _;
+
 use tcptrace::{
     analysis::Kind,
     correlate::Correlator,
@@ -12,87 +14,53 @@ use tcptrace::{
 };
 
 /// What a source delivers.
+#[expect(clippy::large_enum_variant, reason = "nearly every item is an event")]
 enum Item {
     Event(Event),
     Tick(u64),
 }
 
-const COMMON: &str = "snd_wnd=60000 snd_cwnd=10 sacked_out=0 lost_out=0 retrans_out=0 sk_pacing_status=0 sk_tsq_flags=0";
-
 /// A server's connection that was open before the start: a corked reply, its probe timer, a request, the close. Times
-/// in milliseconds from `start`.
+/// are milliseconds.
+const CORKED: &str = "\
+0 pid=2211 socket | skc_family=2 skc_state=1 inet_sport=36895 skc_dport=45212 skc_rcv_saddr=167903424 \
+    skc_daddr=1291976896 nonagle=0
+0 pid=2211 do_tcp_setsockopt level=6 optname=3 | nonagle=0 write_seq=1000 snd_nxt=1000
+0 pid=2211 tcp_push flags=64 mss_now=50 nonagle=2 size_goal=50 jiffies=1000 | nonagle=2 packets_out=0 \
+    snd_sml=1000 snd_una=1000 snd_nxt=1000 write_seq=1008 tail_len=8 mss_cache=50 icsk_pending=3 icsk_rto=56 \
+    write_timer_expires=1056 srtt_us=160000 sk_lock_owned=1 snd_wnd=60000 snd_cwnd=10 sacked_out=0 \
+    lost_out=0 retrans_out=0 sk_pacing_status=0 sk_tsq_flags=0
+0 pid=2211 tcp_sendmsg_locked size=8 ret=8 | write_seq=1008 snd_nxt=1000
+20 pid=0 tcp_rcv_established jiffies=1005 | seq=7000 end_seq=7000 ack_seq=1000 snd_una=1000 snd_nxt=1000 \
+    write_seq=1008
+227 pid=0 tcp_write_timer_handler jiffies=1056 | icsk_pending=3 snd_nxt=1000 write_seq=1008 \
+    write_timer_expires=1056 sk_lock_owned=0
+227 pid=0 tcp_event_new_data_sent jiffies=1056 | seq=1000 end_seq=1008 snd_nxt=1000 write_seq=1008 \
+    nonagle=2 repair=0 sk_lock_owned=0
+247 pid=0 tcp_rcv_established jiffies=1061 | seq=7000 end_seq=7000 ack_seq=1008 snd_una=1000 \
+    snd_nxt=1008 write_seq=1008
+1300 pid=0 tcp_rcv_established jiffies=1300 | seq=7000 end_seq=7079 ack_seq=1008 snd_una=1008 \
+    snd_nxt=1008 write_seq=1008
+1300 pid=0 tcp_fin jiffies=1300 | skc_state=1 write_seq=1008 snd_nxt=1008
+1310 pid=2212 tcp_send_fin jiffies=1302 | write_seq=1008 snd_nxt=1008 sk_lock_owned=1
+1310 pid=2212 tcp_event_new_data_sent jiffies=1302 | seq=1008 end_seq=1009 snd_nxt=1008 write_seq=1009 \
+    sk_lock_owned=1
+1330 pid=0 tcp_rcv_state_process jiffies=1307 | seq=7079 end_seq=7079 ack_seq=1009 snd_una=1008 \
+    snd_nxt=1009 write_seq=1009
+1330 pid=0 tcp_done jiffies=1307 | skc_state=9 write_seq=1009 snd_nxt=1009
+1330 pid=0 tcp_v4_destroy_sock jiffies=1307 | write_seq=1009 snd_nxt=1009
+";
+
+/// [`CORKED`] from `start_ms` on, as socket `s`; its lines are 10 microseconds apart at least.
 fn corked(start_ms: u64, s: &str) -> String {
-    let lines = [
-        (
-            0,
-            "pid=2211 socket |",
-            "skc_family=2 skc_state=1 inet_sport=36895 skc_dport=45212 skc_rcv_saddr=167903424 skc_daddr=1291976896 nonagle=0",
-        ),
-        (
-            0,
-            "pid=2211 do_tcp_setsockopt level=6 optname=3 |",
-            "nonagle=0 write_seq=1000 snd_nxt=1000",
-        ),
-        (
-            0,
-            "pid=2211 tcp_push flags=64 mss_now=50 nonagle=2 size_goal=50 jiffies=1000 |",
-            "nonagle=2 packets_out=0 snd_sml=1000 snd_una=1000 snd_nxt=1000 write_seq=1008 tail_len=8 mss_cache=50 \
-             icsk_pending=3 icsk_rto=56 write_timer_expires=1056 srtt_us=160000 sk_lock_owned=1 COMMON",
-        ),
-        (0, "pid=2211 tcp_sendmsg_locked size=8 ret=8 |", "write_seq=1008 snd_nxt=1000"),
-        (
-            20,
-            "pid=0 tcp_rcv_established jiffies=1005 |",
-            "seq=7000 end_seq=7000 ack_seq=1000 snd_una=1000 snd_nxt=1000 write_seq=1008",
-        ),
-        (
-            227,
-            "pid=0 tcp_write_timer_handler jiffies=1056 |",
-            "icsk_pending=3 snd_nxt=1000 write_seq=1008 write_timer_expires=1056 sk_lock_owned=0",
-        ),
-        (
-            227,
-            "pid=0 tcp_event_new_data_sent jiffies=1056 |",
-            "seq=1000 end_seq=1008 snd_nxt=1000 write_seq=1008 nonagle=2 repair=0 sk_lock_owned=0",
-        ),
-        (
-            247,
-            "pid=0 tcp_rcv_established jiffies=1061 |",
-            "seq=7000 end_seq=7000 ack_seq=1008 snd_una=1000 snd_nxt=1008 write_seq=1008",
-        ),
-        (
-            1300,
-            "pid=0 tcp_rcv_established jiffies=1300 |",
-            "seq=7000 end_seq=7079 ack_seq=1008 snd_una=1008 snd_nxt=1008 write_seq=1008",
-        ),
-        (1300, "pid=0 tcp_fin jiffies=1300 |", "skc_state=1 write_seq=1008 snd_nxt=1008"),
-        (
-            1310,
-            "pid=2212 tcp_send_fin jiffies=1302 |",
-            "write_seq=1008 snd_nxt=1008 sk_lock_owned=1",
-        ),
-        (
-            1310,
-            "pid=2212 tcp_event_new_data_sent jiffies=1302 |",
-            "seq=1008 end_seq=1009 snd_nxt=1008 write_seq=1009 sk_lock_owned=1",
-        ),
-        (
-            1330,
-            "pid=0 tcp_rcv_state_process jiffies=1307 |",
-            "seq=7079 end_seq=7079 ack_seq=1009 snd_una=1008 snd_nxt=1009 write_seq=1009",
-        ),
-        (1330, "pid=0 tcp_done jiffies=1307 |", "skc_state=9 write_seq=1009 snd_nxt=1009"),
-        (1330, "pid=0 tcp_v4_destroy_sock jiffies=1307 |", "write_seq=1009 snd_nxt=1009"),
-    ];
-    lines
-        .iter()
-        .zip(0_u64..)
-        .map(|((ms, head, fields), i)| {
-            let us = (start_ms + ms) * 1000 + 10 * i;
-            let fields = fields.replace("COMMON", COMMON);
-            format!("{}.{:06} {s} {head} {fields}\n", us / 1_000_000, us % 1_000_000)
-        })
-        .collect()
+    let mut out = String::new();
+    for (line, i) in CORKED.lines().zip(0..) {
+        let (ms, rest) = line.split_once(' ').expect("a time stands first");
+        let us = (start_ms + ms.parse::<u64>().expect("milliseconds")) * 1000 + 10 * i;
+        writeln!(out, "{}.{:06} {s} {rest}", us / 1_000_000, us % 1_000_000)
+            .expect("a string takes all");
+    }
+    out
 }
 
 fn items(text: &str) -> Vec<Item> {
