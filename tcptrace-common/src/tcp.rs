@@ -74,6 +74,8 @@ pub const TCP_NAGLE_PUSH: u32 = 4;
 pub const MSG_OOB: u32 = 1;
 /// `MSG_DONTWAIT` (`include/linux/socket.h`).
 pub const MSG_DONTWAIT: u32 = 0x40;
+/// `MSG_NOSIGNAL` (`include/linux/socket.h`).
+pub const MSG_NOSIGNAL: u32 = 0x4000;
 /// `MSG_ZEROCOPY` (`include/linux/socket.h`).
 pub const MSG_ZEROCOPY: u32 = 0x0400_0000;
 /// `MSG_MORE` (`include/linux/socket.h`).

@@ -29,6 +29,8 @@ pub struct Correlator {
     /// When a socket's machine concludes although nothing happens; empty unless the question wants that.
     due: BTreeSet<(u64, SocketId)>,
     comms: BTreeMap<u32, String>,
+    /// Names that hold from the next event on.
+    fresh_comms: Vec<(u32, String)>,
     concluded: Vec<Entry>,
     #[cfg(feature = "mutate")]
     mutation: Option<crate::analysis::nagle::Mutation>,
@@ -42,6 +44,7 @@ impl Correlator {
             sockets: BTreeMap::new(),
             due: BTreeSet::new(),
             comms: BTreeMap::new(),
+            fresh_comms: Vec::new(),
             concluded: Vec::new(),
             #[cfg(feature = "mutate")]
             mutation: None,
@@ -63,6 +66,7 @@ impl Correlator {
     pub fn push(&mut self, event: &Event) {
         // What is due comes first, whether or not a tick stood here: the order does not depend on ticks.
         self.tick(event.at_ns);
+        self.learn_comms();
         let kind = self.kind;
         let (machine, socket) = self
             .sockets
@@ -116,18 +120,28 @@ impl Correlator {
         out.append(&mut self.concluded);
     }
 
-    /// A thread's name.
+    /// A thread's name, from the next event on: what was due before that event was done under the name before.
     pub fn comm(&mut self, tid: u32, comm: String) {
-        if self.comms.len() >= MAX_COMMS {
-            self.comms.pop_first();
+        if self.fresh_comms.len() >= MAX_COMMS {
+            self.learn_comms();
         }
-        self.comms.insert(tid, comm);
+        self.fresh_comms.push((tid, comm));
+    }
+
+    fn learn_comms(&mut self) {
+        for (tid, comm) in self.fresh_comms.drain(..) {
+            if self.comms.len() >= MAX_COMMS {
+                self.comms.pop_first();
+            }
+            self.comms.insert(tid, comm);
+        }
     }
 
     /// The trace is over at `at_ns`: hands over everything, with what was still going on. Where nobody has counted the
     /// events that were not seen (`counted` is false), that may have ended without a trace.
     pub fn finish(&mut self, at_ns: u64, counted: bool, out: &mut Vec<Entry>) {
         self.tick(at_ns);
+        self.learn_comms();
         // Those that something was still due for, in that order, then the others.
         let due: Vec<SocketId> =
             std::mem::take(&mut self.due).into_iter().map(|(_, id)| id).collect();

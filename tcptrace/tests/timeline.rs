@@ -123,8 +123,13 @@ fn two() -> String {
 #[test]
 fn text_reads_like_the_manual() {
     let found = entries(&items(&corked(5_000, "s1")), 9_000_000_000);
+    let shown = shown(text(100, false, Detail::Evidence), &found);
+    assert!(
+        include_str!("../../docs/timeline.md").contains(&shown),
+        "the page shows something else"
+    );
     assert_eq!(
-        shown(text(100, false, Detail::Evidence), &found),
+        shown,
         "\
 192.0.2.10:8080 > 192.0.2.77:40112   server[2211]   open before the start
   14:03:07.412   +0.00 ms    TCP_CORK set
@@ -389,6 +394,34 @@ fn ticks_change_when_lines_are_printed_and_never_which_or_in_what_order() {
     assert_eq!(text_of(&ticked(&many, 50, |ms| ms % 1_000 == 0)), without);
     assert_eq!(text_of(&ticked(&many, 7, |ms| ms % 13 == 0)), without);
     assert_eq!(text_of(&ticked(&many, 333, |_| false)), without);
+}
+
+#[test]
+fn a_thread_that_is_named_anew_had_its_old_name_before() {
+    let shown_with = |tick: bool| {
+        let (mut correlator, mut out) = (Correlator::new(Kind::Timeline), Vec::new());
+        let mut events = items(&(corked(5_000, "s1") + &corked(7_000, "s2"))).into_iter();
+        let mut push = |correlator: &mut Correlator, count| {
+            for item in events.by_ref().take(count) {
+                if let Item::Event(event) = item {
+                    correlator.push(&event);
+                }
+            }
+        };
+        correlator.comm(2212, "reaper".to_owned());
+        correlator.comm(2211, "sh".to_owned());
+        push(&mut correlator, 13);
+        if tick {
+            correlator.tick(6_900_000_000);
+        }
+        correlator.comm(2211, "server".to_owned());
+        push(&mut correlator, 100);
+        correlator.finish(12_000_000_000, true, &mut out);
+        shown(text(100, false, Detail::Verdicts), &out)
+    };
+    let shown = shown_with(true);
+    assert_eq!((shown.matches("sh[2211]").count(), shown.matches("server[2211]").count()), (1, 1));
+    assert_eq!(shown_with(false), shown);
 }
 
 #[test]

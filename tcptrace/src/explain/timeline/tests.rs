@@ -301,7 +301,7 @@ fn kernel_numbers_have_their_names() {
         ]
     );
     assert_eq!((state(0), state(12)), (None, None));
-    assert_eq!(flags(0x8000), "MSG_MORE");
+    assert_eq!((flags(0x8000), flags(0x4000)), ("MSG_MORE".to_owned(), "MSG_NOSIGNAL".to_owned()));
     assert_eq!(flags(0x0400_0041), "MSG_DONTWAIT | MSG_OOB | MSG_ZEROCOPY");
     assert_eq!(flags(0x2000_0040), "MSG_DONTWAIT | 0x20000000");
     assert_eq!((error(11), error(71)), ("EAGAIN".to_owned(), "error 71".to_owned()));

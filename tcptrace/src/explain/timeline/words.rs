@@ -1,9 +1,9 @@
 //! The names of things, and the sentence about all stretches.
 
 use tcptrace_common::tcp::{
-    MSG_DONTWAIT, MSG_MORE, MSG_OOB, MSG_ZEROCOPY, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_CLOSING,
-    TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_RECV,
-    TCP_SYN_SENT, TCP_TIME_WAIT,
+    MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_OOB, MSG_ZEROCOPY, TCP_CLOSE, TCP_CLOSE_WAIT,
+    TCP_CLOSING, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_LAST_ACK, TCP_LISTEN,
+    TCP_SYN_RECV, TCP_SYN_SENT, TCP_TIME_WAIT,
 };
 
 use crate::{
@@ -110,6 +110,7 @@ pub(super) fn flags(flags: u32) -> String {
         (MSG_MORE, "MSG_MORE"),
         (MSG_DONTWAIT, "MSG_DONTWAIT"),
         (MSG_OOB, "MSG_OOB"),
+        (MSG_NOSIGNAL, "MSG_NOSIGNAL"),
         (MSG_ZEROCOPY, "MSG_ZEROCOPY"),
     ];
     let mut rest = flags;
