@@ -7,6 +7,62 @@ pub const TCP_NODELAY: u32 = 1;
 /// `TCP_CORK`, the option (`include/uapi/linux/tcp.h`).
 pub const TCP_CORK: u32 = 3;
 
+/// Options of level [`SOL_TCP`], by number, from [`TCP_NODELAY`] = 1 on (`include/uapi/linux/tcp.h`).
+const OPTIONS: [&str; 46] = [
+    "TCP_NODELAY",
+    "TCP_MAXSEG",
+    "TCP_CORK",
+    "TCP_KEEPIDLE",
+    "TCP_KEEPINTVL",
+    "TCP_KEEPCNT",
+    "TCP_SYNCNT",
+    "TCP_LINGER2",
+    "TCP_DEFER_ACCEPT",
+    "TCP_WINDOW_CLAMP",
+    "TCP_INFO",
+    "TCP_QUICKACK",
+    "TCP_CONGESTION",
+    "TCP_MD5SIG",
+    "TCP_COOKIE_TRANSACTIONS",
+    "TCP_THIN_LINEAR_TIMEOUTS",
+    "TCP_THIN_DUPACK",
+    "TCP_USER_TIMEOUT",
+    "TCP_REPAIR",
+    "TCP_REPAIR_QUEUE",
+    "TCP_QUEUE_SEQ",
+    "TCP_REPAIR_OPTIONS",
+    "TCP_FASTOPEN",
+    "TCP_TIMESTAMP",
+    "TCP_NOTSENT_LOWAT",
+    "TCP_CC_INFO",
+    "TCP_SAVE_SYN",
+    "TCP_SAVED_SYN",
+    "TCP_REPAIR_WINDOW",
+    "TCP_FASTOPEN_CONNECT",
+    "TCP_ULP",
+    "TCP_MD5SIG_EXT",
+    "TCP_FASTOPEN_KEY",
+    "TCP_FASTOPEN_NO_COOKIE",
+    "TCP_ZEROCOPY_RECEIVE",
+    "TCP_INQ",
+    "TCP_TX_DELAY",
+    "TCP_AO_ADD_KEY",
+    "TCP_AO_DEL_KEY",
+    "TCP_AO_INFO",
+    "TCP_AO_GET_KEYS",
+    "TCP_AO_REPAIR",
+    "TCP_IS_MPTCP",
+    "TCP_RTO_MAX_MS",
+    "TCP_RTO_MIN_US",
+    "TCP_DELACK_MAX_US",
+];
+
+/// Name of the option of level [`SOL_TCP`] with this number; `None` when it is newer than this table.
+pub fn option_name(optname: u32) -> Option<&'static str> {
+    let index = usize::try_from(optname).ok()?.checked_sub(1)?;
+    OPTIONS.get(index).copied()
+}
+
 /// Bit of `nonagle`: Nagle is off (`include/net/tcp.h`, `TCP_NAGLE_OFF`).
 pub const TCP_NAGLE_OFF: u32 = 1;
 /// Bit of `nonagle`: the socket is corked, or the call said `MSG_MORE` (`include/net/tcp.h`, `TCP_NAGLE_CORK`).
@@ -14,6 +70,14 @@ pub const TCP_NAGLE_CORK: u32 = 2;
 /// Bit of `nonagle`: send once, whatever the other bits say (`include/net/tcp.h`, `TCP_NAGLE_PUSH`).
 pub const TCP_NAGLE_PUSH: u32 = 4;
 
+/// `MSG_OOB`, urgent data (`include/linux/socket.h`).
+pub const MSG_OOB: u32 = 1;
+/// `MSG_DONTWAIT` (`include/linux/socket.h`).
+pub const MSG_DONTWAIT: u32 = 0x40;
+/// `MSG_NOSIGNAL` (`include/linux/socket.h`).
+pub const MSG_NOSIGNAL: u32 = 0x4000;
+/// `MSG_ZEROCOPY` (`include/linux/socket.h`).
+pub const MSG_ZEROCOPY: u32 = 0x0400_0000;
 /// `MSG_MORE` (`include/linux/socket.h`).
 pub const MSG_MORE: u32 = 0x8000;
 
@@ -31,12 +95,50 @@ pub const SK_PACING_NEEDED: u32 = 1;
 /// Bit of `sk_tsq_flags`: a sender waits for the device (`include/linux/tcp.h`, `TSQF_THROTTLED`).
 pub const TSQF_THROTTLED: u32 = 1;
 
+/// `TCP_ESTABLISHED` (`include/net/tcp_states.h`).
+pub const TCP_ESTABLISHED: u32 = 1;
+/// `TCP_SYN_SENT` (`include/net/tcp_states.h`).
+pub const TCP_SYN_SENT: u32 = 2;
+/// `TCP_SYN_RECV` (`include/net/tcp_states.h`).
+pub const TCP_SYN_RECV: u32 = 3;
+/// `TCP_FIN_WAIT1` (`include/net/tcp_states.h`).
+pub const TCP_FIN_WAIT1: u32 = 4;
+/// `TCP_FIN_WAIT2` (`include/net/tcp_states.h`).
+pub const TCP_FIN_WAIT2: u32 = 5;
+/// `TCP_TIME_WAIT` (`include/net/tcp_states.h`).
+pub const TCP_TIME_WAIT: u32 = 6;
 /// `TCP_CLOSE`: the connection is over (`include/net/tcp_states.h`).
 pub const TCP_CLOSE: u32 = 7;
-/// `TCP_LISTEN`: the socket waits for connections (`include/net/tcp_states.h`).
+/// `TCP_CLOSE_WAIT` (`include/net/tcp_states.h`).
+pub const TCP_CLOSE_WAIT: u32 = 8;
+/// `TCP_LAST_ACK` (`include/net/tcp_states.h`).
+pub const TCP_LAST_ACK: u32 = 9;
+/// `TCP_LISTEN` (`include/net/tcp_states.h`).
 pub const TCP_LISTEN: u32 = 10;
+/// `TCP_CLOSING` (`include/net/tcp_states.h`).
+pub const TCP_CLOSING: u32 = 11;
 
 /// `AF_INET` (`include/linux/socket.h`).
 pub const AF_INET: u32 = 2;
 /// `AF_INET6` (`include/linux/socket.h`).
 pub const AF_INET6: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_stand_at_their_numbers() {
+        let named =
+            [(TCP_NODELAY, "TCP_NODELAY"), (TCP_CORK, "TCP_CORK"), (15, "TCP_COOKIE_TRANSACTIONS")];
+        assert!(named.iter().all(|(number, name)| option_name(*number) == Some(name)));
+        let named = [
+            (23, "TCP_FASTOPEN"),
+            (37, "TCP_TX_DELAY"),
+            (43, "TCP_IS_MPTCP"),
+            (46, "TCP_DELACK_MAX_US"),
+        ];
+        assert!(named.iter().all(|(number, name)| option_name(*number) == Some(name)));
+        assert_eq!((option_name(0), option_name(47), option_name(u32::MAX)), (None, None, None));
+    }
+}

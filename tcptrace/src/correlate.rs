@@ -1,7 +1,7 @@
 //! One state machine and one name per socket. No clock, no I/O: time is what the events say.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -26,7 +26,11 @@ const MAX_COMMS: usize = 65_536;
 pub struct Correlator {
     kind: Kind,
     sockets: BTreeMap<SocketId, (Machine, Socket)>,
+    /// When a socket's machine concludes although nothing happens; empty unless the question wants that.
+    due: BTreeSet<(u64, SocketId)>,
     comms: BTreeMap<u32, String>,
+    /// Names that hold from the next event on.
+    fresh_comms: Vec<(u32, String)>,
     concluded: Vec<Entry>,
     #[cfg(feature = "mutate")]
     mutation: Option<crate::analysis::nagle::Mutation>,
@@ -38,7 +42,9 @@ impl Correlator {
         Self {
             kind,
             sockets: BTreeMap::new(),
+            due: BTreeSet::new(),
             comms: BTreeMap::new(),
+            fresh_comms: Vec::new(),
             concluded: Vec::new(),
             #[cfg(feature = "mutate")]
             mutation: None,
@@ -58,6 +64,9 @@ impl Correlator {
 
     /// Takes the next event of the trace. What is concluded from it waits for [`Self::settle`].
     pub fn push(&mut self, event: &Event) {
+        // What is due comes first, whether or not a tick stood here: the order does not depend on ticks.
+        self.tick(event.at_ns);
+        self.learn_comms();
         let kind = self.kind;
         let (machine, socket) = self
             .sockets
@@ -67,12 +76,32 @@ impl Correlator {
             identify(socket, event);
         }
         let mut found = Vec::new();
+        let due = machine.due_ns();
         machine.on_event(event, &mut found);
+        if kind.ticks() && machine.due_ns() != due {
+            self.due.extend(machine.due_ns().map(|at| (at, event.socket)));
+            if let Some(at) = due {
+                self.due.remove(&(at, event.socket));
+            }
+        }
         let socket = socket.clone();
         if matches!(event.hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused) {
             self.sockets.remove(&event.socket);
         }
         self.enter(&socket, found);
+    }
+
+    /// Nothing more has happened up to `now_ns`: concludes what was due until then, in that order.
+    pub fn tick(&mut self, now_ns: u64) {
+        while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now_ns) {
+            self.due.remove(&(at, id));
+            let Some((machine, socket)) = self.sockets.get_mut(&id) else { continue };
+            let mut found = Vec::new();
+            machine.on_due(&mut found);
+            self.due.extend(machine.due_ns().map(|at| (at, id)));
+            let socket = socket.clone();
+            self.enter(&socket, found);
+        }
     }
 
     /// Events were lost somewhere since the last [`Self::settle`]: everything since then, and everything that is going
@@ -91,18 +120,34 @@ impl Correlator {
         out.append(&mut self.concluded);
     }
 
-    /// A thread's name.
+    /// A thread's name, from the next event on: what was due before that event was done under the name before.
     pub fn comm(&mut self, tid: u32, comm: String) {
-        if self.comms.len() >= MAX_COMMS {
-            self.comms.pop_first();
+        if self.fresh_comms.len() >= MAX_COMMS {
+            self.learn_comms();
         }
-        self.comms.insert(tid, comm);
+        self.fresh_comms.push((tid, comm));
+    }
+
+    fn learn_comms(&mut self) {
+        for (tid, comm) in self.fresh_comms.drain(..) {
+            if self.comms.len() >= MAX_COMMS {
+                self.comms.pop_first();
+            }
+            self.comms.insert(tid, comm);
+        }
     }
 
     /// The trace is over at `at_ns`: hands over everything, with what was still going on. Where nobody has counted the
     /// events that were not seen (`counted` is false), that may have ended without a trace.
     pub fn finish(&mut self, at_ns: u64, counted: bool, out: &mut Vec<Entry>) {
-        for (id, (mut machine, socket)) in std::mem::take(&mut self.sockets) {
+        self.tick(at_ns);
+        self.learn_comms();
+        // Those that something was still due for, in that order, then the others.
+        let due: Vec<SocketId> =
+            std::mem::take(&mut self.due).into_iter().map(|(_, id)| id).collect();
+        let mut sockets = std::mem::take(&mut self.sockets);
+        let first: Vec<_> = due.iter().filter_map(|id| sockets.remove_entry(id)).collect();
+        for (id, (mut machine, socket)) in first.into_iter().chain(sockets) {
             let mut found = Vec::new();
             machine.on_end(id, at_ns, &mut found);
             for finding in &mut found {

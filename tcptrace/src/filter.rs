@@ -136,6 +136,11 @@ impl Filter {
             && self.family.is_none_or(|wanted| family.is_none_or(|found| found == wanted))
     }
 
+    /// Whether it asks who acts: then a socket is met when such a task first uses it, not when it begins.
+    pub fn is_about_tasks(&self) -> bool {
+        self.pid.is_some() || !self.comms.is_empty() || self.command.is_some()
+    }
+
     /// Whether this task is let through, by its process and its name; a name that is not known does not keep it out.
     /// Who descends from a command cannot be judged here: every task passes that criterion.
     pub fn task_passes(&self, pid: u32, comm: Option<&str>) -> bool {

@@ -79,6 +79,9 @@ pub struct Tally {
     sockets: BTreeSet<SocketId>,
     below_limit: u64,
     may: u64,
+    lines: u64,
+    minor: u64,
+    holds: u64,
 }
 
 impl Tally {
@@ -94,6 +97,9 @@ impl Tally {
             self.sockets.insert(entry.socket.id);
         }
         self.below_limit += u64::from(!printed);
+        self.lines += entry.finding.evidence.len() as u64;
+        self.minor += entry.finding.cause.minor();
+        self.holds += entry.finding.cause.holds();
         self.may += u64::from(printed && entry.finding.certainty == Certainty::May);
         let full = self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&key);
         let row = if full { &mut self.others } else { self.rows.entry(key).or_default() };
@@ -122,6 +128,18 @@ impl Tally {
     /// Printed findings that say "may".
     pub const fn may(&self) -> u64 {
         self.may
+    }
+    /// Lines of evidence of all findings.
+    pub const fn lines(&self) -> u64 {
+        self.lines
+    }
+    /// Of them, those that do not matter to most readers.
+    pub const fn minor(&self) -> u64 {
+        self.minor
+    }
+    /// Holds that the findings are about.
+    pub const fn holds(&self) -> u64 {
+        self.holds
     }
     /// Every row's durations, and those without a row.
     pub fn durations(&self) -> impl Iterator<Item = &Durations> {

@@ -24,15 +24,14 @@ fn refused(args: &[&str], stderr: &str) {
 fn alone_it_lists_the_questions_and_exits_2() {
     let output = tcptrace(&[]);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
-    assert!(
-        text(&output.stderr)
-            .contains("\n  nagle  why written bytes waited, and what let them go\n")
-    );
+    let list = "\n  nagle     why written bytes waited, and what let them go\n  \
+                timeline  everything known about each socket, in order\n";
+    assert!(text(&output.stderr).contains(list), "{}", text(&output.stderr));
 }
 
 #[test]
 fn help_goes_to_stdout_and_fits_one_screen() {
-    for args in [["-h"].as_slice(), &["nagle", "-h"]] {
+    for args in [["-h"].as_slice(), &["nagle", "-h"], &["timeline", "-h"]] {
         let output = tcptrace(args);
         assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
         let help = text(&output.stdout);
@@ -66,6 +65,17 @@ fn only_what_works_is_in_the_help() {
     ] {
         assert!(help.contains(flag), "{flag}");
     }
+}
+
+#[test]
+fn a_flag_that_a_command_cannot_honour_is_an_error_that_names_one_that_can() {
+    let help = ["-h", "--help"].map(|flag| text(&tcptrace(&["timeline", flag]).stdout)).concat();
+    assert!(!help.contains("--min-hold") && help.contains("--port"), "{help}");
+    refused(
+        &["timeline", "--min-hold", "0"],
+        "error: --min-hold: tcptrace timeline shows every hold; tcptrace nagle takes it\n  \
+         try: tcptrace timeline -h\n",
+    );
 }
 
 #[test]

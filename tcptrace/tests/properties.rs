@@ -3,9 +3,16 @@
 
 use proptest::prelude::*;
 use tcptrace::{
-    analysis::{Cause, Kind},
+    analysis::{
+        Cause, Kind,
+        nagle::Release,
+        timeline::{MAX_LINES, SPAN_NS},
+    },
     correlate::Correlator,
-    event::{Event, SocketId},
+    event::{Event, Facts, SocketId},
+    filter::Filter,
+    explain::words,
+    render::{Clock, Detail, Format as _, Json, Run, Text},
     timeline::Entry,
 };
 use tcptrace_common::{field::Field, hook::Hook};
@@ -48,8 +55,17 @@ fn in_order(mut events: Vec<Event>) -> Vec<Event> {
 }
 
 fn findings(events: &[Event]) -> Vec<Entry> {
-    let (mut correlator, mut out) = (Correlator::new(Kind::Nagle), Vec::new());
+    of_kind(Kind::Nagle, events, |_| false)
+}
+
+/// The findings, with a tick before the events of which `tick` says so, by their number.
+fn of_kind(kind: Kind, events: &[Event], tick: impl Fn(u64) -> bool) -> Vec<Entry> {
+    let (mut correlator, mut out) = (Correlator::new(kind), Vec::new());
     for event in events {
+        if tick(event.n) {
+            correlator.tick(event.at_ns);
+            correlator.settle(&mut out);
+        }
         correlator.push(event);
     }
     correlator.finish(events.last().map_or(0, |e| e.at_ns), true, &mut out);
@@ -81,7 +97,7 @@ proptest! {
                 prop_assert_eq!(event.socket, finding.socket);
             }
             prop_assert!(finding.from_ns <= finding.until_ns);
-            let Cause::Nagle(hold) = &finding.cause;
+            let Cause::Nagle(hold) = &finding.cause else { panic!("{finding:?}") };
             let sum: u64 = hold.parts.iter().map(|p| p.held_ns).sum();
             prop_assert_eq!(sum, finding.until_ns - finding.from_ns, "the causes add up to the hold");
             prop_assert!(hold.bytes > 0);
@@ -98,8 +114,7 @@ proptest! {
         alone.retain(|e| e.finding.until_ns < events.last().unwrap().at_ns);
         let ended = |entries: Vec<Entry>| -> Vec<Entry> {
             let open = |e: &Entry| {
-                let Cause::Nagle(hold) = &e.finding.cause;
-                hold.release == tcptrace::analysis::nagle::Release::StillHeld
+                matches!(&e.finding.cause, Cause::Nagle(hold) if hold.release == Release::StillHeld)
             };
             entries.into_iter().filter(|e| !open(e)).collect()
         };
@@ -110,5 +125,67 @@ proptest! {
     fn the_same_trace_gives_the_same_findings(events in prop::collection::vec(event(3), 1..80)) {
         let events = in_order(events);
         prop_assert_eq!(findings(&events), findings(&events));
+    }
+
+    #[test]
+    fn every_stretch_is_bounded_and_stands_on_events_of_its_own_socket(
+        events in prop::collection::vec(event(3), 1..400),
+        stretched in 1u64..4_000,
+    ) {
+        let mut events = in_order(events);
+        for event in &mut events {
+            event.at_ns *= stretched;
+        }
+        let found = of_kind(Kind::Timeline, &events, |_| false);
+        for entry in &found {
+            let finding = &entry.finding;
+            prop_assert!(!finding.evidence.is_empty() && finding.evidence.len() <= MAX_LINES);
+            prop_assert!(finding.from_ns <= finding.until_ns);
+            let last = events.last().unwrap().at_ns;
+            prop_assert!(finding.until_ns - finding.from_ns <= SPAN_NS && finding.until_ns <= last);
+            let mut at_ns = finding.from_ns;
+            for line in &finding.evidence {
+                prop_assert_eq!(events[usize::try_from(line.n).unwrap() - 1].socket, finding.socket);
+                prop_assert!(at_ns <= line.at_ns && line.at_ns <= finding.until_ns);
+                at_ns = line.at_ns;
+            }
+        }
+        // Ticks change nothing, wherever they stand.
+        prop_assert_eq!(&of_kind(Kind::Timeline, &events, |_| true), &found);
+        prop_assert_eq!(&of_kind(Kind::Timeline, &events, |n| n % 7 == 3), &found);
+    }
+
+    #[test]
+    fn the_timeline_ends_as_many_holds_as_nagle_finds(events in prop::collection::vec(event(2), 1..200)) {
+        let events = in_order(events);
+        let found = findings(&events);
+        let open = |e: &&Entry| {
+            matches!(&e.finding.cause, Cause::Nagle(hold) if hold.release == Release::StillHeld)
+        };
+        let ended = found.len() - found.iter().filter(open).count();
+        let told: u64 = of_kind(Kind::Timeline, &events, |_| false)
+            .iter()
+            .map(|entry| entry.finding.cause.holds())
+            .sum();
+        prop_assert_eq!(told, ended as u64);
+    }
+
+    #[test]
+    fn any_stretch_can_be_printed(events in prop::collection::vec(event(2), 1..120), width in 40usize..130) {
+        let events = in_order(events);
+        let facts = Facts { hz: Some(250), ..Facts::default() };
+        let filter = Filter::default();
+        let run =
+            Run { words: words(Kind::Timeline), facts: &facts, filter: &filter, everything: true };
+        for detail in [Detail::Verdicts, Detail::Evidence, Detail::Everything] {
+            let mut text = Text::new(width, false, Clock::Relative, detail);
+            for entry in of_kind(Kind::Timeline, &events, |_| false) {
+                for line in text.finding(&run, &entry).lines() {
+                    let words = line.trim_start_matches(|c: char| !c.is_alphanumeric());
+                    prop_assert!(line.chars().count() <= width || !words.contains(' '), "{}: {}", width, line);
+                }
+                prop_assert_eq!(Json.finding(&run, &entry).lines().count(), 1);
+            }
+        }
     }
 }

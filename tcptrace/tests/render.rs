@@ -34,7 +34,7 @@ fn facts() -> Facts {
 }
 
 fn run(facts: &Facts) -> Run<'_> {
-    Run { words: words(Kind::Nagle), facts, filter: &PORT_8080 }
+    Run { words: words(Kind::Nagle), facts, filter: &PORT_8080, everything: false }
 }
 
 fn text(detail: Detail) -> Text {
@@ -167,7 +167,7 @@ fn quiet_text_is_verdicts_and_unknown_ends_are_question_marks() {
     let mut entry = corked();
     (entry.socket.local, entry.socket.remote) = (None, "[2001:db8::1]:443".parse().ok());
     entry.comms = [(2211, "a\u{1b}[2J".to_owned())].into();
-    let utc = Text::new(100, false, Clock::Wall(jiff::tz::TimeZone::UTC), Detail::Verdicts);
+    let mut utc = Text::new(100, false, Clock::Wall(jiff::tz::TimeZone::UTC), Detail::Verdicts);
     assert_eq!(
         utc.finding(&run(&facts), &entry),
         "14:03:07.412  ? > [2001:db8::1]:443   a?[2J[2211]\n  \
@@ -248,7 +248,7 @@ fn the_start_line_tells_each_criterion() {
     let words_of = "port=80,8000-8010 local=10.0.0.0/8 remote=[2001:db8::]/32:443 family=6 pid=5 \
                     comm=nginx command=./bench@9";
     let filter: Filter = words_of.parse().expect("a filter in its own words");
-    let run = Run { words: words(Kind::Nagle), facts: &facts, filter: &filter };
+    let run = Run { words: words(Kind::Nagle), facts: &facts, filter: &filter, everything: false };
     let start = Json.start(&run);
     let told = concat!(
         r#""filter":{"port":[80,"8000-8010"],"local":["10.0.0.0/8"],"#,

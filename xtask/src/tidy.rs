@@ -22,7 +22,7 @@ const IMPORTS: [(&str, &[&str]); 11] = [
     ("analysis", &["tcptrace_common", "event", "finding"]),
     ("timeline", &["event", "finding", "analysis"]),
     ("correlate", &["tcptrace_common", "event", "finding", "analysis", "timeline"]),
-    ("explain", &["analysis", "finding", "event"]),
+    ("explain", &["tcptrace_common", "analysis", "finding", "event"]),
     ("render", &["event", "filter", "finding", "timeline", "explain"]),
 ];
 

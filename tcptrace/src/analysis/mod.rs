@@ -1,6 +1,7 @@
 //! The questions. One file each; to add one: a `mod` line and a row in TABLE 3, both here.
 
 pub mod nagle;
+pub mod timeline;
 
 use tcptrace_common::hook::Hook;
 
@@ -14,6 +15,7 @@ macro_rules! for_each_analysis {
     ($apply:ident) => {
         $apply! {
             Nagle = nagle;
+            Timeline = timeline;
         }
     };
 }
@@ -29,6 +31,10 @@ pub trait Analysis: Default {
     const HOOKS: &'static [Hook];
     /// How many of `HOOKS` are indispensable.
     const REQUIRED: usize;
+    /// Whether it wants what happens to sockets that hold nothing, too: every write, segment and timer.
+    const EVERYTHING: bool = false;
+    /// Whether it concludes from time alone: then [`Self::due_ns`] is asked after each event.
+    const TICKS: bool = false;
 
     /// Takes the next event of this socket; pushes what it concludes.
     fn on_event(&mut self, event: &Event, out: &mut Vec<Finding<Self::Cause, Self::Fact>>);
@@ -41,6 +47,13 @@ pub trait Analysis: Default {
     );
     /// Events were lost at `at_ns`: what spans it is uncertain from here on.
     fn on_loss(&mut self, at_ns: u64);
+    /// When it concludes although nothing happens, nanoseconds, `CLOCK_MONOTONIC`.
+    fn due_ns(&self) -> Option<u64> {
+        None
+    }
+    /// [`Self::due_ns`] has come, and nothing has happened on this socket up to it. What is concluded must not depend
+    /// on how much later this is called.
+    fn on_due(&mut self, _out: &mut Vec<Finding<Self::Cause, Self::Fact>>) {}
 }
 
 macro_rules! declare {
@@ -53,6 +66,10 @@ macro_rules! declare {
 
         /// The state of one question for one socket.
         #[derive(Debug)]
+        #[expect(
+            clippy::large_enum_variant,
+            reason = "one run has machines of one question; a larger one than nagle's lies in a box of its own"
+        )]
         pub enum Machine {
             $( #[doc = concat!("`", stringify!($module), "`")] $variant($module::Machine) ),*
         }
@@ -73,6 +90,14 @@ macro_rules! declare {
             /// The task that began it.
             pub const fn task(&self) -> Option<Task> {
                 match self { $( Self::$variant(c) => c.task() ),* }
+            }
+            /// Holds that it is about, or that end in it.
+            pub const fn holds(&self) -> u64 {
+                match self { $( Self::$variant(c) => c.holds() ),* }
+            }
+            /// Lines of its evidence that do not matter to most readers.
+            pub const fn minor(&self) -> u64 {
+                match self { $( Self::$variant(c) => c.minor() ),* }
             }
         }
 
@@ -95,6 +120,14 @@ macro_rules! declare {
             /// How many of [`Self::hooks`] the question cannot do without.
             pub const fn required(self) -> usize {
                 match self { $( Self::$variant => <$module::Machine as Analysis>::REQUIRED ),* }
+            }
+            /// Whether the question wants what happens to sockets that hold nothing, too.
+            pub const fn everything(self) -> bool {
+                match self { $( Self::$variant => <$module::Machine as Analysis>::EVERYTHING ),* }
+            }
+            /// Whether the question concludes from time alone.
+            pub const fn ticks(self) -> bool {
+                match self { $( Self::$variant => <$module::Machine as Analysis>::TICKS ),* }
             }
         }
 
@@ -119,6 +152,18 @@ macro_rules! declare {
             pub fn on_loss(&mut self, at_ns: u64) {
                 match self { $( Self::$variant(m) => m.on_loss(at_ns) ),* }
             }
+            /// When it concludes although nothing happens.
+            pub fn due_ns(&self) -> Option<u64> {
+                match self { $( Self::$variant(m) => m.due_ns() ),* }
+            }
+            /// That moment has come.
+            pub fn on_due(&mut self, out: &mut Vec<Finding<Cause, Fact>>) {
+                match self { $( Self::$variant(m) => {
+                    let mut own = Vec::new();
+                    m.on_due(&mut own);
+                    out.extend(own.into_iter().map(|f| f.map(Cause::$variant, Fact::$variant)));
+                } ),* }
+            }
         }
     };
 }
@@ -130,8 +175,7 @@ pub fn mutate(
     mut finding: Finding<Cause, Fact>,
     mutation: Option<nagle::Mutation>,
 ) -> Finding<Cause, Fact> {
-    let Cause::Nagle(hold) = &mut finding.cause;
-    if let Some(mutation) = mutation {
+    if let (Cause::Nagle(hold), Some(mutation)) = (&mut finding.cause, mutation) {
         hold.mutate(mutation, &mut finding.from_ns);
     }
     finding

@@ -57,7 +57,7 @@ pub fn run() -> ExitCode {
     name = "tcptrace",
     version,
     override_usage = "tcptrace QUESTION [FILTERS] [OUTPUT] [LIMITS] [-- COMMAND ARGS...]",
-    subcommand_help_heading = "Questions",
+    subcommand_help_heading = "Commands",
     subcommand_value_name = "QUESTION",
     disable_help_subcommand = true,
     infer_subcommands = false,
@@ -78,6 +78,7 @@ macro_rules! questions {
                     about = words(Kind::$variant).about,
                     long_about = words(Kind::$variant).manual,
                     after_long_help = ENDING,
+                    mut_arg("min_hold", |arg| arg.hide(!words(Kind::$variant).asks)),
                     max_term_width = 100
                 )]
                 $variant(Options)

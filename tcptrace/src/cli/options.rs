@@ -17,12 +17,15 @@ use super::{
     value::{Ports, buffer, comm, duration, duration_or_zero, pid, ports, side, width},
 };
 use crate::{
+    explain::Words,
     filter::{Family, Filter, FilterError, Side},
     render::{Clock, Detail, Format, Json, Text},
 };
 
 /// Columns in a pipe, and the most on a terminal.
 const WIDTHS: (usize, usize) = (100, 120);
+/// Shorter holds are not printed singly.
+const MIN_HOLD: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -64,11 +67,12 @@ pub(super) struct Options {
     /// Repeated: any of them.
     #[arg(long, value_name = "NAME", value_parser = comm, help_heading = "Filters")]
     pub(super) comm: Vec<String>,
-    /// Leave out holds that are shorter; 0 shows all
+    /// Leave out holds that are shorter; 0 shows all [default: 1ms]
     ///
-    /// Leave out single holds that are shorter, as 500us, 1ms, 0.5s; 0 shows all. The summary counts every one.
-    #[arg(long, value_name = "DUR", default_value = "1ms", value_parser = duration_or_zero, help_heading = "Filters")]
-    pub(super) min_hold: Duration,
+    /// Leave out single holds that are shorter, as 500us, 1ms, 0.5s; 0 shows all. The summary counts every one. The
+    /// default is 1ms.
+    #[arg(long, value_name = "DUR", value_parser = duration_or_zero, help_heading = "Filters")]
+    pub(super) min_hold: Option<Duration>,
     /// One JSON object per line, no text
     ///
     /// One JSON object per line on stdout, no text: a start line, one line per finding, a summary.
@@ -199,6 +203,23 @@ impl Options {
                 code: WRONG,
             }),
             user => of_command(user.as_deref()),
+        }
+    }
+
+    /// Shorter findings of `words` are counted, not printed, nanoseconds.
+    pub(super) fn limit_ns(&self, words: &Words) -> Result<u64, Failure> {
+        match self.min_hold {
+            Some(_) if !words.asks => {
+                let message = format!(
+                    "--min-hold: tcptrace {0} shows every hold; tcptrace nagle takes it\n  try: tcptrace {0} -h",
+                    words.question
+                );
+                Err(Failure { message, code: WRONG })
+            }
+            limit => {
+                let limit = limit.unwrap_or(MIN_HOLD).as_nanos();
+                Ok(u64::try_from(limit).unwrap_or(u64::MAX))
+            }
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) fn watch(kind: Kind, options: &Options) -> Result<(), Failure> {
     let mut filter = options.filter();
     // What is wrong with the flags is told before anything is started.
     kernel_form(&filter)?;
+    let limit_ns = options.limit_ns(words(kind))?;
     let command = Waiting::start(&options.command, options.account()?)?;
     filter.command = command.as_ref().map(|command| command.command().clone());
     let form = match options.attach {
@@ -44,14 +45,15 @@ pub(super) fn watch(kind: Kind, options: &Options) -> Result<(), Failure> {
         required: kind.required(),
         filter: kernel_form(&filter)?,
         command: filter.command.as_ref().map(|command| command.pid),
-        everything: false,
+        everything: kind.everything(),
         form,
         buffer_bytes: options.buffer,
         duration: options.duration,
     };
     let mut source = Live::attach(&request).map_err(|error| refused(&error))?;
     let facts = source.facts().clone();
-    let run = Run { words: words(kind), facts: &facts, filter: &filter };
+    let run =
+        Run { words: words(kind), facts: &facts, filter: &filter, everything: kind.everything() };
     if !options.quiet {
         banner(&run);
     }
@@ -60,7 +62,7 @@ pub(super) fn watch(kind: Kind, options: &Options) -> Result<(), Failure> {
     let correlator = correlator.with_mutation(options.mutate);
     let mut session = Session {
         run,
-        limit_ns: u64::try_from(options.min_hold.as_nanos()).unwrap_or(u64::MAX),
+        limit_ns,
         buffer_bytes: options.buffer,
         correlator,
         format: options.format(),
@@ -134,6 +136,7 @@ impl Session<'_> {
             }
             Item::Tick { now_ns } => {
                 self.last_ns = now_ns;
+                self.correlator.tick(now_ns);
                 self.correlator.settle(&mut self.entries);
                 self.print();
             }
@@ -162,10 +165,11 @@ impl Session<'_> {
                 remote: entry.socket.remote.map(|remote| remote.ip()),
                 columns: place.columns,
             };
-            let printed = place.lasted_ns >= self.limit_ns;
+            let printed = !self.run.words.asks || place.lasted_ns >= self.limit_ns;
             self.tally.add(&entry, key, (place.bytes, place.lasted_ns), printed);
             if printed {
-                self.write(&self.format.finding(&self.run, &entry));
+                let text = self.format.finding(&self.run, &entry);
+                self.write(&text);
             }
         }
     }
@@ -204,6 +208,9 @@ impl Session<'_> {
             // The programs are silent about writes that leave at once, and about sockets that never hold a byte.
             sockets_seen: None,
             writes: None,
+            lines: self.tally.lines(),
+            minor_lines: self.tally.minor(),
+            holds: self.tally.holds(),
             lost: !lost.is_empty(),
         };
         let closing = Closing {

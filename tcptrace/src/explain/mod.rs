@@ -2,6 +2,7 @@
 //! as its analysis; `units` writes numbers for all of them. Pure: no clock, no environment, no input or output.
 
 pub mod nagle;
+pub mod timeline;
 pub mod units;
 
 use std::collections::BTreeMap;
@@ -23,13 +24,17 @@ pub struct Context<'a> {
     pub comms: &'a BTreeMap<u32, String>,
     /// The socket was watched from its birth on.
     pub watched_from_birth: bool,
+    /// Sockets are met at their first event, whoever is at work: no filter by process hides one.
+    pub meets_all: bool,
 }
 
 /// The words for one finding, in no particular format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// Whose doing it is: a task and its name, `server[2211]`.
-    pub subject: (Task, String),
+    /// Whose doing it is: a task and its name, `server[2211]`; `None` when nobody has acted yet.
+    pub subject: Option<(Task, String)>,
+    /// What else there is to say of the socket, beside its name: `open before the start`.
+    pub aside: Option<String>,
     /// One sentence.
     pub verdict: String,
     /// Zero of the evidence's offsets, the write that began it, nanoseconds, `CLOCK_MONOTONIC`.
@@ -45,10 +50,42 @@ pub struct Explanation {
 pub struct Line {
     /// When, nanoseconds, `CLOCK_MONOTONIC`.
     pub at_ns: u64,
+    /// What kind of thing it is.
+    pub mark: Mark,
+    /// Bytes are held while it happens.
+    pub held: bool,
+    /// It is for those who want to see everything.
+    pub minor: bool,
     /// What.
     pub label: String,
     /// The numbers that show it; may be empty.
     pub detail: String,
+}
+
+/// What kind of thing a line tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// None of those below.
+    None,
+    /// This host sends, or is asked to.
+    Out,
+    /// Something comes in.
+    In,
+    /// A span begins.
+    Begin,
+    /// It goes on.
+    Within,
+    /// It ends.
+    End,
+}
+
+/// How a question's findings are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A verdict, then what shows it.
+    Story,
+    /// Lines in order, socket by socket.
+    Timeline,
 }
 
 /// Where one finding counts in the summary.
@@ -79,10 +116,15 @@ pub struct Words {
     pub many: &'static str,
     /// Name of the sum of durations in JSON.
     pub total_ns: &'static str,
-    /// Headings of the summary's columns of words; the first names the rows of the histogram.
+    /// Headings of the summary's columns of words; the first names the rows of the histogram. Without any, the summary
+    /// has neither.
     pub columns: &'static [&'static str],
     /// The summary's first sentence.
     pub headline: fn(&Totals) -> String,
+    /// How its findings are laid out.
+    pub shape: Shape,
+    /// Whether its findings answer something: those that last too short to matter are then not printed.
+    pub asks: bool,
 }
 
 /// The numbers of a whole run.
@@ -104,6 +146,12 @@ pub struct Totals {
     pub sockets_seen: Option<u64>,
     /// Write calls; `None` when those that left at once are not counted.
     pub writes: Option<u64>,
+    /// Lines of evidence of all findings.
+    pub lines: u64,
+    /// Of them, those that do not matter to most readers.
+    pub minor_lines: u64,
+    /// Holds that the findings are about.
+    pub holds: u64,
     /// Events were lost.
     pub lost: bool,
 }
@@ -131,7 +179,6 @@ macro_rules! dispatch {
         /// The words for `finding`.
         pub fn explain(finding: &Finding<Cause, Fact>, context: &Context<'_>) -> Explanation {
             match &finding.cause { $( Cause::$variant(cause) => {
-                #[expect(unreachable_patterns, reason = "there is one question so far")]
                 let own = finding.evidence.iter().filter_map(|e| match &e.fact {
                     Fact::$variant(fact) => Some(Evidence { n: e.n, at_ns: e.at_ns, fact }),
                     _ => None,

@@ -6,9 +6,9 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{Closing, Format, Gap, Run, clock::rfc3339, text::address};
 use crate::{
-    explain::{self, Context, FactFields, Fields, explain},
+    explain::{self, FactFields, Fields, explain},
     filter::{Family, Side},
-    finding::Certainty,
+    finding::{Certainty, Task},
     timeline::{Entry, Socket},
 };
 
@@ -38,14 +38,15 @@ impl Format for Json {
         })
     }
 
-    fn finding(&self, run: &Run<'_>, entry: &Entry) -> String {
-        let watched_from_birth = entry.socket.watched_from_birth;
-        let context = Context { facts: run.facts, comms: &entry.comms, watched_from_birth };
-        let words = explain(&entry.finding, &context);
+    fn finding(&mut self, run: &Run<'_>, entry: &Entry) -> String {
+        let words = explain(&entry.finding, &run.context(entry));
         let (fields, unknown) = explain::fields(&entry.finding);
-        let task = words.subject.0;
-        let comm =
-            entry.comms.get(&task.tid).or_else(|| entry.comms.get(&task.pid)).map(String::as_str);
+        let comm = |task: Task| entry.comms.get(&task.tid).or_else(|| entry.comms.get(&task.pid));
+        let process = words.subject.map(|(task, _)| Process {
+            pid: task.pid,
+            tid: task.tid,
+            comm: comm(task).map(String::as_str),
+        });
         let zero = entry.finding.from_ns;
         let evidence = entry.finding.evidence.iter().map(|e| Evidence {
             n: e.n,
@@ -58,13 +59,16 @@ impl Format for Json {
         not_seen.extend(socket.netns.is_none().then_some("netns"));
         not_seen.extend(socket.local.is_none().then_some("local"));
         not_seen.extend(socket.remote.is_none().then_some("remote"));
-        not_seen.extend(comm.is_none().then_some("comm"));
+        not_seen.extend(match &process {
+            None => Some("process"),
+            Some(process) => process.comm.is_none().then_some("comm"),
+        });
         line(&Finding {
             r#type: run.words.one,
             time: rfc3339(run.facts, zero),
             monotonic_ns: zero,
             socket: socket_fields(socket),
-            process: Process { pid: task.pid, tid: task.tid, comm },
+            process,
             fields,
             certainty: entry.finding.certainty,
             evidence: evidence.collect(),
@@ -164,7 +168,8 @@ struct Finding<'a> {
     time: Option<String>,
     monotonic_ns: u64,
     socket: SocketFields,
-    process: Process<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<Process<'a>>,
     #[serde(flatten)]
     fields: Fields<'a>,
     certainty: Certainty,

@@ -4,6 +4,7 @@ use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr as _;
 
 const VERDICT: Style = Style::new().bold();
+const HELD: Style = AnsiColor::Yellow.on_default();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
 /// How lines are laid out.
@@ -21,9 +22,38 @@ pub(super) enum Tone {
     Plain,
     Verdict,
     Warning,
+    /// Bytes that wait.
+    Held,
 }
 
 impl Layout {
+    const fn style(self, tone: Tone) -> Style {
+        match tone {
+            _ if !self.color => Style::new(),
+            Tone::Plain => Style::new(),
+            Tone::Verdict => VERDICT,
+            Tone::Warning => WARNING,
+            Tone::Held => HELD,
+        }
+    }
+
+    /// Appends a line of `head`, a label, and plain text from `column` on, wrapped there.
+    pub(super) fn columns(
+        self,
+        out: &mut String,
+        head: &str,
+        (label, tone): (&str, Tone),
+        (text, column): (&str, usize),
+    ) {
+        let style = self.style(tone);
+        let plain = format!("{head}{label}");
+        let mut wrapped = String::new();
+        self.wrap(&mut wrapped, (&plain, column), text, Tone::Plain);
+        let rest = wrapped.get(plain.len()..).unwrap_or("\n");
+        out.push_str(head);
+        out.extend([&style.render().to_string(), label, &style.render_reset().to_string(), rest]);
+    }
+
     /// Appends `text` after `head`, from column `indent` on; what does not fit goes on there. Words are never cut.
     pub(super) fn wrap(
         self,
@@ -32,12 +62,7 @@ impl Layout {
         text: &str,
         tone: Tone,
     ) {
-        let style = match tone {
-            _ if !self.color => Style::new(),
-            Tone::Plain => Style::new(),
-            Tone::Verdict => VERDICT,
-            Tone::Warning => WARNING,
-        };
+        let style = self.style(tone);
         out.push_str(head);
         let mut column = head.width();
         if column < indent {

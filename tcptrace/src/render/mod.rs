@@ -5,6 +5,7 @@ mod json;
 mod layout;
 mod summary;
 mod text;
+mod timeline;
 
 pub use clock::Clock;
 pub use json::Json;
@@ -12,7 +13,7 @@ pub use text::{Detail, Text};
 
 use crate::{
     event::Facts,
-    explain::{Totals, Words},
+    explain::{Context, Totals, Words},
     filter::Filter,
     timeline::{Entry, Tally},
 };
@@ -22,7 +23,7 @@ pub trait Format {
     /// Before the first finding.
     fn start(&self, run: &Run<'_>) -> String;
     /// One finding.
-    fn finding(&self, run: &Run<'_>, entry: &Entry) -> String;
+    fn finding(&mut self, run: &Run<'_>, entry: &Entry) -> String;
     /// Events that were not seen.
     fn gap(&self, run: &Run<'_>, gap: &Gap) -> String;
     /// After the last.
@@ -38,6 +39,21 @@ pub struct Run<'a> {
     pub facts: &'a Facts,
     /// What is watched.
     pub filter: &'a Filter,
+    /// The programs tell of sockets that hold nothing, too.
+    pub everything: bool,
+}
+
+impl Run<'_> {
+    /// What is known beside the finding of `entry` itself.
+    fn context<'a>(&'a self, entry: &'a Entry) -> Context<'a> {
+        Context {
+            facts: self.facts,
+            comms: &entry.comms,
+            watched_from_birth: entry.socket.watched_from_birth,
+            // A socket is met late when it holds nothing for long, or when somebody else uses it first.
+            meets_all: self.everything && !self.filter.is_about_tasks(),
+        }
+    }
 }
 
 /// A stretch in which events were lost.

@@ -36,7 +36,8 @@ pub(super) fn summary(
     let span = duration(closing.ended_ns.saturating_sub(closing.started_ns));
     let headline = (run.words.headline)(&closing.totals);
     layout.wrap(&mut out, ("", 0), &format!("{span}, {}: {headline}", run.filter), Tone::Verdict);
-    if closing.totals.findings > 0 && detail != Detail::Verdicts {
+    let counted = closing.totals.findings > 0 && !run.words.columns.is_empty();
+    if counted && detail != Detail::Verdicts {
         table(&mut out, run, closing);
         histogram(&mut out, layout, closing);
     }

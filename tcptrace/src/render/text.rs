@@ -7,10 +7,11 @@ use unicode_width::UnicodeWidthStr as _;
 use super::{
     Clock, Closing, Format, Gap, Run,
     layout::{Layout, Tone},
-    summary,
+    summary, timeline,
 };
 use crate::{
-    explain::{Context, explain, units},
+    event::SocketId,
+    explain::{Explanation, Shape, explain, units},
     timeline::{Entry, Socket},
 };
 
@@ -38,12 +39,56 @@ pub struct Text {
     layout: Layout,
     clock: Clock,
     detail: Detail,
+    /// In a timeline: the socket of the last lines, and who used it.
+    last: Option<(SocketId, Option<String>)>,
 }
 
 impl Text {
     /// For `width` columns.
     pub const fn new(width: usize, color: bool, clock: Clock, detail: Detail) -> Self {
-        Self { layout: Layout { width, color }, clock, detail }
+        Self { layout: Layout { width, color }, clock, detail, last: None }
+    }
+
+    fn story(&self, run: &Run<'_>, entry: &Entry, words: &Explanation) -> String {
+        let mut out = String::new();
+        let time = self.clock.millis(run.facts, entry.finding.from_ns);
+        let subject = words.subject.as_ref().map_or("?", |(_, name)| name.as_str());
+        out.extend([&time, "  ", &ends(&entry.socket), "   ", subject, "\n"]);
+        self.layout.wrap(&mut out, ("", 2), &words.verdict, Tone::Verdict);
+        if self.detail != Detail::Verdicts {
+            self.evidence(&mut out, words.zero_ns, &words.lines);
+            if !entry.finding.not_seen.is_empty() {
+                let names = format!("{}.", entry.finding.not_seen.join(", "));
+                self.layout.wrap(&mut out, ("  not seen:", 12), &names, Tone::Plain);
+            }
+            if let Some(change) = &words.change {
+                self.layout.wrap(&mut out, ("  change:", 10), change, Tone::Plain);
+            }
+            out.push('\n');
+        }
+        out
+    }
+
+    /// The lines of one stretch, below a header where the lines before were another socket's, or somebody else's.
+    fn stretch(&mut self, run: &Run<'_>, entry: &Entry, words: &Explanation) -> String {
+        let mut lines = String::new();
+        let time = self.clock.millis(run.facts, words.zero_ns);
+        if self.detail == Detail::Verdicts {
+            self.layout.wrap(&mut lines, (&format!("  {time}"), 16), &words.verdict, Tone::Plain);
+        } else {
+            let all = self.detail == Detail::Everything;
+            timeline::lines(self.layout, &mut lines, &time, words, all);
+        }
+        let subject = words.subject.as_ref().map(|(_, name)| name.clone());
+        let whose = Some((entry.socket.id, subject));
+        if lines.is_empty() || self.last == whose {
+            return lines;
+        }
+        self.last = whose;
+        let mut out = String::new();
+        timeline::header(self.layout, &mut out, &ends(&entry.socket), words);
+        out.push_str(&lines);
+        out
     }
 
     fn evidence(&self, out: &mut String, zero_ns: u64, lines: &[crate::explain::Line]) {
@@ -87,31 +132,25 @@ impl Format for Text {
         String::new()
     }
 
-    fn finding(&self, run: &Run<'_>, entry: &Entry) -> String {
-        let watched_from_birth = entry.socket.watched_from_birth;
-        let context = Context { facts: run.facts, comms: &entry.comms, watched_from_birth };
-        let words = explain(&entry.finding, &context);
-        let mut out = String::new();
-        let time = self.clock.millis(run.facts, entry.finding.from_ns);
-        out.extend([&time, "  ", &ends(&entry.socket), "   ", &words.subject.1, "\n"]);
-        self.layout.wrap(&mut out, ("", 2), &words.verdict, Tone::Verdict);
-        if self.detail != Detail::Verdicts {
-            self.evidence(&mut out, words.zero_ns, &words.lines);
-            if !entry.finding.not_seen.is_empty() {
-                let names = format!("{}.", entry.finding.not_seen.join(", "));
-                self.layout.wrap(&mut out, ("  not seen:", 12), &names, Tone::Plain);
-            }
-            if let Some(change) = &words.change {
-                self.layout.wrap(&mut out, ("  change:", 10), change, Tone::Plain);
-            }
-            out.push('\n');
+    fn finding(&mut self, run: &Run<'_>, entry: &Entry) -> String {
+        let words = explain(&entry.finding, &run.context(entry));
+        match run.words.shape {
+            Shape::Story => self.story(run, entry, &words),
+            Shape::Timeline => self.stretch(run, entry, &words),
         }
-        out
     }
 
-    fn gap(&self, _run: &Run<'_>, _gap: &Gap) -> String {
-        // The summary says it, with all of them together.
-        String::new()
+    fn gap(&self, run: &Run<'_>, gap: &Gap) -> String {
+        let mut out = String::new();
+        // Elsewhere the summary says it, with all of them together.
+        if run.words.shape == Shape::Timeline {
+            let events = units::counted(gap.events, "event", "events");
+            let from = self.clock.millis(run.facts, gap.from_ns);
+            let until = self.clock.millis(run.facts, gap.until_ns);
+            let text = format!("{from} to {until}: {events} lost at {}", gap.hook);
+            self.layout.wrap(&mut out, ("gap:", 5), &text, Tone::Warning);
+        }
+        out
     }
 
     fn summary(&self, run: &Run<'_>, closing: &Closing<'_>) -> String {

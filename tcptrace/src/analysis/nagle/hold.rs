@@ -49,9 +49,10 @@ pub enum Release {
 }
 
 /// One cause in a row of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Part {
     /// What held the bytes.
+    #[serde(rename = "cause")]
     pub held: Held,
     /// For how long, nanoseconds.
     pub held_ns: u64,
@@ -98,6 +99,16 @@ impl Hold {
     /// The task whose write started it.
     pub const fn task(&self) -> Option<Task> {
         Some(self.writer)
+    }
+
+    /// Holds that this is about.
+    pub const fn holds(&self) -> u64 {
+        1
+    }
+
+    /// Lines of the evidence that do not matter to most readers.
+    pub const fn minor(&self) -> u64 {
+        0
     }
 
     /// Falsifies the hold in the way asked for.

@@ -5,10 +5,7 @@ use std::collections::VecDeque;
 use tcptrace_common::{
     field::Field,
     hook::Hook,
-    tcp::{
-        ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, ICSK_TIME_RETRANS, MSG_MORE, TCP_CORK,
-        TCP_NAGLE_CORK, TCP_NAGLE_OFF,
-    },
+    tcp::{MSG_MORE, TCP_CORK, TCP_NAGLE_CORK, TCP_NAGLE_OFF, TCP_NODELAY},
 };
 
 use crate::{
@@ -18,6 +15,7 @@ use crate::{
             Fact, Held, Hold, MAX_WRITES, Part, Release, Timer, Write,
             attempt::Attempt,
             attribution::{Attribution, Context},
+            timer,
         },
     },
     event::{Event, Seq, SocketId},
@@ -51,7 +49,7 @@ pub struct Machine {
     known: bool,
     nodelay_seen: bool,
     /// Timer that the evidence already says is armed, and its deadline.
-    armed: Option<(u32, u64)>,
+    armed: Option<(Timer, u64)>,
 }
 
 /// A write, and the part of it that waits.
@@ -175,6 +173,13 @@ impl Analysis for Machine {
 type AnyHold = Finding<Hold, Fact>;
 
 impl Machine {
+    /// Since when the oldest write waits, nanoseconds, `CLOCK_MONOTONIC`; how many bytes do; and what holds them.
+    pub(in crate::analysis) fn held(&self) -> Option<(u64, u32, Held)> {
+        let first = self.waiting.front()?;
+        let held = self.causes.last().map_or(Held::Undetermined, |(_, held)| *held);
+        Some((first.at_ns, self.bytes_waiting(), held))
+    }
+
     fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -369,27 +374,19 @@ impl Machine {
 
     /// Says which write timer is armed, once for each deadline.
     fn note_timer(&mut self, e: &Event) {
-        let (Some(pending), Some(expires)) =
-            (e.u32(Field::icsk_pending), e.field(Field::write_timer_expires))
-        else {
+        let Some(armed) = timer::armed(e).filter(|armed| armed.timer != Timer::Retransmit) else {
+            if e.u32(Field::icsk_pending).is_some() && e.field(Field::write_timer_expires).is_some()
+            {
+                self.armed = None;
+            }
             return;
         };
-        let timer = match pending {
-            ICSK_TIME_PROBE0 => Timer::Probe,
-            ICSK_TIME_LOSS_PROBE => Timer::LossProbe,
-            _ => {
-                self.armed = None;
-                return;
-            }
-        };
-        if self.armed.replace((pending, expires)) == Some((pending, expires)) {
+        if self.armed.replace((armed.timer, armed.expires)) == Some((armed.timer, armed.expires)) {
             return;
         }
-        let due_ticks = ((expires & 0xffff_ffff) as u32).wrapping_sub(e.jiffies);
         let fact = Fact::TimerArmed {
-            timer,
-            // A deadline that has just passed.
-            due_ticks: if due_ticks > u32::MAX / 2 { 0 } else { due_ticks },
+            timer: armed.timer,
+            due_ticks: armed.due_ticks,
             rto_ticks: e.u32(Field::icsk_rto),
             srtt_us: e.u32(Field::srtt_us).map(|s| s >> 3),
             packets_out: e.u32(Field::packets_out),
@@ -516,22 +513,7 @@ impl Machine {
     }
 
     fn on_timer(&mut self, e: &Event) {
-        let pending = e.u32(Field::icsk_pending).unwrap_or(0);
-        let timer = match pending {
-            // A stale timer, which does nothing.
-            0 => return,
-            ICSK_TIME_PROBE0 => Some(Timer::Probe),
-            ICSK_TIME_LOSS_PROBE => Some(Timer::LossProbe),
-            ICSK_TIME_RETRANS => Some(Timer::Retransmit),
-            _ => None,
-        };
-        // The handler is also entered when the deadline has moved, and then only sets the timer again.
-        let moved = e.field(Field::write_timer_expires).is_some_and(|at| {
-            ((at & 0xffff_ffff) as u32).wrapping_sub(e.jiffies).wrapping_sub(1) < u32::MAX / 2
-        });
-        if moved {
-            return;
-        }
+        let Some((pending, timer)) = timer::fired(e) else { return };
         self.attribution.enter(Context::Timer(pending), e);
         if let Some(timer) = timer {
             self.note(e, Fact::TimerFired { timer });
@@ -544,8 +526,12 @@ impl Machine {
     }
 
     fn on_option(&mut self, e: &Event) {
-        let Some(optname) = e.arg("optname") else { return };
-        let option = if optname == TCP_CORK { "TCP_CORK" } else { "TCP_NODELAY" };
+        // No other option says when bytes may leave.
+        let (optname, option) = match e.arg("optname") {
+            Some(TCP_CORK) => (TCP_CORK, "TCP_CORK"),
+            Some(TCP_NODELAY) => (TCP_NODELAY, "TCP_NODELAY"),
+            _ => return,
+        };
         self.attribution.sets(e.tid, optname);
         let fact = Fact::OptionSet { option, value: None, task: Task { pid: e.pid, tid: e.tid } };
         self.last_set.retain(
@@ -597,15 +583,52 @@ mod tests {
     use super::*;
     use crate::trace;
 
-    /// Findings of a written trace, one line each: bytes, causes with their milliseconds, release, marks.
+    /// Findings of a written trace, one line each: bytes, causes with their milliseconds, release, marks. They must be
+    /// the same when the programs also tell what happens while nothing waits.
     fn check(text: &str) -> Vec<String> {
-        let (mut machine, mut out) = (Machine { known: true, ..Machine::default() }, Vec::new());
-        let mut last = 0;
-        for (n, line) in text.lines().map(str::trim).filter(|l| !l.is_empty()).enumerate() {
+        let machine = || Machine { known: true, ..Machine::default() };
+        let (held_only, everything) = (found(machine(), text, &[]), found(machine(), text, UNHELD));
+        assert_eq!(held_only, everything, "events while nothing waits change the holds");
+        held_only
+    }
+
+    /// What happens while nothing waits; `NEXT` and `WRITTEN` stand for the numbers of the event that comes then.
+    const UNHELD: &[&str] = &[
+        "s1 pid=7 do_tcp_setsockopt level=6 optname=12 jiffies=0 | nonagle=0 write_seq=WRITTEN snd_nxt=NEXT",
+        "s1 pid=7 tcp_event_new_data_sent | seq=NEXT end_seq=WRITTEN snd_nxt=NEXT write_seq=WRITTEN sk_lock_owned=1",
+        "s1 pid=7 tcp_push mss_now=1400 flags=32768 | nonagle=0 snd_nxt=WRITTEN write_seq=WRITTEN icsk_pending=5",
+        "s1 pid=7 tcp_sendmsg_locked size=9 ret=9 | write_seq=WRITTEN snd_nxt=WRITTEN",
+        "s1 pid=0 tcp_write_xmit mss_now=700 nonagle=1 push_one=0 | nonagle=1 snd_nxt=WRITTEN write_seq=WRITTEN",
+        "s1 pid=0 tcp_tsq_write | sk_lock_owned=0",
+        "s1 pid=9 tcp_tsq_handler | sk_lock_owned=1",
+        "s1 pid=0 tcp_rcv_established | ack_seq=90 snd_una=80 seq=1 end_seq=9 snd_nxt=WRITTEN sk_lock_owned=0",
+        "s1 pid=0 tcp_write_timer_handler | icsk_pending=5 sk_lock_owned=0",
+        "s1 pid=0 tcp_fin | skc_state=1",
+    ];
+
+    fn found(mut machine: Machine, text: &str, unheld: &[&str]) -> Vec<String> {
+        let mut out = Vec::new();
+        let (mut last, mut n) = (0, 0);
+        let mut take = |machine: &mut Machine, line: &str| {
             let mut event = trace::parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
-            event.n = n as u64 + 1;
+            n += 1;
+            event.n = n;
             last = event.at_ns;
             machine.on_event(&event, &mut out);
+        };
+        for line in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
+            let number = |name| {
+                line.split(name).nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("100")
+            };
+            let (at, next) = (line.split(' ').next().unwrap_or("0"), number(" snd_nxt="));
+            for other in unheld {
+                // The same event cannot come before the lock is taken for what the next line does.
+                if !machine.is_waiting() {
+                    let other = other.replace("NEXT", next).replace("WRITTEN", next);
+                    take(&mut machine, &format!("{at} {other}"));
+                }
+            }
+            take(&mut machine, line);
         }
         machine.on_end(SocketId(1), last, &mut out);
         out.iter().map(brief).collect()
@@ -754,6 +777,14 @@ mod tests {
             + "1.02 s1 pid=9 tcp_rcv_established | ack_seq=200 snd_una=100 seq=1 end_seq=1 sk_lock_owned=1\n"
             + &left("1.02", 9, 200, 250, 250);
         assert_eq!(check(&text), ["50 B: Nagle 20; Ack [50@20]"]);
+    }
+
+    #[test]
+    fn an_option_that_says_nothing_about_sending_releases_nothing() {
+        let text = push("1.0", "nonagle=0", NAGLED, 200, 250)
+            + "1.01 s1 pid=7 do_tcp_setsockopt level=6 optname=12 |\n"
+            + &left("1.01", 7, 200, 250, 250);
+        assert_eq!(check(&text), ["50 B: Nagle 10; Undetermined [50@10]"]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod attempt;
 mod attribution;
 mod hold;
 mod machine;
+pub(in crate::analysis) mod timer;
 
 #[cfg(feature = "mutate")]
 pub use hold::Mutation;

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     analysis::nagle::{Fact, Held, Timer},
     explain::{
-        Context, Line, task,
+        Context, Line, Mark, task,
         units::{bytes, duration, ticks},
     },
     finding::Evidence,
@@ -69,7 +69,7 @@ pub(super) fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
             (format!("{} discarded", bytes((*size).into())), "the connection ended".to_owned())
         }
     };
-    Line { at_ns: evidence.at_ns, label, detail }
+    Line { at_ns: evidence.at_ns, mark: Mark::None, held: false, minor: false, label, detail }
 }
 
 fn held(fact: &Fact) -> String {
@@ -110,7 +110,7 @@ fn held(fact: &Fact) -> String {
 }
 
 /// `224 ms = RTO (srtt 20.0 ms)`: the rule is named only when it yields the number.
-fn armed(fact: &Fact, context: &Context<'_>) -> String {
+pub(in crate::explain) fn armed(fact: &Fact, context: &Context<'_>) -> String {
     let Fact::TimerArmed { timer, due_ticks, rto_ticks, srtt_us, packets_out } = fact else {
         return String::new();
     };
@@ -151,7 +151,7 @@ fn loss_probe_rule(srtt_us: u32, packets_out: u32, hz: u32, due_ticks: u32) -> O
     }
 }
 
-const fn pending(timer: Timer) -> &'static str {
+pub(in crate::explain) const fn pending(timer: Timer) -> &'static str {
     match timer {
         Timer::Probe => "PROBE0",
         Timer::LossProbe => "LOSS_PROBE",

@@ -30,7 +30,8 @@ pub(in crate::explain) fn explain(
         Story { hold, evidence, certainty: finding.certainty, until_ns: finding.until_ns, context };
     let held_ns = finding.until_ns.saturating_sub(finding.from_ns);
     Explanation {
-        subject: (hold.writer, task(hold.writer, context.comms)),
+        subject: Some((hold.writer, task(hold.writer, context.comms))),
+        aside: None,
         verdict: story.verdict(held_ns),
         zero_ns,
         lines: evidence.iter().map(|e| line(e, &story)).collect(),

@@ -76,7 +76,8 @@ fn told_on(
         not_seen: Vec::new(),
     };
     let comms = BTreeMap::from([(2211, "server".to_owned())]);
-    crate::explain::explain(&finding, &Context { facts: &facts, comms: &comms, watched_from_birth })
+    let context = Context { facts: &facts, comms: &comms, watched_from_birth, meets_all: true };
+    crate::explain::explain(&finding, &context)
 }
 
 fn verdict(hold: Hold) -> String {

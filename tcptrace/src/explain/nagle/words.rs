@@ -6,7 +6,7 @@ use crate::{
         nagle::{Held, Hold, Part, Release, Timer},
     },
     explain::{
-        Place, Totals, Words,
+        Place, Shape, Totals, Words,
         units::{count, counted, duration, limit},
     },
     finding::Finding,
@@ -32,6 +32,8 @@ written is read, shown or stored.",
     total_ns: "held_total_ns",
     columns: &["cause", "released by"],
     headline,
+    shape: Shape::Story,
+    asks: true,
 };
 
 pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, hold: &Hold) -> Place {
@@ -96,7 +98,7 @@ pub(super) fn headline(totals: &Totals) -> String {
 }
 
 /// A word for tables.
-pub(super) const fn short(held: Held) -> &'static str {
+pub(in crate::explain) const fn short(held: Held) -> &'static str {
     match held {
         Held::Nagle => "Nagle",
         Held::Cork => "cork",
@@ -115,7 +117,7 @@ pub(super) const fn long(held: Held) -> &'static str {
     }
 }
 
-pub(super) const fn released_by(release: Release) -> &'static str {
+pub(in crate::explain) const fn released_by(release: Release) -> &'static str {
     match release {
         Release::Ack => "ACK",
         Release::MoreData => "more data",
@@ -133,7 +135,7 @@ pub(super) const fn released_by(release: Release) -> &'static str {
 }
 
 /// Neighbours with the same cause are one part.
-pub(super) fn merged(parts: &[Part]) -> Vec<Part> {
+pub(in crate::explain) fn merged(parts: &[Part]) -> Vec<Part> {
     let mut out: Vec<Part> = Vec::new();
     for part in parts {
         match out.last_mut() {
@@ -149,7 +151,7 @@ pub(super) fn merged(parts: &[Part]) -> Vec<Part> {
     out
 }
 
-pub(super) const fn timer_name(timer: Timer) -> &'static str {
+pub(in crate::explain) const fn timer_name(timer: Timer) -> &'static str {
     match timer {
         Timer::Probe => "probe timer",
         Timer::LossProbe => "loss probe",
@@ -158,7 +160,7 @@ pub(super) const fn timer_name(timer: Timer) -> &'static str {
 }
 
 /// `nonagle=2 packets_out=0`, of what was read.
-pub(super) fn named(values: &[(&str, Option<u32>)]) -> String {
+pub(in crate::explain) fn named(values: &[(&str, Option<u32>)]) -> String {
     let known =
         values.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={value}")));
     known.collect::<Vec<_>>().join(" ")

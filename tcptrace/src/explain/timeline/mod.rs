@@ -1,0 +1,14 @@
+//! The words of `timeline`.
+
+mod fields;
+mod line;
+mod story;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use fields::Fields;
+pub(super) use fields::fields;
+pub(super) use story::explain;
+pub(super) use words::{WORDS, place};
