@@ -1,6 +1,7 @@
 //! The command line: flags in, findings to stdout, everything else to stderr, and the exit code.
 
 mod command;
+mod manual;
 mod options;
 mod session;
 mod value;

@@ -3,11 +3,13 @@
 mod clock;
 mod json;
 mod layout;
+mod schema;
 mod summary;
 mod text;
 
 pub use clock::Clock;
 pub use json::Json;
+pub use schema::schema;
 pub use text::{Detail, Text};
 
 use crate::{
