@@ -94,18 +94,23 @@ pub(super) struct Cli {
 pub(super) enum Command {
     #[command(flatten)]
     Question(Question),
-    /// shell completions for bash, zsh, fish
-    ///
-    /// Prints completions for a shell, to be put where that shell looks for them. bash:
-    /// /etc/bash_completion.d/tcptrace; zsh: a folder of $fpath, as _tcptrace; fish:
-    /// ~/.config/fish/completions/tcptrace.fish.
-    #[command(max_term_width = 100)]
+    #[command(
+        about = "shell completions for bash, zsh, fish",
+        long_about = COMPLETIONS,
+        max_term_width = 100
+    )]
     Completions {
         /// bash, zsh or fish
         #[arg(value_enum, value_name = "SHELL", hide_possible_values = true)]
         shell: Complete,
     },
 }
+
+const COMPLETIONS: &str = "\
+Prints completions for a shell, to be put where that shell looks for them.
+
+bash: /etc/bash_completion.d/tcptrace; zsh: a folder of $fpath, as _tcptrace; fish: \
+~/.config/fish/completions/tcptrace.fish.";
 
 /// A shell that completions are made for.
 #[derive(Clone, Copy, Debug, ValueEnum)]

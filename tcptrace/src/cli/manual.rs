@@ -86,8 +86,11 @@ fn page(command: Command, name: &str, names: &[&str]) -> io::Result<Vec<u8>> {
         man.render_subcommands_section(&mut page)?;
     }
     let mut rest = Roff::new();
-    section(&mut rest, "EXIT STATUS", &EXIT_STATUS);
-    if probes || has_commands {
+    let [went, wrong, _] = EXIT_STATUS;
+    if !probes && !has_commands {
+        section(&mut rest, "EXIT STATUS", &[went, wrong]);
+    } else {
+        section(&mut rest, "EXIT STATUS", &EXIT_STATUS);
         section(&mut rest, "ENVIRONMENT", &ENVIRONMENT);
         section(&mut rest, "FILES", &FILES);
     }

@@ -159,7 +159,7 @@ pub enum Timer {
 pub enum Fact {
     /// A write call of the program.
     Write {
-        /// Bytes; `None` when only its end was seen.
+        /// Its size, bytes; not known when only its end was seen.
         #[serde(skip_serializing_if = "Option::is_none")]
         bytes: Option<u32>,
         /// The call said `MSG_MORE`.
