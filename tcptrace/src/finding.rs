@@ -1,11 +1,12 @@
 //! What an analysis concludes: data with its evidence. Generic over the question, so that this module knows none.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::SocketId;
 
 /// Whether the evidence is complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Certainty {
     /// Every event of the span was seen.

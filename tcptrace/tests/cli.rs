@@ -1,6 +1,11 @@
 //! The command line from outside: help, wrong flags and exit codes. Nothing here attaches a probe.
+#![expect(clippy::print_stdout, reason = "a check that this host has no program for is said")]
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
 
 fn tcptrace(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tcptrace"))
@@ -24,14 +29,14 @@ fn refused(args: &[&str], stderr: &str) {
 fn alone_it_lists_the_questions_and_exits_2() {
     let output = tcptrace(&[]);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
-    let list = "\n  nagle     why written bytes waited, and what let them go\n  \
-                timeline  everything known about each socket, in order\n";
+    let list = "\n  nagle        why written bytes waited, and what let them go\n  \
+                timeline     everything known about each socket, in order\n";
     assert!(text(&output.stderr).contains(list), "{}", text(&output.stderr));
 }
 
 #[test]
 fn help_goes_to_stdout_and_fits_one_screen() {
-    for args in [["-h"].as_slice(), &["nagle", "-h"], &["timeline", "-h"]] {
+    for args in [["-h"].as_slice(), &["nagle", "-h"], &["timeline", "-h"], &["completions", "-h"]] {
         let output = tcptrace(args);
         assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
         let help = text(&output.stdout);
@@ -139,6 +144,18 @@ fn wrong_values_say_what_and_why_and_what_to_try() {
     for ([flag, value], stderr) in cases {
         refused(&["nagle", flag, value], &format!("error: {stderr}"));
     }
+    refused(
+        &["completions"],
+        "error: tcptrace completions needs <SHELL>\n  try: tcptrace completions -h\n",
+    );
+    refused(
+        &["completions", "ksh"],
+        "error: <SHELL>: not 'ksh': it takes bash, zsh, fish\n  try: tcptrace completions -h\n",
+    );
+    refused(
+        &["--json-schema", "nagle"],
+        "error: --json-schema stands alone, without a command\n  try: tcptrace --json-schema\n",
+    );
     refused(&["nagle", "--port"], "error: --port: needs a value\n  try: tcptrace nagle -h\n");
     refused(
         &["nagle", "extra"],
@@ -180,4 +197,58 @@ fn wrong_filters_say_what_and_why_and_what_to_try() {
         &many,
         "error: --comm: 9 names are too many, at most 8 fit\n  try: tcptrace nagle --pid $(pidof -s server)\n",
     );
+}
+
+#[test]
+fn the_schema_is_printed_as_it_is_tested() {
+    let output = tcptrace(&["--json-schema"]);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed, serde_json::Value::from(tcptrace::render::schema()));
+}
+
+/// What `program` complains about, given `input`; `None` where it is not here, which is said.
+fn complaints(program: &str, args: &[&str], input: &Path) -> Option<String> {
+    let input = fs::File::open(input).expect("the test has written it");
+    match Command::new(program).args(args).stdin(input).stdout(Stdio::null()).output() {
+        Ok(output) => {
+            let failed = if output.status.success() { "" } else { "failed: " };
+            Some(format!("{failed}{}", text(&output.stderr)))
+        }
+        Err(error) => {
+            println!("not checked with {program}: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn every_shell_that_is_here_reads_its_completions() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for shell in ["bash", "zsh", "fish"] {
+        let output = tcptrace(&["completions", shell]);
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+        assert!(text(&output.stdout).contains("min-hold"), "{shell}");
+        let file = folder.join(format!("completions.{shell}"));
+        fs::write(&file, &output.stdout).unwrap();
+        let complaints = complaints(shell, &["-n"], &file);
+        assert!(complaints.as_deref().unwrap_or_default().is_empty(), "{shell}: {complaints:?}");
+        assert!(shell != "bash" || complaints.is_some(), "every host of ours has bash");
+    }
+}
+
+#[test]
+fn the_manual_pages_are_set_without_a_warning() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("man");
+    let output = tcptrace(&["man", folder.to_str().expect("cargo's folders are UTF-8")]);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    for page in ["tcptrace.8", "tcptrace-nagle.8", "tcptrace-completions.8"] {
+        let args = ["-man", "-ww", "-Tutf8", "-z"];
+        let complaints = complaints("groff", &args, &folder.join(page)).unwrap_or_default();
+        assert_eq!(complaints, "", "{page}");
+    }
+    let help = text(&tcptrace(&["--help"]).stdout);
+    assert!(!help.contains("\n  man "), "{help}");
+    let missing = tcptrace(&["man", "/proc/nowhere"]);
+    assert_eq!(missing.status.code(), Some(2));
 }

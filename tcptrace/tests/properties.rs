@@ -10,8 +10,8 @@ use tcptrace::{
     },
     correlate::Correlator,
     event::{Event, Facts, SocketId},
-    filter::Filter,
     explain::words,
+    filter::Filter,
     render::{Clock, Detail, Format as _, Json, Run, Text},
     timeline::Entry,
 };

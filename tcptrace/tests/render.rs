@@ -1,5 +1,7 @@
 //! Both formats, byte for byte, for two holds of the manual and for a run that lost events.
 
+mod strict;
+
 use std::sync::LazyLock;
 
 use tcptrace::{
@@ -35,6 +37,13 @@ fn facts() -> Facts {
 
 fn run(facts: &Facts) -> Run<'_> {
     Run { words: words(Kind::Nagle), facts, filter: &PORT_8080, everything: false }
+}
+
+/// A line of JSON, as it is; it passes the schema.
+#[track_caller]
+fn passed(line: String) -> String {
+    strict::check(&line);
+    line
 }
 
 fn text(detail: Detail) -> Text {
@@ -196,7 +205,7 @@ fn a_long_story_is_cut_short_unless_all_is_wanted() {
 fn json_has_fixed_fields_and_no_nulls() {
     let facts = facts();
     assert_eq!(
-        Json.start(&run(&facts)),
+        passed(Json.start(&run(&facts))),
         concat!(
             r#"{"type":"start","format":1,"tcptrace":""#,
             env!("CARGO_PKG_VERSION"),
@@ -206,7 +215,7 @@ fn json_has_fixed_fields_and_no_nulls() {
         )
     );
     assert_eq!(
-        Json.finding(&run(&facts), &tail()),
+        passed(Json.finding(&run(&facts), &tail())),
         concat!(
             r#"{"type":"hold","time":"2026-11-22T14:03:07.412030000Z","monotonic_ns":5000030000,"socket":{"id":1,"#,
             r#""cookie":4097,"netns":4026531840,"local":"192.0.2.10:8080","remote":"192.0.2.77:40112"},"#,
@@ -232,12 +241,12 @@ fn json_names_what_is_not_known() {
     let facts = facts();
     let mut entry = corked();
     (entry.socket, entry.comms) = (Socket { id: SocketId(3), ..Socket::default() }, [].into());
-    let line = Json.finding(&run(&facts), &entry);
+    let line = passed(Json.finding(&run(&facts), &entry));
     assert!(line.contains(r#""socket":{"id":3},"process":{"pid":2211,"tid":2211},"#), "{line}");
     assert!(line.ends_with("\"not_seen\":[\"netns\",\"local\",\"remote\",\"comm\"]}\n"), "{line}");
     let gap = Gap { hook: "tcp_push", events: 7, from_ns: 0, until_ns: 50_000_000 };
     assert_eq!(
-        Json.gap(&run(&facts), &gap),
+        passed(Json.gap(&run(&facts), &gap)),
         "{\"type\":\"gap\",\"hook\":\"tcp_push\",\"events\":7,\"from\":\"2026-11-22T14:03:02.412000000Z\",\"to\":\"2026-11-22T14:03:02.462000000Z\"}\n"
     );
 }
@@ -319,7 +328,7 @@ cost: 0.4 % of one CPU inside the probes, 1,204 runs.
 "
     );
     assert_eq!(
-        Json.summary(&run(&facts), &closing),
+        passed(Json.summary(&run(&facts), &closing)),
         concat!(
             r#"{"type":"summary","holds":3,"held_total_ns":498870000,"events_lost":{},"probe_misses":{},"#,
             r#""sockets_seen_midlife":1,"sockets_found":1,"below_limit":0,"events":82193,"watched_ns":12400000000,"#,
@@ -351,7 +360,7 @@ seen: NOT ALL. 1,920 of 84,113 events lost at tcp_push (buffer full), +7.0 s to 
 cost: not measured (BPF statistics are off: sysctl -w kernel.bpf_stats_enabled=1)
 "
     );
-    let json = Json.summary(&run(&facts), &closing);
+    let json = passed(Json.summary(&run(&facts), &closing));
     assert!(json.contains(r#""events_lost":{"tcp_push":1920},"sockets_found":1"#), "{json}");
     assert!(json.contains(r#""not_seen":["probe_misses","sockets_seen_midlife","#), "{json}");
 }

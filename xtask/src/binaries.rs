@@ -1,19 +1,24 @@
 //! The programs that go into a guest: static, so that they need nothing there.
 
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, ensure};
 
 use crate::{command, toolchain};
 
-const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+/// The machine that all of them are for.
+pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// A program to be built.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Program {
     /// This program, for what runs inside the guest.
     Xtask,
-    /// The program under test.
+    /// The program under test: the very file that `cargo xtask dist` packs.
     Tcptrace,
     /// The program under test with its deliberate mistakes built in.
     Mutant,
@@ -36,22 +41,43 @@ pub(crate) fn build(program: Program, object: Option<&Path>) -> Result<PathBuf> 
     // Apart from the other, so that neither build undoes the other's work.
     let folder = if matches!(program, Program::Mutant) { "guest-mutant" } else { "guest" };
     let target = command::target().join(folder);
+    // What the guests test is what people get: the one program that is built as a release.
+    let release = matches!(program, Program::Tcptrace);
     let mut cargo = command::cargo();
     cargo
         .args(["build", "--quiet", "--locked", "--target", TRIPLE, "--target-dir"])
         .arg(&target)
         .args(arguments)
+        .args(release.then_some("--release"))
         // With a target named, these flags leave build scripts and procedural macros alone.
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags())
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_PROFILE_DEV_STRIP", "true");
     if let Some(object) = object {
         cargo.env(toolchain::OBJECT_VARIABLE, object);
     }
     command::say_and_run(&mut cargo)?;
-    let file = target.join(TRIPLE).join("debug").join(product);
+    let profile = if release { "release" } else { "debug" };
+    let file = target.join(TRIPLE).join(profile).join(product);
     ensure!(file.exists(), "the build left no {}", file.display());
     Ok(file)
+}
+
+/// Static, and without the folders of this machine, so that the same source gives the same bytes elsewhere.
+fn flags() -> OsString {
+    let home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let places = [(Some(command::repository()), "/tcptrace"), (home, "/cargo")];
+    let mut flags = vec![OsString::from("-Ctarget-feature=+crt-static")];
+    for (from, to) in places.iter().filter_map(|(from, to)| Some((from.as_ref()?, to))) {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(from);
+        flag.push("=");
+        flag.push(to);
+        flags.push(flag);
+    }
+    flags.join(&OsString::from("\u{1f}"))
 }
 
 /// Whether the repository has the example that makes each hook fire.

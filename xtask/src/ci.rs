@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Parser as _;
 
 use crate::{
-    command, pages, setup,
+    command, dist, pages, setup,
     test::{self, Args, Totals},
     tidy,
 };
@@ -35,6 +35,11 @@ pub(crate) fn task() -> Result<ExitCode> {
     ])));
     step(tidy::run()?);
     step(pages::run(true)?);
+    let packed = dist::run();
+    if let Err(error) = &packed {
+        println!("FAIL {error:#}");
+    }
+    step(packed.is_ok());
     for words in [&["test"] as &[&str], &["test", "--mutate"]] {
         match Args::try_parse_from(words).map_err(Into::into).and_then(|args| test::run(&args)) {
             Ok(tests) => totals.add(tests),

@@ -10,6 +10,7 @@ mod binaries;
 mod ci;
 mod command;
 mod demo;
+mod dist;
 mod ebpf;
 mod guest;
 mod hooks;
@@ -19,6 +20,7 @@ mod initramfs;
 mod kernels;
 mod modules;
 mod mutate;
+mod notices;
 mod oracle;
 mod pages;
 mod report;
@@ -58,6 +60,8 @@ enum Task {
     Tidy,
     /// Everything that has to hold for a change: format, lints, tidy, pages, test, mutations
     Ci,
+    /// Packs the static program for other hosts, with its manual pages, completions and notices
+    Dist,
     /// Boots a stock kernel in an emulator and runs a command in it
     Vm(vm::Args),
     /// What runs inside a guest
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Task::Pages(args) => pages::task(&args),
         Task::Tidy => tidy::task(),
         Task::Ci => ci::task(),
+        Task::Dist => dist::task(),
         Task::Vm(args) => vm::task(&args),
         Task::Guest(args) => guest::run(&args).map(|()| ExitCode::SUCCESS),
     };

@@ -109,6 +109,8 @@ macro_rules! declare {
         }
 
         impl Kind {
+            /// All questions, in the order of the table.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant ),* ];
             /// Fresh state for one socket.
             pub fn machine(self) -> Machine {
                 match self { $( Self::$variant => Machine::$variant($module::Machine::default()) ),* }

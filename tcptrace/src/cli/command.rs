@@ -3,17 +3,28 @@
 use std::{
     borrow::Cow,
     env,
+    fmt::Write as _,
     io::{self, Write as _},
+    path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, error::ErrorKind,
+};
+use clap_complete::Shell;
 use tcptrace_common::WIRE_VERSION;
 
-use super::{options::Options, session::watch, wrong::wrong};
+use super::{
+    manual::{self, ENVIRONMENT, EXIT_STATUS},
+    options::Options,
+    session::watch,
+    wrong::wrong,
+};
 use crate::{
     analysis::{Kind, for_each_analysis},
     explain::words,
+    render,
     source::live,
 };
 
@@ -30,17 +41,21 @@ pub(super) struct Failure {
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    let result = match Cli::try_parse() {
-        Ok(Cli { question: Some(question) }) => {
-            let (kind, options) = question.parts();
-            watch(kind, &options)
-        }
-        Ok(Cli { question: None }) => {
-            // Nothing better is left to do when stderr is gone.
-            let _ = write!(io::stderr(), "{}", Cli::command().render_help());
-            return ExitCode::from(WRONG);
-        }
-        Err(error) => flags(&error),
+    let parsed = tree().subcommand(man()).try_get_matches();
+    let result = match parsed.as_ref().map(clap::ArgMatches::subcommand) {
+        Ok(Some(("man", matches))) => matches
+            .get_one::<PathBuf>("DIR")
+            .map_or(Ok(()), |folder| manual::write(tree(), folder).map_err(|e| unwritten(&e))),
+        _ => match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+            Ok(Cli { json_schema: true, .. }) => print(&json_schema()),
+            Ok(Cli { command: Some(command), .. }) => command.run(),
+            Ok(Cli { command: None, .. }) => {
+                // Nothing better is left to do when stderr is gone.
+                let _ = write!(io::stderr(), "{}", tree().render_help());
+                return ExitCode::from(WRONG);
+            }
+            Err(error) => flags(&error),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,17 +71,104 @@ pub fn run() -> ExitCode {
 #[command(
     name = "tcptrace",
     version,
-    override_usage = "tcptrace QUESTION [FILTERS] [OUTPUT] [LIMITS] [-- COMMAND ARGS...]",
-    subcommand_help_heading = "Commands",
-    subcommand_value_name = "QUESTION",
+    override_usage = "tcptrace QUESTION [FILTERS] [OUTPUT] [LIMITS] [-- COMMAND ARGS...]\n       tcptrace completions SHELL",
+    subcommand_help_heading = "COMMANDS",
+    subcommand_value_name = "COMMAND",
+    args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     infer_subcommands = false,
     max_term_width = 100,
     after_help = "tcptrace QUESTION -h lists the flags of a question, --help explains it."
 )]
 pub(super) struct Cli {
+    /// JSON Schema of --json
+    ///
+    /// Prints the JSON Schema (draft 2020-12) of one line of --json, for every question, and ends.
+    #[arg(long)]
+    json_schema: bool,
     #[command(subcommand)]
-    pub(super) question: Option<Question>,
+    pub(super) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    #[command(flatten)]
+    Question(Question),
+    #[command(
+        about = "shell completions for bash, zsh, fish",
+        long_about = COMPLETIONS,
+        max_term_width = 100
+    )]
+    Completions {
+        /// bash, zsh or fish
+        #[arg(value_enum, value_name = "SHELL", hide_possible_values = true)]
+        shell: Complete,
+    },
+}
+
+const COMPLETIONS: &str = "\
+Prints completions for a shell, to be put where that shell looks for them.
+
+bash: /etc/bash_completion.d/tcptrace; zsh: a folder of $fpath, as _tcptrace; fish: \
+~/.config/fish/completions/tcptrace.fish.";
+
+/// A shell that completions are made for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Complete {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+impl Command {
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Question(question) => {
+                let (kind, options) = question.parts();
+                watch(kind, &options)
+            }
+            Self::Completions { shell } => {
+                let shell = match shell {
+                    Complete::Bash => Shell::Bash,
+                    Complete::Zsh => Shell::Zsh,
+                    Complete::Fish => Shell::Fish,
+                };
+                print(&manual::completions(tree(), shell))
+            }
+        }
+    }
+}
+
+/// All that a person may type. The questions stand in a list of their own.
+pub(super) fn tree() -> clap::Command {
+    let command = Cli::command();
+    let width = command.get_subcommands().map(|each| each.get_name().len()).max().unwrap_or(0);
+    let (mut questions, mut work) = (String::new(), String::new());
+    for each in command.get_subcommands().filter(|each| !each.is_hide_set()) {
+        let name = each.get_name();
+        let list = if Question::has_subcommand(name) { &mut questions } else { &mut work };
+        let about = each.get_about().map(ToString::to_string).unwrap_or_default();
+        // A String takes everything.
+        let _ = writeln!(list, "  {name:width$}  {about}");
+    }
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\nQuestions:\n{questions}\nWork:\n{work}\n\
+         Options:\n{{options}}{{after-help}}"
+    ))
+}
+
+/// For `cargo xtask dist`: writes the manual pages into a folder. It is beside the tree, because completions name what
+/// is only hidden.
+fn man() -> clap::Command {
+    let folder = clap::Arg::new("DIR").required(true).value_parser(clap::value_parser!(PathBuf));
+    clap::Command::new("man").hide(true).arg(folder)
+}
+
+fn json_schema() -> Vec<u8> {
+    // A tree of values has no keys that are not strings, so it cannot fail.
+    let mut text = serde_json::to_vec_pretty(&render::schema()).unwrap_or_default();
+    text.push(b'\n');
+    text
 }
 
 macro_rules! questions {
@@ -77,7 +179,7 @@ macro_rules! questions {
                 #[command(
                     about = words(Kind::$variant).about,
                     long_about = words(Kind::$variant).manual,
-                    after_long_help = ENDING,
+                    after_long_help = ending(),
                     mut_arg("min_hold", |arg| arg.hide(!words(Kind::$variant).asks)),
                     max_term_width = 100
                 )]
@@ -94,11 +196,17 @@ macro_rules! questions {
 }
 for_each_analysis!(questions);
 
-const ENDING: &str = "\
-Exit codes: 0 it ran, with or without findings; 2 wrong flags, a COMMAND that cannot be run, or output that could not \
-be written; 3 this host or user cannot (rights, no BTF, no BPF). Findings go to stdout, everything else to stderr.
-
-Environment: NO_COLOR, CLICOLOR_FORCE, TERM, COLUMNS, TZ.";
+/// The end of a question's `--help`.
+fn ending() -> String {
+    let codes: Vec<String> =
+        EXIT_STATUS.iter().map(|(code, what)| format!("{code} {what}")).collect();
+    let variables: Vec<&str> = ENVIRONMENT.iter().map(|(name, _)| *name).collect();
+    format!(
+        "Exit codes: {}. Findings go to stdout, everything else to stderr.\n\nEnvironment: {}.",
+        codes.join("; "),
+        variables.join(", ")
+    )
+}
 
 /// Help and version are no errors; anything else becomes one message.
 fn flags(error: &clap::Error) -> Result<(), Failure> {
@@ -111,18 +219,24 @@ fn flags(error: &clap::Error) -> Result<(), Failure> {
         ),
         _ => return Err(Failure { message: wrong(error), code: WRONG }),
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure { message: format!("output could not be written: {error}"), code: WRONG })
-        }
+    print(text.as_bytes())
+}
+
+/// To stdout; a reader that has seen enough is no error.
+fn print(text: &[u8]) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(&error)),
         _ => Ok(()),
     }
 }
 
+fn unwritten(error: &io::Error) -> Failure {
+    Failure { message: format!("output could not be written: {error}"), code: WRONG }
+}
+
 /// The command that was meant, as far as it can be told.
 pub(super) fn command(first: Option<&str>) -> Cow<'static, str> {
-    let known =
-        |name: &&str| Cli::command().get_subcommands().any(|question| question.get_name() == *name);
+    let known = |name: &&str| tree().get_subcommands().any(|command| command.get_name() == *name);
     first
         .filter(known)
         .map_or(Cow::Borrowed("tcptrace"), |name| Cow::Owned(format!("tcptrace {name}")))
@@ -134,6 +248,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        tree().subcommand(man()).debug_assert();
     }
 }

@@ -2,6 +2,7 @@
 
 mod child;
 mod command;
+mod manual;
 mod options;
 mod session;
 mod user;

@@ -290,16 +290,16 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::cli::command::Cli;
+    use crate::cli::command::{Cli, Command};
 
     #[test]
     fn more_ranges_than_fit_are_refused() {
         let options = |text: &str| match Cli::try_parse_from(["tcptrace", "nagle", "--port", text])
             .unwrap()
-            .question
+            .command
         {
-            Some(question) => question.parts().1,
-            None => panic!("no question"),
+            Some(Command::Question(question)) => question.parts().1,
+            _ => panic!("no question"),
         };
         let text =
             |count: usize| (1..=count).map(|port| port.to_string()).collect::<Vec<_>>().join(",");

@@ -33,6 +33,14 @@ pub(super) fn wrong(error: &clap::Error) -> String {
             }
         }
         ErrorKind::InvalidValue => format!("{}{help}", not_in_the_list(error)),
+        ErrorKind::MissingRequiredArgument => {
+            let missing = context(error, ContextKind::InvalidArg).unwrap_or("something");
+            format!("{command} needs {missing}{help}")
+        }
+        ErrorKind::ArgumentConflict if error.get(ContextKind::InvalidSubcommand).is_some() => {
+            let flag = flag(error, ContextKind::PriorArg);
+            format!("{flag} stands alone, without a command\n  try: tcptrace {flag}")
+        }
         ErrorKind::ArgumentConflict => {
             let flags =
                 [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| flag(error, kind));

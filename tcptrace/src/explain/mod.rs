@@ -7,6 +7,7 @@ pub mod units;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -169,6 +170,12 @@ pub fn task(task: Task, comms: &BTreeMap<u32, String>) -> String {
     }
 }
 
+/// Something done for each question, with the types of its JSON.
+pub trait Questions {
+    /// `F` are a finding's own fields, `E` those of a line of its evidence, as they are serialised.
+    fn question<F: JsonSchema, E: JsonSchema>(&mut self, words: &'static Words);
+}
+
 macro_rules! dispatch {
     ($($variant:ident = $module:ident;)*) => {
         /// What the things of `kind` are called.
@@ -212,6 +219,11 @@ macro_rules! dispatch {
         #[serde(untagged)]
         pub enum FactFields<'a> {
             $( #[doc = concat!("`", stringify!($module), "`")] $variant(&'a crate::analysis::$module::Fact) ),*
+        }
+
+        /// Shows `each` every question, in the order of the table.
+        pub fn questions(each: &mut impl Questions) {
+            $( each.question::<$module::Fields<'static>, crate::analysis::$module::Fact>(&$module::WORDS); )*
         }
 
         /// The fact's own fields.

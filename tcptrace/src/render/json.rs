@@ -1,12 +1,14 @@
 //! JSON: one object per line, fields in a fixed order, no nulls. What is not known is left out and named in `not_seen`.
+//! The doc comments of the types are the descriptions in the schema.
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::{Closing, Format, Gap, Run, clock::rfc3339, text::address};
 use crate::{
-    explain::{self, FactFields, Fields, explain},
+    explain::{self, Totals, Words, explain},
     filter::{Family, Side},
     finding::{Certainty, Task},
     timeline::{Entry, Socket},
@@ -88,7 +90,7 @@ impl Format for Json {
     }
 
     fn summary(&self, run: &Run<'_>, closing: &Closing<'_>) -> String {
-        line(&Summary { run, closing })
+        line(&summary(run, closing))
     }
 }
 
@@ -100,36 +102,53 @@ fn line(object: &impl Serialize) -> String {
     line
 }
 
-#[derive(Serialize)]
-struct Start<'a> {
+/// The first line: what is asked, and of which host.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Start<'a> {
     r#type: &'static str,
+    /// Version of these lines; raised when a field changes its meaning, not when one is added.
     format: u32,
+    /// Version of tcptrace.
     tcptrace: &'static str,
+    /// The question, as it is typed.
     question: &'static str,
+    /// Release of the traced kernel, as `uname -r` prints it.
     kernel: &'a str,
+    /// Jiffies (ticks) per second of the traced kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     hz: Option<u32>,
     filter: Filter<'a>,
+    /// When the probes were attached, RFC 3339, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
     started: Option<String>,
+    /// Names of what this host does not show: kernel functions that could not be probed, fields left out here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_seen: Vec<&'static str>,
 }
 
-#[derive(Serialize)]
+/// What was watched; all that are given must match, and everything is watched when none is.
+#[derive(Serialize, JsonSchema)]
 struct Filter<'a> {
+    /// Local or remote port: any of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     port: Vec<Port>,
+    /// Own end: any of these addresses, prefixes and ports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     local: Vec<String>,
+    /// Other end: any of these addresses, prefixes and ports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     remote: Vec<String>,
+    /// Address family: 4 or 6.
     #[serde(skip_serializing_if = "Option::is_none")]
     family: Option<u8>,
+    /// The process (thread group) that wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
+    /// Name of the thread that wrote: any of these.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     comm: &'a [String],
+    /// The command whose processes wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<&'a str>,
 }
@@ -137,7 +156,7 @@ struct Filter<'a> {
 fn filter(of: &crate::filter::Filter) -> Filter<'_> {
     let typed = |sides: &[Side]| sides.iter().map(Side::to_string).collect();
     Filter {
-        port: of.ports.iter().map(|&range| Port(range)).collect(),
+        port: of.ports.iter().map(|&range| range.into()).collect(),
         local: typed(&of.local),
         remote: typed(&of.remote),
         family: of.family.map(Family::number),
@@ -147,47 +166,62 @@ fn filter(of: &crate::filter::Filter) -> Filter<'_> {
     }
 }
 
-/// A number; a range is the text that was typed.
-struct Port((u16, u16));
+/// One port, or a range of them.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Port {
+    /// One.
+    One(u16),
+    /// First and last, as they were typed: `8000-8010`.
+    Range(#[schemars(regex(pattern = "^[0-9]+-[0-9]+$"))] String),
+}
 
-impl Serialize for Port {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (first, last) = self.0;
-        if first == last {
-            serializer.serialize_u16(first)
-        } else {
-            serializer.collect_str(&format_args!("{first}-{last}"))
-        }
+impl From<(u16, u16)> for Port {
+    fn from((first, last): (u16, u16)) -> Self {
+        if first == last { Self::One(first) } else { Self::Range(format!("{first}-{last}")) }
     }
 }
 
-#[derive(Serialize)]
-struct Finding<'a> {
+/// One finding.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Finding<'a, F, E> {
     r#type: &'static str,
+    /// When it began, RFC 3339, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
     time: Option<String>,
+    /// The same moment, nanoseconds, `CLOCK_MONOTONIC`. Zero of every `at_ns` in this line.
     monotonic_ns: u64,
     socket: SocketFields,
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Process<'a>>,
     #[serde(flatten)]
-    fields: Fields<'a>,
+    fields: F,
     certainty: Certainty,
-    evidence: Vec<Evidence<'a>>,
+    /// What shows it, in time order.
+    evidence: Vec<Evidence<E>>,
+    /// The verdict, the same sentence as in the text output.
     text: String,
+    /// Names of the fields left out because they are not known, and of what was not seen and would have told more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_seen: Vec<&'static str>,
 }
 
-#[derive(Serialize)]
+/// Whose life the finding is a stretch of.
+#[derive(Serialize, JsonSchema)]
 struct SocketFields {
+    /// Number in this run, from 1; two sockets never share it.
     id: u32,
+    /// The kernel's socket cookie, where it had given one. May pass 2^53.
     #[serde(skip_serializing_if = "Option::is_none")]
     cookie: Option<u64>,
+    /// Number (inode) of the network namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     netns: Option<u32>,
+    /// Local address and port, `192.0.2.10:8080` or `[2001:db8::1]:443`.
     #[serde(skip_serializing_if = "Option::is_none")]
     local: Option<String>,
+    /// The peer's address and port.
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<String>,
 }
@@ -202,85 +236,158 @@ fn socket_fields(socket: &Socket) -> SocketFields {
     }
 }
 
-#[derive(Serialize)]
+/// The task whose doing it is.
+#[derive(Serialize, JsonSchema)]
 struct Process<'a> {
+    /// Process (thread group), as the host numbers it.
     pid: u32,
+    /// Thread, as the host numbers it.
     tid: u32,
+    /// The thread's name; where that is not known, the process's.
     #[serde(skip_serializing_if = "Option::is_none")]
     comm: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct Evidence<'a> {
+/// One thing that was seen.
+#[derive(Serialize, JsonSchema)]
+struct Evidence<E> {
+    /// Number of the event in the trace, from 1.
     n: u64,
+    /// When, nanoseconds from the start of the finding; negative before it.
     at_ns: i64,
     #[serde(flatten)]
-    fact: FactFields<'a>,
+    fact: E,
 }
 
-#[derive(Serialize)]
-struct GapLine {
+/// Events were lost here: what was found across this stretch has the certainty `may`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct GapLine {
     r#type: &'static str,
+    /// Kernel function whose events they were.
     hook: &'static str,
+    /// How many.
     events: u64,
+    /// Not before, RFC 3339, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
     from: Option<String>,
+    /// Not after, RFC 3339, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
     to: Option<String>,
 }
 
-/// Its names are the question's own, so it is no struct.
-struct Summary<'a> {
-    run: &'a Run<'a>,
-    closing: &'a Closing<'a>,
+/// The last line: the whole run, counted.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Summary<'a> {
+    r#type: &'static str,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    own: Own,
+    /// Events lost, by kernel function; empty when none was.
+    events_lost: BTreeMap<&'a str, u64>,
+    /// Runs of a probe that the kernel skipped; `all` where it counts them together. Empty when none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe_misses: Option<BTreeMap<&'static str, u64>>,
+    /// Sockets that were open before the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sockets_seen_midlife: Option<u64>,
+    /// Sockets watched, with findings or without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sockets_seen: Option<u64>,
+    /// Sockets with findings.
+    sockets_found: u64,
+    /// Findings that were counted and not printed, because they were shorter than the limit.
+    below_limit: u64,
+    /// Write calls seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writes: Option<u64>,
+    /// Events received.
+    events: u64,
+    /// How long was watched, nanoseconds.
+    watched_ns: u64,
+    /// Time spent inside the probes, nanoseconds of one CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probes_ns: Option<u64>,
+    /// How often the probes ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe_runs: Option<u64>,
+    /// When the probes were detached, RFC 3339, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    ended: Option<String>,
+    /// Names of the fields left out because they are not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_seen: Vec<&'static str>,
 }
 
-impl Serialize for Summary<'_> {
+/// The two fields that each question calls by its own names.
+pub(super) struct Own {
+    words: &'static Words,
+    totals: Totals,
+}
+
+impl Own {
+    /// Name, what it is, value.
+    pub(super) fn fields(
+        words: &'static Words,
+        totals: &Totals,
+    ) -> [(&'static str, String, u64); 2] {
+        let (one, many) = (words.one, words.many);
+        [
+            (many, format!("Findings of the type `{one}`, printed or not."), totals.findings),
+            (
+                words.total_ns,
+                format!("Sum of the durations of all {many}, nanoseconds."),
+                totals.total_ns,
+            ),
+        ]
+    }
+}
+
+impl Serialize for Own {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (run, closing, totals) = (self.run, self.closing, &self.closing.totals);
-        let mut lost: BTreeMap<&str, u64> = BTreeMap::new();
-        for each in closing.lost {
-            *lost.entry(each.hook).or_default() += each.events;
-        }
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("type", "summary")?;
-        map.serialize_entry(run.words.many, &totals.findings)?;
-        map.serialize_entry(run.words.total_ns, &totals.total_ns)?;
-        map.serialize_entry("events_lost", &lost)?;
-        let misses = closing.misses.filter(|misses| *misses > 0).map(|misses| ("all", misses));
-        let misses: BTreeMap<&str, u64> = misses.into_iter().collect();
-        if closing.misses.is_some() {
-            map.serialize_entry("probe_misses", &misses)?;
-        }
-        known(&mut map, "sockets_seen_midlife", closing.midlife)?;
-        known(&mut map, "sockets_seen", totals.sockets_seen)?;
-        map.serialize_entry("sockets_found", &totals.sockets_found)?;
-        map.serialize_entry("below_limit", &totals.below_limit)?;
-        known(&mut map, "writes", totals.writes)?;
-        map.serialize_entry("events", &closing.events)?;
-        map.serialize_entry("watched_ns", &closing.ended_ns.saturating_sub(closing.started_ns))?;
-        known(&mut map, "probes_ns", closing.cost.map(|(run_ns, _)| run_ns))?;
-        known(&mut map, "probe_runs", closing.cost.map(|(_, runs)| runs))?;
-        if let Some(ended) = rfc3339(run.facts, closing.ended_ns) {
-            map.serialize_entry("ended", &ended)?;
-        }
-        let unknown = [
-            (closing.misses.is_none(), "probe_misses"),
-            (closing.midlife.is_none(), "sockets_seen_midlife"),
-            (totals.sockets_seen.is_none(), "sockets_seen"),
-            (totals.writes.is_none(), "writes"),
-            (closing.cost.is_none(), "probes_ns"),
-            (closing.cost.is_none(), "probe_runs"),
-        ];
-        let unknown: Vec<_> =
-            unknown.into_iter().filter_map(|(missing, name)| missing.then_some(name)).collect();
-        if !unknown.is_empty() {
-            map.serialize_entry("not_seen", &unknown)?;
+        let mut map = serializer.serialize_map(Some(2))?;
+        for (name, _, value) in Self::fields(self.words, &self.totals) {
+            map.serialize_entry(name, &value)?;
         }
         map.end()
     }
 }
 
-fn known<M: SerializeMap>(map: &mut M, name: &str, value: Option<u64>) -> Result<(), M::Error> {
-    value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
+fn summary<'a>(run: &Run<'_>, closing: &Closing<'a>) -> Summary<'a> {
+    let totals = &closing.totals;
+    let mut events_lost: BTreeMap<&str, u64> = BTreeMap::new();
+    for each in closing.lost {
+        *events_lost.entry(each.hook).or_default() += each.events;
+    }
+    let misses = |misses| if misses > 0 { [("all", misses)].into() } else { BTreeMap::new() };
+    let unknown = [
+        (closing.misses.is_none(), "probe_misses"),
+        (closing.midlife.is_none(), "sockets_seen_midlife"),
+        (totals.sockets_seen.is_none(), "sockets_seen"),
+        (totals.writes.is_none(), "writes"),
+        (closing.cost.is_none(), "probes_ns"),
+        (closing.cost.is_none(), "probe_runs"),
+    ];
+    Summary {
+        r#type: "summary",
+        own: Own { words: run.words, totals: *totals },
+        events_lost,
+        probe_misses: closing.misses.map(misses),
+        sockets_seen_midlife: closing.midlife,
+        sockets_seen: totals.sockets_seen,
+        sockets_found: totals.sockets_found,
+        below_limit: totals.below_limit,
+        writes: totals.writes,
+        events: closing.events,
+        watched_ns: closing.ended_ns.saturating_sub(closing.started_ns),
+        probes_ns: closing.cost.map(|(run_ns, _)| run_ns),
+        probe_runs: closing.cost.map(|(_, runs)| runs),
+        ended: rfc3339(run.facts, closing.ended_ns),
+        not_seen: unknown
+            .into_iter()
+            .filter_map(|(missing, name)| missing.then_some(name))
+            .collect(),
+    }
 }

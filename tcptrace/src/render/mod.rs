@@ -3,12 +3,14 @@
 mod clock;
 mod json;
 mod layout;
+mod schema;
 mod summary;
 mod text;
 mod timeline;
 
 pub use clock::Clock;
 pub use json::Json;
+pub use schema::schema;
 pub use text::{Detail, Text};
 
 use crate::{

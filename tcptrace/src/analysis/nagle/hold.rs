@@ -1,11 +1,12 @@
 //! What one hold is: the data of a finding, and the lines of its evidence.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::finding::Task;
 
 /// What kept bytes from leaving. The names are those of `--json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Held {
     /// A small segment behind an unacknowledged small one (RFC 1122 4.2.3.4, in Minshall's form).
@@ -19,7 +20,7 @@ pub enum Held {
 }
 
 /// What let the bytes go. The names are those of `--json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Release {
     /// An incoming ACK.
@@ -49,7 +50,7 @@ pub enum Release {
 }
 
 /// One cause in a row of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Part {
     /// What held the bytes.
     #[serde(rename = "cause")]
@@ -152,7 +153,7 @@ pub enum Mutation {
 pub const MAX_WRITES: usize = 64;
 
 /// Which write timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Timer {
     /// `ICSK_TIME_PROBE0`.
@@ -164,12 +165,12 @@ pub enum Timer {
 }
 
 /// One line of evidence. Sequence numbers count from the first byte that the trace saw on the socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Fact {
     /// A write call of the program.
     Write {
-        /// Bytes; `None` when only its end was seen.
+        /// Its size, bytes; not known when only its end was seen.
         #[serde(skip_serializing_if = "Option::is_none")]
         bytes: Option<u32>,
         /// The call said `MSG_MORE`.
@@ -184,13 +185,13 @@ pub enum Fact {
         cause: Held,
         /// Bytes that wait.
         bytes: u32,
-        /// The socket's `nonagle`.
+        /// The socket's `nonagle`: 1 is `TCP_NODELAY`, 2 is `TCP_CORK`, 4 is "push once".
         #[serde(skip_serializing_if = "Option::is_none")]
         nonagle: Option<u32>,
         /// Segments in flight.
         #[serde(skip_serializing_if = "Option::is_none")]
         packets_out: Option<u32>,
-        /// Unacknowledged small segment that blocks: sequence range.
+        /// Sequence number after the unacknowledged small segment that blocks.
         #[serde(skip_serializing_if = "Option::is_none")]
         small_end_seq: Option<u32>,
         /// Unacknowledged bytes.
@@ -199,7 +200,7 @@ pub enum Fact {
         /// Size of a full segment.
         #[serde(skip_serializing_if = "Option::is_none")]
         mss_bytes: Option<u32>,
-        /// Armed write timer.
+        /// The armed write timer, by the kernel's number (`ICSK_TIME_*`); 0 is none.
         #[serde(skip_serializing_if = "Option::is_none")]
         icsk_pending: Option<u32>,
     },

@@ -1,5 +1,6 @@
 //! What one stretch of activity is: the data of a finding, and its lines.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -68,7 +69,7 @@ impl Stretch {
 }
 
 /// One line. Sequence numbers count from the first byte that the trace saw leave or wait on the socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Fact {
     /// A write call, or a part of one that slept in between: when the first of its bytes was seen.

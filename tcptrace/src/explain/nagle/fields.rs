@@ -1,5 +1,6 @@
 //! A hold's own fields, as `--json` has them.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -11,32 +12,44 @@ use crate::{
 };
 
 /// The fields of a `hold`, in the order of the JSON.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Fields<'a> {
+    /// Bytes that waited, of all writes of the hold together.
     bytes: u32,
+    /// Size of the write that started it, where its call was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     written_bytes: Option<u32>,
+    /// How long the first of them waited, nanoseconds.
     held_ns: u64,
+    /// What held them, in time order; the durations add up to the hold's.
     causes: Vec<CauseFields>,
     release: &'a Release,
+    /// The bytes are what was left after whole segments of the same write; absent when not.
     #[serde(skip_serializing_if = "is_false")]
     tail: bool,
+    /// The writes in it, the one that started it first; at most 64.
     writes: Vec<WriteFields>,
+    /// Writes beyond those; absent when there are none.
     #[serde(skip_serializing_if = "is_zero")]
     writes_left_out: u32,
 }
 
-#[derive(Debug, Serialize)]
+/// One cause.
+#[derive(Debug, Serialize, JsonSchema)]
 struct CauseFields {
     cause: Held,
+    /// For how long, nanoseconds.
     held_ns: u64,
 }
 
-#[derive(Debug, Serialize)]
+/// One write.
+#[derive(Debug, Serialize, JsonSchema)]
 struct WriteFields {
+    /// Bytes of it that waited.
     bytes: u32,
-    /// From the start of the hold.
+    /// When it began to wait, nanoseconds from the start of the hold.
     at_ns: i64,
+    /// How long its bytes waited, nanoseconds.
     held_ns: u64,
 }
 

@@ -1,5 +1,6 @@
 //! A stretch's own fields, as `--json` has them.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::words::state;
@@ -9,14 +10,21 @@ use crate::{
 };
 
 /// The fields of a `stretch`, in the order of the JSON.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Fields<'a> {
+    /// From its first line to its last.
     lasted_ns: u64,
+    /// Write calls in it.
     writes: u32,
+    /// Bytes that they wrote.
     written_bytes: u64,
+    /// Bytes of new data that left.
     left_bytes: u64,
+    /// Bytes of data that came in.
     received_bytes: u64,
+    /// Holds that ended in it.
     holds_ended: u32,
+    /// Bytes were waiting already when it began.
     begins_held: bool,
     /// State of the socket when the trace met it; only in its first stretch.
     #[serde(skip_serializing_if = "Option::is_none")]

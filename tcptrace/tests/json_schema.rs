@@ -1,0 +1,331 @@
+//! The JSON Schema against lines that the whole pipeline makes of written traces.
+
+mod strict;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use strict::{check, complaints, parsed};
+use tcptrace::{
+    analysis::Kind,
+    correlate::Correlator,
+    event::Facts,
+    explain::words,
+    filter::Filter,
+    render::{Format as _, Json, Run},
+    trace,
+};
+
+/// The schema as it is printed.
+fn schema() -> Value {
+    tcptrace::render::schema().into()
+}
+
+fn passes(line: &Value) -> bool {
+    complaints(line).is_empty()
+}
+
+/// A push that leaves `from..to` waiting, with nothing but small-segment rules in the way.
+fn push(at: &str, args: &str, state: &str, (from, to): (u32, u32)) -> String {
+    format!(
+        "{at} s1 pid=7 tcp_push mss_now=1000 {args} jiffies=100 | {state} snd_nxt={from} write_seq={to} snd_wnd=60000 \
+         snd_cwnd=10 sacked_out=0 lost_out=0 retrans_out=0 sk_pacing_status=0 sk_tsq_flags=0 tail_len={} \
+         icsk_rto=56 srtt_us=160000\n{at} s1 pid=7 tcp_sendmsg_locked size={size} ret={size} | write_seq={to}\n",
+        to - from,
+        size = to - from
+    )
+}
+
+/// A departure; in the context of task 0 nobody owns the socket.
+fn left(at: &str, pid: u32, (seq, end_seq): (u32, u32), write_seq: u32) -> String {
+    let owned = u32::from(pid != 0);
+    format!(
+        "{at} s1 pid={pid} tcp_event_new_data_sent jiffies=0 | seq={seq} end_seq={end_seq} snd_nxt={seq} \
+         write_seq={write_seq} repair=0 sk_lock_owned={owned}\n"
+    )
+}
+
+const CORKED: &str = "nonagle=2 packets_out=0 snd_sml=100 snd_una=100";
+const NAGLED: &str = "nonagle=0 packets_out=1 snd_sml=200 snd_una=100";
+const MORE: &str = "nonagle=0 packets_out=0 snd_sml=0 snd_una=100";
+const SOCKET: &str = "0.9 s1 pid=7 socket comm0=1986356339 comm1=29285 comm2=0 comm3=0 | skc_family=2 \
+                      skc_state=1 inet_sport=36895 skc_dport=36895 skc_rcv_saddr=16777343 skc_daddr=16777343 \
+                      netns=4026531840 skc_cookie=4097 nonagle=0\n";
+
+/// Small stories, one per way in which a hold can end, and what stands in between.
+fn stories() -> Vec<String> {
+    let corked = || SOCKET.to_owned() + &push("1.0", "nonagle=2", CORKED, (100, 108));
+    let probe = "icsk_pending=3 write_timer_expires=156";
+    let loss_probe = "icsk_pending=5 write_timer_expires=110";
+    let armed = |state: &str, timer: &str| {
+        push("1.0", "nonagle=2", &format!("{state} {timer}"), (100, 108))
+    };
+    let timer = |pending| {
+        format!("1.2 s1 pid=0 tcp_write_timer_handler | icsk_pending={pending} sk_lock_owned=0\n")
+    };
+    let gone = |pid| left("1.2", pid, (100, 108), 108);
+    let ack = "1.1 s1 pid=0 tcp_rcv_established | ack_seq=200 snd_una=100 seq=1 end_seq=1 srtt_us=160000 sk_lock_owned=0\n";
+    // One byte each, and none has left.
+    let many: String = (108..178)
+        .map(|n| {
+            let push = push("1.1", "nonagle=2", CORKED, (n, n + 1));
+            push.replace(&format!("snd_nxt={n} "), "snd_nxt=100 ")
+        })
+        .collect();
+    let still_nagled = push("1.02", "", NAGLED, (100, 108))
+        .replace("tcp_push mss_now=1000 ", "tcp_write_xmit mss_now=1000 nonagle=0 push_one=0");
+    let behind_a_small_one =
+        push("1.3", "nonagle=0", "nonagle=0 packets_out=1 snd_sml=108 snd_una=100", (108, 116));
+    vec![
+        armed(CORKED, probe) + &timer(3) + &gone(0),
+        armed(CORKED, loss_probe) + &timer(5) + &gone(0),
+        corked() + &timer(1) + &gone(7),
+        push("1.0", "nonagle=0", NAGLED, (200, 250)) + ack + &left("1.1", 0, (200, 250), 250),
+        push("1.0", "nonagle=0", NAGLED, (200, 250))
+            + "1.01 s1 pid=7 do_tcp_setsockopt level=6 optname=1 |\n"
+            + &left("1.01", 7, (200, 250), 250),
+        corked()
+            + "1.1 s1 pid=7 do_tcp_setsockopt level=6 optname=3 |\n"
+            + still_nagled.lines().next().unwrap_or_default()
+            + "
+" + &gone(7) + &behind_a_small_one,
+        push("1.0", "nonagle=0", NAGLED, (200, 800)) + &left("1.004", 7, (200, 1200), 1400),
+        push("1.0", "flags=32768 nonagle=0", MORE, (100, 140)) + &left("1.01", 7, (100, 180), 180),
+        corked()
+            + "1.05 s1 pid=7 tcp_send_fin | write_seq=108 snd_nxt=100 sk_lock_owned=1\n"
+            + &left("1.05", 7, (100, 109), 109),
+        corked()
+            + "1.1 s1 pid=0 tcp_tsq_write | write_seq=108 snd_nxt=100 sk_tsq_flags=0 sk_lock_owned=0\n"
+            + &gone(0),
+        corked() + "1.5 s1 pid=0 tcp_done | write_seq=108 snd_nxt=100\n",
+        push("1.0", "nonagle=2", CORKED, (2100, 2105))
+            .replace("size=5 ret=5", "size=2005 ret=2005")
+            + &left("1.2", 0, (2100, 2105), 2105),
+        push("1.0", "nonagle=2", CORKED, (100, 108)) + &many,
+        // The call was not seen.
+        push("1.0", "nonagle=2", CORKED, (100, 108)).lines().next().unwrap_or_default().to_owned()
+            + "\n"
+            + &gone(0),
+    ]
+}
+
+/// Written traces that between them make every word and every field of the question's findings.
+fn stories_of(kind: Kind) -> Vec<String> {
+    match kind {
+        Kind::Nagle | Kind::Timeline => stories(),
+    }
+}
+
+fn lines(kind: Kind, story: &str) -> Vec<String> {
+    let facts = Facts { release: "6.1.0".to_owned(), hz: Some(250), ..Facts::default() };
+    let filter: Filter = "port=80 pid=7".parse().expect("a filter in its own words");
+    let run =
+        Run { words: words(kind), facts: &facts, filter: &filter, everything: kind.everything() };
+    let (mut correlator, mut entries) = (Correlator::new(kind), Vec::new());
+    correlator.comm(7, "server".to_owned());
+    let mut last_ns = 0;
+    for (n, line) in (1..).zip(story.lines()) {
+        let mut event = trace::parse(line).expect(line);
+        event.n = n;
+        last_ns = event.at_ns;
+        correlator.push(&event);
+    }
+    correlator.finish(last_ns, true, &mut entries);
+    entries.iter().map(|entry| Json.finding(&run, entry)).collect()
+}
+
+/// Calls `each` with the schema of every value that a line of `schema` can have, and the name of its field.
+fn fields(schema: &Value, name: &str, each: &mut dyn FnMut(&str, &Value)) {
+    each(name, schema);
+    let part = |keyword: &str| schema.get(keyword).into_iter();
+    for keyword in ["oneOf", "anyOf", "allOf"] {
+        part(keyword)
+            .filter_map(Value::as_array)
+            .flatten()
+            .for_each(|part| fields(part, name, each));
+    }
+    part("items").chain(part("additionalProperties")).for_each(|part| fields(part, name, each));
+    for (name, part) in part("properties").filter_map(Value::as_object).flatten() {
+        fields(part, name, each);
+    }
+}
+
+/// Every `NAME=TEXT` in the value, of fields that hold a text, and every `NAME` of the others.
+fn said(value: &Value, name: &str, out: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => object.iter().for_each(|(name, value)| {
+            out.insert(name.clone());
+            said(value, name, out);
+        }),
+        Value::Array(array) => array.iter().for_each(|value| said(value, name, out)),
+        Value::String(text) => {
+            out.insert(format!("{name}={text}"));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_word_and_field_of_a_finding_comes_from_some_trace_and_passes() {
+    for kind in Kind::ALL {
+        made_by_traces(*kind);
+    }
+}
+
+fn made_by_traces(kind: Kind) {
+    let mut seen = BTreeSet::new();
+    for line in stories_of(kind).iter().flat_map(|story| lines(kind, story)) {
+        check(&line);
+        said(&parsed(&line), "", &mut seen);
+    }
+    let whole = schema();
+    let finding =
+        whole.pointer(&format!("/$defs/{}", words(kind).one)).expect("it is in the schema");
+    let mut wanted = BTreeSet::new();
+    fields(finding, "", &mut |name, schema| {
+        wanted.insert(name.to_owned());
+        if let Some(word) = schema.get("const").and_then(Value::as_str) {
+            wanted.insert(format!("{name}={word}"));
+        }
+    });
+    wanted.remove("");
+    assert!(wanted.len() > 10, "{wanted:?}");
+    let missing: Vec<_> = wanted.difference(&seen).collect();
+    assert!(missing.is_empty(), "in no line: {missing:?}");
+}
+
+#[test]
+fn the_examples_of_the_documentation_pass() {
+    let page = include_str!("../../docs/json.md");
+    let examples: Vec<&str> = page.lines().filter(|line| line.starts_with("{\"type\"")).collect();
+    assert_eq!(examples.len(), 3);
+    for line in examples {
+        check(&format!("{line}\n"));
+    }
+}
+
+#[test]
+fn a_wrong_line_does_not_pass() {
+    let line = lines(Kind::Nagle, &stories()[2]).remove(0);
+    let right = parsed(&line);
+    assert!(passes(&right));
+    let wrong = |pointer: &str, value: Value| {
+        let mut line = right.clone();
+        *line.pointer_mut(pointer).expect(pointer) = value;
+        assert!(!passes(&line), "{pointer} passes: {line}");
+    };
+    wrong("/type", json!("holds"));
+    wrong("/release", json!("luck"));
+    wrong("/held_ns", json!("1 ms"));
+    wrong("/held_ns", json!(-1));
+    wrong("/socket/netns", Value::Null);
+    wrong("/causes/0/cause", json!("bad weather"));
+    wrong("/evidence/0/event", json!("held_up"));
+    wrong("/process/pid", json!(1.5));
+    for pointer in ["", "/socket", "/process", "/causes/0", "/writes/0", "/evidence/0"] {
+        let mut line = right.clone();
+        line.pointer_mut(pointer).unwrap()["held_ms"] = json!(5);
+        assert!(!passes(&line), "a field that is not in the schema passes in {pointer}");
+    }
+    for missing in ["type", "held_ns", "release", "evidence", "text"] {
+        let mut line = right.clone();
+        line.as_object_mut().unwrap().remove(missing);
+        assert!(!passes(&line), "passes without {missing}");
+    }
+}
+
+/// Whole numbers whose names say all: counts, kernel fields without a unit, numbers of things.
+const WITHOUT_UNIT: [&str; 25] = [
+    "below_limit",
+    "bytes",
+    "cookie",
+    "end_seq",
+    "events",
+    "events_lost",
+    "format",
+    "holds",
+    "hz",
+    "icsk_pending",
+    "id",
+    "n",
+    "netns",
+    "nonagle",
+    "packets_out",
+    "pid",
+    "port",
+    "probe_misses",
+    "probe_runs",
+    "seq",
+    "small_end_seq",
+    "sockets_found",
+    "sockets_seen",
+    "sockets_seen_midlife",
+    "tid",
+];
+const COUNTS: [&str; 2] = ["writes", "writes_left_out"];
+
+#[test]
+fn units_are_in_the_names() {
+    let whole = schema();
+    let mut numbers = BTreeSet::new();
+    for kind in whole["$defs"].as_object().unwrap().values() {
+        fields(kind, "", &mut |name, schema| {
+            assert_ne!(schema["type"], json!("number"), "{name}: only whole numbers are exact");
+            if schema["type"] == json!("integer") {
+                numbers.insert(name.to_owned());
+            }
+        });
+    }
+    let with_unit =
+        |name: &str| ["_ns", "_us", "_bytes", "_ticks"].iter().any(|unit| name.ends_with(unit));
+    let bare: BTreeSet<&str> =
+        numbers.iter().map(String::as_str).filter(|name| !with_unit(name)).collect();
+    let reviewed: BTreeSet<&str> = WITHOUT_UNIT.into_iter().chain(COUNTS).collect();
+    assert_eq!(bare, reviewed, "numbers without a unit in the name, and those reviewed");
+}
+
+/// Every field says what it is.
+fn described(place: &Value) {
+    for (name, field) in place.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let has = ["description", "const"].iter().any(|keyword| field.get(keyword).is_some());
+        assert!(has, "{name} has no description");
+    }
+    match place {
+        Value::Object(object) => object.values().for_each(described),
+        Value::Array(array) => array.iter().for_each(described),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_is_described_and_nothing_is_null() {
+    let whole = schema();
+    assert_eq!(whole["$schema"], json!("https://json-schema.org/draft/2020-12/schema"));
+    assert_eq!(
+        jsonschema::draft202012::meta::validate(&whole).map_err(|error| error.to_string()),
+        Ok(())
+    );
+    described(&whole);
+    for kind in whole["$defs"].as_object().unwrap().values() {
+        fields(kind, "", &mut |name, schema| {
+            let types = schema["type"].as_array().into_iter().flatten();
+            assert!(types.chain([&schema["type"]]).all(|kind| *kind != json!("null")), "{name}");
+        });
+    }
+}
+
+#[test]
+fn the_lines_of_a_question_are_those_of_the_table() {
+    let whole = schema();
+    let kinds: BTreeSet<&str> =
+        whole["$defs"].as_object().unwrap().keys().map(String::as_str).collect();
+    let questions = &whole["$defs"]["start"]["properties"]["question"]["enum"];
+    for words in Kind::ALL.iter().map(|kind| words(*kind)) {
+        let summary = format!("summary_{}", words.question.replace('-', "_"));
+        for kind in ["start", "gap", words.one, &summary] {
+            assert!(kinds.contains(kind), "{kind}");
+        }
+        assert!(questions.as_array().unwrap().contains(&json!(words.question)));
+    }
+    assert_eq!(whole["oneOf"].as_array().unwrap().len(), kinds.len());
+}
