@@ -14,14 +14,16 @@ pub enum Loss {
     NoEntry = 2,
     /// The table of processes was full, so that a child of the command could not be followed.
     ProcessesFull = 3,
+    /// It arrived, and could not be written to the recording in time.
+    DiskSlow = 4,
 }
 
 impl Loss {
     /// Every reason.
     pub const ALL: &'static [Self] =
-        &[Self::BufferFull, Self::TableFull, Self::NoEntry, Self::ProcessesFull];
+        &[Self::BufferFull, Self::TableFull, Self::NoEntry, Self::ProcessesFull, Self::DiskSlow];
     /// Number of reasons.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 
     /// For a person: why.
     pub const fn name(self) -> &'static str {
@@ -30,7 +32,16 @@ impl Loss {
             Self::TableFull => "table of sockets full",
             Self::NoEntry => "entry not seen",
             Self::ProcessesFull => "table of processes full",
+            Self::DiskSlow => "disk too slow",
         }
+    }
+    /// The reason with this [`Self::name`], in which `_` may stand for a space.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let same = |loss: &&Self| {
+            let known = loss.name().bytes().map(|b| if b == b' ' { b'_' } else { b });
+            known.eq(name.bytes().map(|b| if b == b' ' { b'_' } else { b }))
+        };
+        Self::ALL.iter().find(same).copied()
     }
     /// Index of this reason's counter for `hook`.
     pub const fn index(self, hook: Hook) -> u32 {

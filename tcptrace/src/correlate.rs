@@ -115,6 +115,11 @@ impl Correlator {
         }
     }
 
+    /// How many conclusions wait for [`Self::settle`].
+    pub const fn waiting(&self) -> usize {
+        self.concluded.len()
+    }
+
     /// Hands over what was concluded: nothing was lost up to here that has not been said.
     pub fn settle(&mut self, out: &mut Vec<Entry>) {
         out.append(&mut self.concluded);

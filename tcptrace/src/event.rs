@@ -19,9 +19,22 @@ impl fmt::Display for SocketId {
     }
 }
 
+/// Where a hook's probe sits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The hook.
+    pub hook: Hook,
+    /// The kernel function: the hook's own, or one that stands in for it.
+    pub function: String,
+    /// `fentry`, `fexit`, `kprobe` or `kretprobe`.
+    pub kind: &'static str,
+}
+
 /// What is known of the traced host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// Its name, as `uname -n` prints it.
+    pub host: String,
     /// Kernel release, as `uname -r` prints it.
     pub release: String,
     /// Jiffies per second; `None` when it could not be measured.
@@ -30,10 +43,14 @@ pub struct Facts {
     pub mono_ns: u64,
     /// The same moment on `CLOCK_REALTIME`, nanoseconds since 1970.
     pub real_ns: u64,
-    /// Probes attached.
+    /// Programs attached; a hook at the return of a function takes two where they are kprobes.
     pub probes: usize,
+    /// The probes, in the order of the question's hooks.
+    pub attached: Vec<Attached>,
     /// Kernel functions that were wanted and could not be probed.
     pub not_seen: Vec<&'static str>,
+    /// Fields that were wanted and that this kernel does not have.
+    pub absent: Vec<&'static str>,
 }
 
 /// A TCP sequence number: compares in wrapping order (RFC 9293 3.4).
@@ -156,6 +173,33 @@ impl Event {
             valid: 0,
             slots: [0; MAX_SLOTS],
         }
+    }
+
+    /// An event out of a trace: `valid` has a bit for each field of the hook's row that was read, `slots` its arguments
+    /// and then its fields. Slots that the row does not have are dropped.
+    pub fn from_parts(hook: Hook, valid: u32, slots: &[u32]) -> Self {
+        let mut event = Self::new(hook, 0);
+        event.valid = valid;
+        for (to, from) in event.slots.iter_mut().zip(slots.iter().take(hook.slots())) {
+            *to = *from;
+        }
+        event
+    }
+
+    /// The slots of the hook's row, to be filled; `valid` as in [`Self::from_parts`].
+    pub fn fill(&mut self, valid: u32) -> &mut [u32] {
+        self.valid = valid;
+        self.slots.get_mut(..self.hook.slots()).unwrap_or_default()
+    }
+
+    /// A bit for each field of the hook's row: it was read.
+    pub const fn valid(&self) -> u32 {
+        self.valid
+    }
+
+    /// The arguments and then the fields of the hook's row; what was not read is 0.
+    pub fn slots(&self) -> &[u32] {
+        self.slots.get(..self.hook.slots()).unwrap_or_default()
     }
 
     /// The probed function's argument `name`; `None` when the hook's record does not carry it.

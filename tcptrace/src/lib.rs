@@ -8,6 +8,7 @@ pub mod event;
 pub mod filter;
 pub mod trace;
 pub mod source;
+pub mod record;
 pub mod finding;
 pub mod analysis;
 pub mod timeline;

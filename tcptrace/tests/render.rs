@@ -31,7 +31,7 @@ fn facts() -> Facts {
         mono_ns: 0,
         real_ns: 1_795_356_182_412_000_000,
         probes: 14,
-        not_seen: Vec::new(),
+        ..Facts::default()
     }
 }
 
@@ -306,6 +306,7 @@ fn closing<'a>(tally: &'a Tally, totals: Totals, lost: &'a [Lost]) -> Closing<'a
         lost_span: None,
         larger_buffer: None,
         misses: Some(0),
+        complete: true,
         cost: None,
     }
 }

@@ -102,7 +102,7 @@ fn facts() -> Facts {
         // 2026-11-22T14:03:02.412Z on both clocks.
         real_ns: 1_795_356_182_412_000_000,
         probes: 13,
-        not_seen: Vec::new(),
+        ..Facts::default()
     }
 }
 
@@ -353,6 +353,7 @@ fn the_summary_counts_lines_and_has_no_table() {
         lost_span: None,
         larger_buffer: None,
         misses: Some(0),
+        complete: true,
         cost: None,
     };
     assert_eq!(

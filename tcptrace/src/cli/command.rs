@@ -18,7 +18,9 @@ use tcptrace_common::WIRE_VERSION;
 use super::{
     manual::{self, ENVIRONMENT, EXIT_STATUS},
     options::Options,
-    session::watch,
+    record::{self, record},
+    replay::{self, cat, replay},
+    watch::watch,
     wrong::wrong,
 };
 use crate::{
@@ -26,6 +28,7 @@ use crate::{
     explain::words,
     render,
     source::live,
+    trace::FORMAT,
 };
 
 /// Wrong flags, or output that could not be written.
@@ -45,20 +48,21 @@ pub fn run() -> ExitCode {
     let result = match parsed.as_ref().map(clap::ArgMatches::subcommand) {
         Ok(Some(("man", matches))) => matches
             .get_one::<PathBuf>("DIR")
-            .map_or(Ok(()), |folder| manual::write(tree(), folder).map_err(|e| unwritten(&e))),
+            .map_or(Ok(()), |folder| manual::write(tree(), folder).map_err(|e| unwritten(&e)))
+            .map(|()| 0),
         _ => match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-            Ok(Cli { json_schema: true, .. }) => print(&json_schema()),
+            Ok(Cli { json_schema: true, .. }) => print(&json_schema()).map(|()| 0),
             Ok(Cli { command: Some(command), .. }) => command.run(),
             Ok(Cli { command: None, .. }) => {
                 // Nothing better is left to do when stderr is gone.
                 let _ = write!(io::stderr(), "{}", tree().render_help());
                 return ExitCode::from(WRONG);
             }
-            Err(error) => flags(&error),
+            Err(error) => flags(&error).map(|()| 0),
         },
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             let _ = writeln!(io::stderr(), "error: {}", failure.message);
             ExitCode::from(failure.code)
@@ -95,6 +99,32 @@ pub(super) enum Command {
     #[command(flatten)]
     Question(Question),
     #[command(
+        about = "write a trace to a file, explain it later and elsewhere",
+        long_about = RECORD,
+        after_long_help = ending(),
+        override_usage = "tcptrace record -o FILE [FILTERS] [LIMITS] [-- COMMAND ARGS...]",
+        max_term_width = 100
+    )]
+    Record(record::Options),
+    #[command(
+        about = "ask a recorded trace every question it can answer",
+        long_about = REPLAY,
+        after_long_help = ending(),
+        max_term_width = 100
+    )]
+    Replay(replay::Options),
+    #[command(
+        about = "print a trace as text (which is accepted back as input)",
+        long_about = CAT,
+        after_long_help = ending(),
+        max_term_width = 100
+    )]
+    Cat {
+        /// What record or --write has stored; - is stdin. Several files of one recording, in their order
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
+    #[command(
         about = "shell completions for bash, zsh, fish",
         long_about = COMPLETIONS,
         max_term_width = 100
@@ -105,6 +135,21 @@ pub(super) enum Command {
         shell: Complete,
     },
 }
+
+const RECORD: &str = "\
+Writes a trace to a file: what every question needs, to be explained later, elsewhere, by anyone, without privileges.
+
+The file is a row of independent zstd frames with checksums. One that was cut off is read up to its last whole frame; at \
+most half a second, or 64 KiB of its text, are missing when tcptrace is killed. The kernel's events are never kept \
+waiting for the disk: what it cannot take in time is left out, and counted in the file. A full disk ends the recording; \
+its whole frames stay. No byte of what is sent is stored.";
+
+const REPLAY: &str = "\
+Reads a recorded trace once and tells what each question makes of it. tcptrace nagle -r FILE asks one of them.";
+
+const CAT: &str = "\
+Prints recorded traces as text, one line per event behind a header; docs/trace.md describes it. Every command that \
+reads a trace takes the text as well. The files of one rotated recording, in their order, are printed as one.";
 
 const COMPLETIONS: &str = "\
 Prints completions for a shell, to be put where that shell looks for them.
@@ -121,8 +166,11 @@ pub(super) enum Complete {
 }
 
 impl Command {
-    fn run(self) -> Result<(), Failure> {
+    fn run(self) -> Result<u8, Failure> {
         match self {
+            Self::Record(options) => record(&options),
+            Self::Replay(options) => replay(&options),
+            Self::Cat { files } => cat(&files),
             Self::Question(question) => {
                 let (kind, options) = question.parts();
                 watch(kind, &options)
@@ -133,7 +181,7 @@ impl Command {
                     Complete::Zsh => Shell::Zsh,
                     Complete::Fish => Shell::Fish,
                 };
-                print(&manual::completions(tree(), shell))
+                print(&manual::completions(tree(), shell)).map(|()| 0)
             }
         }
     }
@@ -213,7 +261,7 @@ fn flags(error: &clap::Error) -> Result<(), Failure> {
     let text = match error.kind() {
         ErrorKind::DisplayHelp => error.render().to_string(),
         ErrorKind::DisplayVersion => format!(
-            "tcptrace {} (wire format {WIRE_VERSION}, BPF object {})\n",
+            "tcptrace {} (trace format {FORMAT}, wire format {WIRE_VERSION}, BPF object {})\n",
             env!("CARGO_PKG_VERSION"),
             live::object_hash()
         ),
@@ -230,7 +278,7 @@ fn print(text: &[u8]) -> Result<(), Failure> {
     }
 }
 
-fn unwritten(error: &io::Error) -> Failure {
+pub(super) fn unwritten(error: &io::Error) -> Failure {
     Failure { message: format!("output could not be written: {error}"), code: WRONG }
 }
 

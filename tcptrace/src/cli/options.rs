@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsString,
     io::{self, IsTerminal as _},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use tcptrace_common::filter as kernel;
 use super::{
     command::{Failure, WRONG, command},
     user::{Account, of_command},
-    value::{Ports, buffer, comm, duration, duration_or_zero, pid, ports, side, width},
+    value::{Ports, buffer, comm, count, duration, duration_or_zero, pid, ports, side, width},
 };
 use crate::{
     explain::Words,
@@ -27,9 +28,9 @@ const WIDTHS: (usize, usize) = (100, 120);
 /// Shorter holds are not printed singly.
 const MIN_HOLD: Duration = Duration::from_millis(1);
 
+/// What is watched, and for how long.
 #[derive(Clone, Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub(super) struct Options {
+pub(super) struct Watched {
     /// Local or remote port: 80, 8000-8010, 80,443
     ///
     /// Only sockets with this local or remote port: one, a range 8000-8010, or a list 80,443. Repeated: any of them.
@@ -67,12 +68,74 @@ pub(super) struct Options {
     /// Repeated: any of them.
     #[arg(long, value_name = "NAME", value_parser = comm, help_heading = "Filters")]
     pub(super) comm: Vec<String>,
+    /// Whom COMMAND runs as
+    ///
+    /// Whom COMMAND runs as: a name, or a number. Default: under sudo whoever typed it, else whoever runs tcptrace.
+    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Filters")]
+    pub(super) user: Option<String>,
+    /// Run it, watch it and its children, stop when it ends
+    ///
+    /// Run COMMAND, watch what it and its children write, and stop when it ends. It starts once every probe is attached;
+    /// its exit status is printed on stderr and changes nothing of tcptrace's own. When tcptrace stops first, by
+    /// --duration or by a signal that only it gets, COMMAND runs on without being watched.
+    #[arg(last = true, value_name = "COMMAND", help_heading = "Filters")]
+    pub(super) command: Vec<OsString>,
+    /// Stop after this time: 500ms, 10s, 1h30m
+    #[arg(short, long, value_name = "DUR", value_parser = duration, help_heading = "Limits")]
+    pub(super) duration: Option<Duration>,
+    /// Ring buffer, a power of two
+    ///
+    /// Size of the ring buffer, a power of two: 512KiB, 4MiB. A larger one loses fewer events.
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = buffer, hide_short_help = true, help_heading = "Limits")]
+    pub(super) buffer: u32,
+    /// Kind of probe: auto, fentry, kprobe
+    ///
+    /// Kind of probe: auto (the cheapest that works here), fentry, kprobe.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KIND",
+        default_value = "auto",
+        hide_possible_values = true,
+        hide_short_help = true,
+        help_heading = "Limits"
+    )]
+    pub(super) attach: Attach,
+}
+
+/// A question: what is watched, live or in a recording, and how it is shown.
+#[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(super) struct Options {
+    #[command(flatten)]
+    pub(super) watched: Watched,
     /// Leave out holds that are shorter; 0 shows all [default: 1ms]
     ///
     /// Leave out single holds that are shorter, as 500us, 1ms, 0.5s; 0 shows all. The summary counts every one. The
     /// default is 1ms.
     #[arg(long, value_name = "DUR", value_parser = duration_or_zero, help_heading = "Filters")]
     pub(super) min_hold: Option<Duration>,
+    /// Explain a recorded trace; - is stdin
+    ///
+    /// Explain a recorded trace instead of the running kernel: what record or --write has stored, or a text of cat; -
+    /// reads standard input. It needs no privileges and takes the same flags.
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["write", "command", "user", "attach", "buffer"],
+        help_heading = "Output"
+    )]
+    pub(super) read: Option<PathBuf>,
+    /// Store the events that this run uses
+    ///
+    /// Store the events that this run uses in a file too, for --read. A file that is there already is an error without
+    /// --force.
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(super) write: Option<PathBuf>,
+    /// Overwrite FILE
+    #[arg(long, requires = "write", hide_short_help = true, help_heading = "Output")]
+    pub(super) force: bool,
     /// One JSON object per line, no text
     ///
     /// One JSON object per line on stdout, no text: a start line, one line per finding, a summary.
@@ -114,39 +177,15 @@ pub(super) struct Options {
     /// Columns of text. Default: the terminal's, at most 120; 100 in a pipe.
     #[arg(long, value_name = "N", value_parser = width, hide_short_help = true, help_heading = "Output")]
     pub(super) width: Option<usize>,
-    /// Stop after this time: 500ms, 10s, 1h30m
-    #[arg(short, long, value_name = "DUR", value_parser = duration, help_heading = "Limits")]
-    pub(super) duration: Option<Duration>,
-    /// Ring buffer, a power of two
+    /// Stop after so many findings
+    #[arg(short, long, value_name = "N", value_parser = count, help_heading = "Limits")]
+    pub(super) count: Option<u64>,
+    /// 1 when there were findings, 4 when losses leave that open
     ///
-    /// Size of the ring buffer, a power of two: 512KiB, 4MiB. A larger one loses fewer events.
-    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = buffer, hide_short_help = true, help_heading = "Limits")]
-    pub(super) buffer: u32,
-    /// Kind of probe: auto, fentry, kprobe
-    ///
-    /// Kind of probe: auto (the cheapest that works here), fentry, kprobe.
-    #[arg(
-        long,
-        value_enum,
-        value_name = "KIND",
-        default_value = "auto",
-        hide_possible_values = true,
-        hide_short_help = true,
-        help_heading = "Limits"
-    )]
-    pub(super) attach: Attach,
-    /// Whom COMMAND runs as
-    ///
-    /// Whom COMMAND runs as: a name, or a number. Default: under sudo whoever typed it, else whoever runs tcptrace.
-    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Filters")]
-    pub(super) user: Option<String>,
-    /// Run it, watch it and its children, stop when it ends
-    ///
-    /// Run COMMAND, watch what it and its children write, and stop when it ends. It starts once every probe is attached;
-    /// its exit status is printed on stderr and changes nothing of tcptrace's own. When tcptrace stops first, by
-    /// --duration or by a signal that only it gets, COMMAND runs on without being watched.
-    #[arg(last = true, value_name = "COMMAND", help_heading = "Filters")]
-    pub(super) command: Vec<OsString>,
+    /// Exit code 1 when there were findings (after all filters), 4 when there were none but events were lost, so that
+    /// this proves nothing; 0 otherwise.
+    #[arg(long, hide_short_help = true, help_heading = "Output")]
+    pub(super) exit_code: bool,
     /// Answer wrongly on purpose.
     #[cfg(feature = "mutate")]
     #[arg(long, hide = true, value_enum)]
@@ -174,7 +213,17 @@ pub(super) enum Attach {
     Kprobe,
 }
 
-impl Options {
+impl Time {
+    pub(super) fn clock(self) -> Clock {
+        match self {
+            Self::Local => Clock::Wall(TimeZone::try_system().unwrap_or(TimeZone::UTC)),
+            Self::Utc => Clock::Wall(TimeZone::UTC),
+            Self::Relative => Clock::Relative,
+        }
+    }
+}
+
+impl Watched {
     pub(super) fn filter(&self) -> Filter {
         let family = match (self.ipv4, self.ipv6) {
             (true, _) => Some(Family::V4),
@@ -205,7 +254,9 @@ impl Options {
             user => of_command(user.as_deref()),
         }
     }
+}
 
+impl Options {
     /// Shorter findings of `words` are counted, not printed, nanoseconds.
     pub(super) fn limit_ns(&self, words: &Words) -> Result<u64, Failure> {
         match self.min_hold {
@@ -240,11 +291,6 @@ impl Options {
         let width = self.width.unwrap_or_else(|| {
             if terminal { columns().or_else(size).unwrap_or(pipe).min(most) } else { pipe }
         });
-        let clock = match self.time {
-            Time::Local => Clock::Wall(TimeZone::try_system().unwrap_or(TimeZone::UTC)),
-            Time::Utc => Clock::Wall(TimeZone::UTC),
-            Time::Relative => Clock::Relative,
-        };
         let detail = match (self.quiet, self.verbose) {
             (true, _) => Detail::Verdicts,
             (_, true) => Detail::Everything,
@@ -253,7 +299,7 @@ impl Options {
         Box::new(Text::new(
             width,
             color(self.color, terminal, |name| env::var(name).ok()),
-            clock,
+            self.time.clock(),
             detail,
         ))
     }
@@ -304,7 +350,7 @@ mod tests {
         let text =
             |count: usize| (1..=count).map(|port| port.to_string()).collect::<Vec<_>>().join(",");
         let most = options(&text(kernel::MAX_PORTS));
-        let kernel = |options: &Options| kernel_form(&options.filter());
+        let kernel = |options: &Options| kernel_form(&options.watched.filter());
         assert_eq!(kernel(&most).ok().map(|filter| filter.ports_len), Some(16));
         let more = options(&text(kernel::MAX_PORTS + 1));
         assert_eq!(kernel(&more).err().map(|failure| failure.code), Some(WRONG));

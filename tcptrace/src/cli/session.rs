@@ -1,147 +1,144 @@
-//! One live run, from attaching to the summary.
+//! A run: items in, findings and the summary out, for the running kernel and for recorded traces alike.
 
-use std::{
-    env,
-    io::{self, Write as _},
-};
+use std::io::{self, Write as _};
 
 use tcptrace_common::loss::Loss;
 
 use super::{
-    child::Waiting,
-    command::{CANNOT, Failure, WRONG},
-    options::{Attach, Options, kernel_form},
+    command::{Failure, WRONG},
+    options::Options,
+    status::Status,
     value::{MIB, MOST_BUFFER},
 };
 use crate::{
     analysis::Kind,
     correlate::Correlator,
-    explain::{self, Totals, words},
+    explain::{self, Totals},
+    filter::Filter,
+    record::{RecordError, Recorder},
     render::{Closing, Format, Gap, Lost, Run},
-    source::{
-        Ending, Flow, Item, Source as _,
-        live::{Live, Request},
-        plan::Form,
-        refusal::AttachError,
-    },
+    source::{Ending, Flow, Item, Reach},
     timeline::{Durations, Entry, RowKey, Tally},
 };
 
-/// One live run, from attaching to the summary.
-pub(super) fn watch(kind: Kind, options: &Options) -> Result<(), Failure> {
-    let mut filter = options.filter();
-    // What is wrong with the flags is told before anything is started.
-    kernel_form(&filter)?;
-    let limit_ns = options.limit_ns(words(kind))?;
-    let command = Waiting::start(&options.command, options.account()?)?;
-    filter.command = command.as_ref().map(|command| command.command().clone());
-    let form = match options.attach {
-        Attach::Auto => Form::Auto,
-        Attach::Fentry => Form::Fentry,
-        Attach::Kprobe => Form::Kprobe,
-    };
-    let request = Request {
-        hooks: kind.hooks().to_vec(),
-        required: kind.required(),
-        filter: kernel_form(&filter)?,
-        command: filter.command.as_ref().map(|command| command.pid),
-        everything: kind.everything(),
-        form,
-        buffer_bytes: options.buffer,
-        duration: options.duration,
-    };
-    let mut source = Live::attach(&request).map_err(|error| refused(&error))?;
-    let facts = source.facts().clone();
-    let run =
-        Run { words: words(kind), facts: &facts, filter: &filter, everything: kind.everything() };
-    if !options.quiet {
-        banner(&run);
-    }
-    let correlator = Correlator::new(kind);
-    #[cfg(feature = "mutate")]
-    let correlator = correlator.with_mutation(options.mutate);
-    let mut session = Session {
-        run,
-        limit_ns,
-        buffer_bytes: options.buffer,
-        correlator,
-        format: options.format(),
-        tally: Tally::default(),
-        entries: Vec::new(),
-        events: 0,
-        last_ns: facts.mono_ns,
-        lost_span: None,
-        output: Ok(()),
-    };
-    session.write(&session.format.start(&run));
-    let command = command.map(Waiting::go).transpose()?;
-    let ending = source.run(&mut |item| session.take(item));
-    if let Some(command) = command {
-        let _ = writeln!(io::stderr(), "{}", command.end());
-    }
-    let ending = ending.map_err(|error| Failure { message: error.to_string(), code: CANNOT })?;
-    session.end(&ending)
-}
+/// Findings that may wait for a tick to tell that nothing was lost; then the trace's word for it is not waited for.
+const MOST_WAITING: usize = 65_536;
+/// No findings, but events were lost: that proves nothing.
+const OPEN: u8 = 4;
+/// There were findings.
+const FOUND: u8 = 1;
 
-/// The host or the user cannot; what the message tells to paste is the command as it was typed.
-fn refused(error: &AttachError) -> Failure {
-    let typed = env::args().skip(1).collect::<Vec<_>>().join(" ");
-    Failure {
-        message: error.to_string().replace("sudo tcptrace ...", &format!("sudo tcptrace {typed}")),
-        code: CANNOT,
-    }
-}
-
-fn banner(run: &Run<'_>) {
-    let probes = explain::units::counted(run.facts.probes as u64, "probe", "probes");
-    let (filter, question, release) = (run.filter, run.words.question, &run.facts.release);
-    let mut stderr = io::stderr();
-    // A banner that cannot be written is no reason not to watch.
-    let _ = writeln!(
-        stderr,
-        "watching {filter}: {question}, {probes}, Linux {release}. Ctrl-C for the summary"
-    );
-    if !run.facts.not_seen.is_empty() {
-        let names = run.facts.not_seen.join(", ");
-        let _ = writeln!(
-            stderr,
-            "warning: not in this kernel: {names}; what only they show is not determined"
-        );
-    }
+/// What is asked, and of what.
+pub(super) struct Setting<'a> {
+    pub(super) kind: Kind,
+    pub(super) run: Run<'a>,
+    /// Shorter findings are counted, not printed.
+    pub(super) limit_ns: u64,
+    pub(super) buffer_bytes: u32,
+    /// What a recorded trace is narrowed to; the running kernel does that itself.
+    pub(super) only: Option<&'a Filter>,
 }
 
 /// What a run has so far.
-struct Session<'a> {
+pub(super) struct Session<'a> {
     run: Run<'a>,
-    /// Shorter findings are counted, not printed.
     limit_ns: u64,
     buffer_bytes: u32,
+    only: Option<&'a Filter>,
     correlator: Correlator,
     format: Box<dyn Format>,
+    status: Status,
+    /// Stores what the run uses.
+    pub(super) recorder: Option<Recorder>,
     tally: Tally,
     entries: Vec<Entry>,
     events: u64,
+    printed: u64,
+    /// Findings after which it stops.
+    count: Option<u64>,
+    /// Stops at this moment of a recorded trace, nanoseconds, `CLOCK_MONOTONIC`.
+    until_ns: Option<u64>,
+    exit_code: bool,
+    done: bool,
     /// The last moment up to which nothing more was known to be lost.
     last_ns: u64,
+    /// The last moment of all.
+    latest_ns: u64,
     lost_span: Option<(u64, u64)>,
     output: io::Result<()>,
 }
 
-impl Session<'_> {
-    fn take(&mut self, item: Item) -> Flow {
+impl<'a> Session<'a> {
+    pub(super) fn new(setting: Setting<'a>, options: &Options, status: Status) -> Self {
+        let Setting { kind, run, limit_ns, buffer_bytes, only } = setting;
+        let correlator = Correlator::new(kind);
+        #[cfg(feature = "mutate")]
+        let correlator = correlator.with_mutation(options.mutate);
+        let started_ns = run.facts.mono_ns;
+        let duration_ns = options.watched.duration.filter(|_| options.read.is_some());
+        let until_ns = duration_ns.map(|time| {
+            started_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        });
+        Self {
+            run,
+            limit_ns,
+            buffer_bytes,
+            only,
+            correlator,
+            format: options.format(),
+            status,
+            recorder: None,
+            tally: Tally::default(),
+            entries: Vec::new(),
+            events: 0,
+            printed: 0,
+            count: options.count,
+            until_ns,
+            exit_code: options.exit_code,
+            done: false,
+            last_ns: started_ns,
+            latest_ns: started_ns,
+            lost_span: None,
+            output: Ok(()),
+        }
+    }
+
+    /// What stands before the first finding.
+    pub(super) fn begin(&mut self) {
+        let start = self.format.start(&self.run);
+        self.write(&start);
+    }
+
+    pub(super) fn take(&mut self, item: Item) -> Flow {
+        let at_ns = match &item {
+            Item::Event(event) => event.at_ns,
+            Item::Tick { now_ns: at_ns } | Item::Loss { at_ns, .. } => *at_ns,
+            Item::Comm { .. } => self.latest_ns,
+        };
+        self.done |= self.until_ns.is_some_and(|until_ns| at_ns > until_ns);
+        if self.done {
+            return Flow::Stop;
+        }
+        self.latest_ns = at_ns.max(self.latest_ns);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.item(&item);
+        }
         match item {
             Item::Event(event) => {
                 self.events += 1;
                 self.correlator.push(&event);
+                if self.correlator.waiting() >= MOST_WAITING {
+                    self.settle();
+                }
             }
             Item::Tick { now_ns } => {
                 self.last_ns = now_ns;
                 self.correlator.tick(now_ns);
-                self.correlator.settle(&mut self.entries);
-                self.print();
+                self.settle();
             }
             Item::Loss { hook, at_ns, events } => {
                 if self.lost_span.is_none() {
+                    self.status.clear();
                     let _ =
                         writeln!(io::stderr(), "warning: events are being lost at {}", hook.name());
                 }
@@ -149,16 +146,45 @@ impl Session<'_> {
                 self.lost_span = Some((self.lost_span.map_or(from_ns, |(from, _)| from), at_ns));
                 self.correlator.loss(at_ns);
                 let gap = Gap { hook: hook.name(), events, from_ns, until_ns: at_ns };
-                self.write(&self.format.gap(&self.run, &gap));
+                let gap = self.format.gap(&self.run, &gap);
+                self.write(&gap);
             }
             Item::Comm { tid, comm } => self.correlator.comm(tid, comm),
         }
-        if self.output.is_ok() { Flow::Continue } else { Flow::Stop }
+        self.done |= self.output.is_err();
+        if self.done { Flow::Stop } else { Flow::Continue }
+    }
+
+    fn settle(&mut self) {
+        self.correlator.settle(&mut self.entries);
+        self.print();
+    }
+
+    /// Whether a finding is about what a recorded trace is narrowed to.
+    fn passes(&self, entry: &Entry, task: crate::finding::Task) -> bool {
+        let comm = entry.comms.get(&task.tid).or_else(|| entry.comms.get(&task.pid));
+        self.only.is_none_or(|only| {
+            only.socket_passes(entry.socket.local, entry.socket.remote)
+                && only.task_passes(task.pid, comm.map(String::as_str))
+        })
+    }
+
+    /// The end of a trace that could not be read on.
+    pub(super) fn broken_off(&self) -> Ending {
+        Ending {
+            started_ns: self.run.facts.mono_ns,
+            ended_ns: self.latest_ns,
+            reach: Reach::Cut,
+            ..Ending::default()
+        }
     }
 
     fn print(&mut self) {
         for entry in std::mem::take(&mut self.entries) {
             let place = explain::place(&entry.finding);
+            if self.done || !self.passes(&entry, place.task) {
+                continue;
+            }
             let key = RowKey {
                 pid: place.task.pid,
                 process: explain::task(place.task, &entry.comms),
@@ -170,6 +196,8 @@ impl Session<'_> {
             if printed {
                 let text = self.format.finding(&self.run, &entry);
                 self.write(&text);
+                self.printed += 1;
+                self.done |= self.count.is_some_and(|count| self.printed >= count);
             }
         }
     }
@@ -177,12 +205,15 @@ impl Session<'_> {
     /// Whole, and at once.
     fn write(&mut self, text: &str) {
         if self.output.is_ok() && !text.is_empty() {
+            self.status.clear();
             let mut stdout = io::stdout().lock();
             self.output = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         }
     }
 
-    fn end(mut self, ending: &Ending) -> Result<(), Failure> {
+    /// The summary, and the exit code.
+    pub(super) fn end(mut self, ending: &Ending) -> Result<u8, Failure> {
+        let stored = self.recorder.take().map_or(Ok(()), |recorder| recorder.end(ending).map(drop));
         self.correlator.finish(ending.ended_ns, ending.misses.is_some(), &mut self.entries);
         self.print();
         let lost: Vec<_> = ending.lost.iter().filter(|(_, _, events)| *events > 0).collect();
@@ -195,24 +226,8 @@ impl Session<'_> {
                 events,
             })
             .collect();
-        let sum = |number: fn(&Durations) -> u64| {
-            self.tally.durations().map(number).fold(0, u64::saturating_add)
-        };
-        let totals = Totals {
-            findings: sum(Durations::count),
-            below_limit: self.tally.below_limit(),
-            limit_ns: self.limit_ns,
-            total_ns: sum(Durations::total_ns),
-            longest_ns: self.tally.durations().map(Durations::longest_ns).max().unwrap_or(0),
-            sockets_found: self.tally.sockets() as u64,
-            // The programs are silent about writes that leave at once, and about sockets that never hold a byte.
-            sockets_seen: None,
-            writes: None,
-            lines: self.tally.lines(),
-            minor_lines: self.tally.minor(),
-            holds: self.tally.holds(),
-            lost: !lost.is_empty(),
-        };
+        let lost_some = !lost.is_empty() || ending.reach != Reach::Whole;
+        let totals = totals(&self.tally, self.limit_ns, lost_some);
         let closing = Closing {
             started_ns: ending.started_ns,
             ended_ns: ending.ended_ns,
@@ -224,19 +239,50 @@ impl Session<'_> {
             lost_span: self.lost_span,
             larger_buffer: full.then(|| larger(self.buffer_bytes)).flatten(),
             misses: ending.misses,
+            complete: ending.reach == Reach::Whole,
             cost: ending.cost.as_ref().map(|cost| (cost.run_ns, cost.runs)),
         };
         let summary = self.format.summary(&self.run, &closing);
         self.write(&summary);
+        let open = totals.lost || ending.misses.unwrap_or(0) > 0;
         match self.output {
-            Ok(()) => Ok(()),
+            Ok(()) => {}
             // The reader of the pipe has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(Failure {
-                message: format!("output could not be written: {error}"),
-                code: WRONG,
-            }),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => {
+                return Err(Failure {
+                    message: format!("output could not be written: {error}"),
+                    code: WRONG,
+                });
+            }
         }
+        stored.map_err(|error: RecordError| Failure { message: error.to_string(), code: WRONG })?;
+        Ok(match (self.exit_code, self.printed, open) {
+            (true, 1.., _) => FOUND,
+            (true, 0, true) => OPEN,
+            _ => 0,
+        })
+    }
+}
+
+/// The numbers of the headline.
+pub(super) fn totals(tally: &Tally, limit_ns: u64, lost: bool) -> Totals {
+    let sum =
+        |number: fn(&Durations) -> u64| tally.durations().map(number).fold(0, u64::saturating_add);
+    Totals {
+        findings: sum(Durations::count),
+        below_limit: tally.below_limit(),
+        limit_ns,
+        total_ns: sum(Durations::total_ns),
+        longest_ns: tally.durations().map(Durations::longest_ns).max().unwrap_or(0),
+        sockets_found: tally.sockets() as u64,
+        // The programs are silent about writes that leave at once, and about sockets that never hold a byte.
+        sockets_seen: None,
+        writes: None,
+        lines: tally.lines(),
+        minor_lines: tally.minor(),
+        holds: tally.holds(),
+        lost,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, time::Duration};
 
+use crate::{analysis::Kind, explain::words};
+
 use tcptrace_common::filter::COMM_BYTES;
 
 use crate::filter::{Side, SideError};
@@ -85,6 +87,50 @@ pub(super) fn comm(text: &str) -> Result<String, BadValue> {
     );
     let cut = (0..=most).rev().find_map(|end| text.get(..end)).unwrap_or_default();
     bad(why, cut)
+}
+
+/// A question, by the name that is typed.
+pub(super) fn question(text: &str) -> Result<Kind, BadValue> {
+    let known = |kind: &&Kind| words(**kind).question == text;
+    let names = || Kind::ALL.iter().map(|kind| words(*kind).question).collect::<Vec<_>>();
+    Kind::ALL.iter().find(known).copied().map_or_else(
+        || bad(format!("no question '{text}': there are {}", names().join(", ")), "nagle"),
+        Ok,
+    )
+}
+
+/// How many files are kept.
+pub(super) fn files(text: &str) -> Result<usize, BadValue> {
+    match text.parse() {
+        Ok(files) if files > 0 => Ok(files),
+        _ => bad(format!("'{text}' is not a number of files"), "16"),
+    }
+}
+
+/// `64MiB`, at least 64 KiB.
+pub(super) fn size(text: &str) -> Result<u64, BadValue> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit_bytes: u64 = match unit {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "" if !number.is_empty() => {
+            return bad(format!("{number} of what? {number}MiB, {number}GiB"), "64MiB");
+        }
+        _ => return bad(format!("'{text}' is not a size: it takes 64MiB, 1GiB"), "64MiB"),
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_bytes)) {
+        Some(bytes) if bytes >= 64 << 10 => Ok(bytes),
+        _ => bad(format!("{text} is less than 64KiB, or too large"), "64MiB"),
+    }
+}
+
+pub(super) fn count(text: &str) -> Result<u64, BadValue> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => bad(format!("'{text}' is not a number of findings"), "1"),
+    }
 }
 
 pub(super) fn width(text: &str) -> Result<usize, BadValue> {

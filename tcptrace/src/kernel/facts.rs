@@ -11,6 +11,12 @@ pub fn release() -> String {
         .map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
 }
 
+/// The host's name, as `uname -n` prints it.
+pub fn host() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| String::new(), |s| s.trim().to_owned())
+}
+
 /// Jiffies per second, from two samples of (jiffies, nanoseconds). BTF lacks it, and `USER_HZ` is another number.
 ///
 /// `None` when the samples lie too close together, or fit no kernel.

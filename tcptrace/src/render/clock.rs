@@ -24,6 +24,18 @@ impl Clock {
         self.format(facts, at_ns, 1)
     }
 
+    /// `2026-11-22 14:03:02 UTC`; for the relative clock, that of UTC.
+    pub fn date(&self, facts: &Facts, at_ns: u64) -> String {
+        let zone = match self {
+            Self::Wall(zone) => zone.clone(),
+            Self::Relative => TimeZone::UTC,
+        };
+        wall(facts, at_ns).map_or_else(
+            || "?".to_owned(),
+            |time| time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
+        )
+    }
+
     fn format(&self, facts: &Facts, at_ns: u64, decimals: usize) -> String {
         match self {
             Self::Relative => {

@@ -103,6 +103,9 @@ pub struct Closing<'a> {
     pub lost_span: Option<(u64, u64)>,
     /// A size of the ring buffer that would have lost less, where that was the reason.
     pub larger_buffer: Option<String>,
+    /// The end of the run is known: not so where a recording was cut off, goes on in another file, or was not read to its
+    /// end.
+    pub complete: bool,
     /// Probes that did not run when they should; `None` where nobody counts them.
     pub misses: Option<u64>,
     /// Time spent inside the probes, nanoseconds, and how often they ran; `None` where it was not measured.

@@ -78,12 +78,14 @@ fn losses(clock: &Clock, run: &Run<'_>, closing: &Closing<'_>) -> String {
 
 /// `all events; 0 lost, 0 probe misses. 1 socket was open before the start (options read, not watched).`
 fn seen(closing: &Closing<'_>) -> String {
-    format!("all events; 0 lost, {}", rest(closing))
+    let all = if closing.complete { "all events" } else { "not to the end of the recording" };
+    format!("{all}; 0 lost, {}", rest(closing))
 }
 
 fn rest(closing: &Closing<'_>) -> String {
     let misses = match closing.misses {
         Some(misses) => counted(misses, "probe miss", "probe misses"),
+        None if !closing.complete => "probe misses not known".to_owned(),
         None => "probe misses not counted on this kernel".to_owned(),
     };
     let midlife = match closing.midlife {
@@ -99,6 +101,9 @@ fn rest(closing: &Closing<'_>) -> String {
 
 fn cost(closing: &Closing<'_>) -> String {
     let Some((run_ns, runs)) = closing.cost else {
+        if !closing.complete {
+            return "not known (the end of the recording was not read)".to_owned();
+        }
         return "not measured (BPF statistics are off: sysctl -w kernel.bpf_stats_enabled=1)"
             .to_owned();
     };

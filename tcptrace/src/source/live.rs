@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use crate::{
-    event::{Facts, Raw},
+    event::{Attached, Facts, Raw},
     kernel::{
         btf::Types,
         facts, privilege, process,
@@ -38,7 +38,7 @@ use crate::{
         symbols::Symbols,
     },
     source::{
-        Cost, Ending, Flow, Item, Source, SourceError,
+        Cost, Ending, Flow, Item, Reach, Source, SourceError,
         names::Names,
         plan::{Candidate, Form, candidates},
         refusal::AttachError,
@@ -147,19 +147,22 @@ impl Live {
             let of = |hook: &Hook| (*hook, candidates(*hook, request.form, &types, &symbols, &has));
             request.hooks.iter().map(of).collect()
         };
+        let absent = absent(request, &types);
         // One copy of the kernel's types at a time: aya parses its own.
         drop(types);
         let first = clock_sample(&mut ebpf)?;
         let sampled = Instant::now();
         let command = request.command.map(process::opened).transpose()?;
-        let (programs, not_seen) = attach_all(&mut ebpf, plan, request)?;
+        let Attachment { programs, attached, not_seen } = attach_all(&mut ebpf, plan, request)?;
         std::thread::sleep(HZ_SAMPLE.saturating_sub(sampled.elapsed()));
         let second = clock_sample(&mut ebpf)?;
         enable(&mut ebpf)?;
         let facts = Facts {
             hz: facts::hz(first, second),
             probes: programs.len(),
+            attached,
             not_seen,
+            absent,
             ..facts_of_this_moment()
         };
         #[cfg(feature = "bpf-log")]
@@ -320,7 +323,14 @@ impl Source for Live {
         let (misses, cost) = self.detach();
         let ended_ns = now_ns(libc::CLOCK_MONOTONIC);
         self.drain(on)?;
-        Ok(Ending { started_ns: self.started_ns, ended_ns, lost: self.losses(), misses, cost })
+        Ok(Ending {
+            started_ns: self.started_ns,
+            ended_ns,
+            lost: self.losses(),
+            misses,
+            cost,
+            reach: Reach::Whole,
+        })
     }
 
     fn facts(&self) -> &Facts {
@@ -412,22 +422,44 @@ fn attach_all(
     ebpf: &mut Ebpf,
     plan: Vec<(Hook, Vec<Candidate>)>,
     request: &Request,
-) -> Result<(Vec<String>, Vec<&'static str>), AttachError> {
+) -> Result<Attachment, AttachError> {
     let btf = Btf::from_sys_fs().map_err(|e| AttachError::Load(e.to_string()))?;
-    let (mut programs, mut not_seen) = (Vec::new(), Vec::new());
+    let mut all = Attachment::default();
     if let Some(pid) = request.command {
-        programs.extend(follow_command(ebpf, &btf, pid)?);
+        all.programs.extend(follow_command(ebpf, &btf, pid)?);
     }
     for (i, (hook, candidates)) in plan.into_iter().enumerate() {
         match attach_first(ebpf, &btf, hook, candidates) {
-            Ok(names) => programs.extend(names),
+            Ok((names, at)) => {
+                all.programs.extend(names);
+                all.attached.push(at);
+            }
             Err(why) if i < request.required => {
                 return Err(AttachError::Hook { hook: hook.name(), why });
             }
-            Err(_) => not_seen.push(hook.name()),
+            Err(_) => all.not_seen.push(hook.name()),
         }
     }
-    Ok((programs, not_seen))
+    Ok(all)
+}
+
+/// What was attached, and what could not be.
+#[derive(Debug, Default)]
+struct Attachment {
+    /// Names of the programs.
+    programs: Vec<String>,
+    attached: Vec<Attached>,
+    not_seen: Vec<&'static str>,
+}
+
+/// Fields of the wanted hooks that this kernel does not have.
+fn absent(request: &Request, types: &Types) -> Vec<&'static str> {
+    let wanted = wanted_fields(&request.hooks);
+    let layout = types.layout(&wanted);
+    let lacks = |field: &&tcptrace_common::field::Field| {
+        layout.place.get(**field as usize).is_none_or(|at| at.size == 0)
+    };
+    wanted.iter().filter(lacks).map(|field| field.name()).collect()
 }
 
 /// Attaches the first candidate that the kernel takes; otherwise says what was tried and why each failed.
@@ -436,7 +468,7 @@ fn attach_first(
     btf: &Btf,
     hook: Hook,
     candidates: Vec<Candidate>,
-) -> Result<Vec<String>, String> {
+) -> Result<(Vec<String>, Attached), String> {
     let mut why = Vec::new();
     for candidate in candidates {
         let (name, tried) = match &candidate {
@@ -446,7 +478,10 @@ fn attach_first(
             Candidate::Kprobe { symbol, .. } => (symbol.clone(), attach_kprobe(ebpf, &candidate)),
         };
         match tried {
-            Ok(names) => return Ok(names),
+            Ok(names) => {
+                let kind = kind(&candidate, hook);
+                return Ok((names, Attached { hook, function: name, kind }));
+            }
             Err(e) => why.push(format!("{} on {name}: {}", kind(&candidate, hook), brief(&e))),
         }
     }
@@ -573,6 +608,7 @@ fn clock_sample(ebpf: &mut Ebpf) -> Result<[u64; 2], AttachError> {
 /// The host's name for its kernel, and one moment on both clocks.
 fn facts_of_this_moment() -> Facts {
     Facts {
+        host: facts::host(),
         release: facts::release(),
         mono_ns: now_ns(libc::CLOCK_MONOTONIC),
         real_ns: now_ns(libc::CLOCK_REALTIME),

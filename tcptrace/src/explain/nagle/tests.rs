@@ -73,7 +73,7 @@ fn told_on(
         mono_ns: 0,
         real_ns: 0,
         probes: 14,
-        not_seen: Vec::new(),
+        ..Facts::default()
     };
     let comms = BTreeMap::from([(2211, "server".to_owned())]);
     let context = Context { facts: &facts, comms: &comms, watched_from_birth, meets_all: true };

@@ -1,0 +1,131 @@
+//! The running kernel as a command needs it: which hooks for which questions, the filter, and `-- COMMAND`.
+
+use std::{
+    env,
+    io::{self, Write as _},
+};
+
+use tcptrace_common::hook::Hook;
+
+use super::{
+    child::Waiting,
+    command::{CANNOT, Failure},
+    options::{Attach, Watched, kernel_form},
+};
+use crate::{
+    analysis::Kind,
+    explain::words,
+    filter::Filter,
+    source::{
+        Ending, Flow, Item, Source as _,
+        live::{Live, Request},
+        plan::Form,
+        refusal::AttachError,
+    },
+    trace::Header,
+};
+
+/// Probes that are attached, and a command that waits for them.
+#[derive(Debug)]
+pub(super) struct Attached {
+    source: Live,
+    command: Option<Waiting>,
+    /// What is watched.
+    pub(super) filter: Filter,
+    /// What a trace of it begins with.
+    pub(super) header: Header,
+}
+
+/// Attaches what the questions need.
+pub(super) fn attach(kinds: &[Kind], watched: &Watched) -> Result<Attached, Failure> {
+    let mut filter = watched.filter();
+    // What is wrong with the flags is told before anything is started.
+    kernel_form(&filter)?;
+    let command = Waiting::start(&watched.command, watched.account()?)?;
+    filter.command = command.as_ref().map(|command| command.command().clone());
+    let (hooks, required) = hooks(kinds);
+    let request = Request {
+        hooks,
+        required,
+        filter: kernel_form(&filter)?,
+        command: filter.command.as_ref().map(|command| command.pid),
+        everything: kinds.iter().any(|kind| kind.everything()),
+        form: match watched.attach {
+            Attach::Auto => Form::Auto,
+            Attach::Fentry => Form::Fentry,
+            Attach::Kprobe => Form::Kprobe,
+        },
+        buffer_bytes: watched.buffer,
+        duration: watched.duration,
+    };
+    let source = Live::attach(&request).map_err(|error| refused(&error))?;
+    let header = Header {
+        tcptrace: env!("CARGO_PKG_VERSION").to_owned(),
+        facts: source.facts().clone(),
+        questions: kinds.iter().map(|kind| words(*kind).question.to_owned()).collect(),
+        filter: filter.words(),
+        buffer_bytes: watched.buffer,
+        planned_ns: watched.duration.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
+        ..Header::default()
+    };
+    Ok(Attached { source, command, filter, header })
+}
+
+impl Attached {
+    /// Lets the command go, and follows until it ends, its time is up or somebody stops it.
+    pub(super) fn run(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<Ending, Failure> {
+        let command = self.command.take().map(Waiting::go).transpose()?;
+        let ending = self.source.run(on);
+        if let Some(command) = command {
+            // Nobody reads it any more.
+            let _ = writeln!(io::stderr(), "{}", command.end());
+        }
+        ending.map_err(|error| Failure { message: error.to_string(), code: CANNOT })
+    }
+}
+
+/// The hooks of all questions, the indispensable ones first, and how many these are.
+fn hooks(kinds: &[Kind]) -> (Vec<Hook>, usize) {
+    let mut all: Vec<Hook> = Vec::new();
+    let mut add = |hook: &Hook| {
+        if !all.contains(hook) {
+            all.push(*hook);
+        }
+    };
+    let split = |kind: &Kind| kind.hooks().split_at(kind.required().min(kind.hooks().len()));
+    kinds.iter().flat_map(|kind| split(kind).0).for_each(&mut add);
+    kinds.iter().flat_map(|kind| split(kind).1).for_each(&mut add);
+    let indispensable = |hook: &&Hook| kinds.iter().any(|kind| split(kind).0.contains(hook));
+    let required = all.iter().filter(indispensable).count();
+    (all, required)
+}
+
+/// The host or the user cannot; what the message tells to paste is the command as it was typed.
+fn refused(error: &AttachError) -> Failure {
+    let typed = env::args().skip(1).collect::<Vec<_>>().join(" ");
+    Failure {
+        message: error.to_string().replace("sudo tcptrace ...", &format!("sudo tcptrace {typed}")),
+        code: CANNOT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indispensable_hooks_come_first_and_none_twice() {
+        let (hooks, required) = hooks(Kind::ALL);
+        let (first, rest) = hooks.split_at(required);
+        for kind in Kind::ALL {
+            let (needed, useful) = kind.hooks().split_at(kind.required());
+            assert!(needed.iter().all(|hook| first.contains(hook)));
+            assert!(useful.iter().all(|hook| hooks.contains(hook)));
+        }
+        let mut once = hooks.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), hooks.len());
+        assert!(!rest.is_empty());
+    }
+}

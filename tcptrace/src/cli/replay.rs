@@ -1,0 +1,245 @@
+//! `replay`, which asks a recorded trace every question, and `cat`, which prints it as text.
+
+use std::{
+    io::{self, IsTerminal as _, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    command::{Failure, WRONG, unwritten},
+    input,
+    options::Time,
+    session::totals,
+    status::Status,
+};
+use crate::{
+    analysis::Kind,
+    correlate::Correlator,
+    explain::{
+        self,
+        units::{bytes, counted, duration},
+        words,
+    },
+    source::{Ending, Flow, Item, Reach, Source as _},
+    timeline::{Entry, RowKey, Tally},
+    trace::text::Writer,
+};
+
+/// The flags of `replay`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Options {
+    /// What record or --write has stored; - is stdin
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Clock of the printed start: local, utc
+    #[arg(
+        long,
+        value_enum,
+        value_name = "CLOCK",
+        default_value = "local",
+        hide_possible_values = true
+    )]
+    time: Time,
+}
+
+/// What one question has found so far.
+struct Asked {
+    kind: Kind,
+    correlator: Correlator,
+    tally: Tally,
+    worst: Option<(u64, String)>,
+}
+
+impl Asked {
+    fn new(kind: Kind) -> Self {
+        Self { kind, correlator: Correlator::new(kind), tally: Tally::default(), worst: None }
+    }
+
+    fn count(&mut self, entries: &mut Vec<Entry>) {
+        for entry in entries.drain(..) {
+            let place = explain::place(&entry.finding);
+            let process = explain::task(place.task, &entry.comms);
+            if self.worst.as_ref().is_none_or(|(worst_ns, _)| place.lasted_ns > *worst_ns) {
+                let by =
+                    place.columns.first().map(|cause| format!(" by {cause}")).unwrap_or_default();
+                let text = format!(
+                    "{} for {}{by}, {process}",
+                    bytes(place.bytes),
+                    duration(place.lasted_ns)
+                );
+                self.worst = Some((place.lasted_ns, text));
+            }
+            let key = RowKey { pid: place.task.pid, process, remote: None, columns: place.columns };
+            self.tally.add(&entry, key, (place.bytes, place.lasted_ns), true);
+        }
+    }
+
+    fn row(&self, lost: bool) -> String {
+        let headline = (words(self.kind).headline)(&totals(&self.tally, 0, lost));
+        let worst =
+            self.worst.as_ref().map(|(_, text)| format!("; worst: {text}")).unwrap_or_default();
+        format!("  {:<12}  {}{worst}", words(self.kind).question, headline.trim_end_matches('.'))
+    }
+}
+
+/// Reads the trace once and tells what each question makes of it.
+pub(super) fn replay(options: &Options) -> Result<u8, Failure> {
+    let status = Status::new();
+    let mut source = input::open(&options.file, &status)?;
+    let header = source.header().clone();
+    let name = options.file.display().to_string();
+    let filter = input::filter_of(&header, &name)?;
+    let recorded = input::kinds_of(&header);
+    let asks = |kind: &&Kind| words(**kind).asks;
+    let mut asked: Vec<Asked> =
+        recorded.iter().filter(asks).map(|kind| Asked::new(*kind)).collect();
+    let (mut events, mut last_ns) = (0_u64, header.facts.mono_ns);
+    let mut entries = Vec::new();
+    let read = source.run(&mut |item| {
+        if let Item::Event(event) = &item {
+            events += 1;
+            last_ns = event.at_ns.max(last_ns);
+        }
+        for each in &mut asked {
+            match &item {
+                Item::Event(event) => each.correlator.push(event),
+                Item::Tick { now_ns } => {
+                    last_ns = (*now_ns).max(last_ns);
+                    each.correlator.tick(*now_ns);
+                    each.correlator.settle(&mut entries);
+                    each.count(&mut entries);
+                }
+                Item::Loss { at_ns, .. } => each.correlator.loss(*at_ns),
+                Item::Comm { tid, comm } => each.correlator.comm(*tid, comm.clone()),
+            }
+        }
+        Flow::Continue
+    });
+    status.clear();
+    let (ending, broken) = match read {
+        Ok(ending) => (ending, None),
+        Err(error) => {
+            let started_ns = header.facts.mono_ns;
+            (
+                Ending { started_ns, ended_ns: last_ns, reach: Reach::Cut, ..Ending::default() },
+                Some(error),
+            )
+        }
+    };
+    if let Some(missing) = source.missing(&ending) {
+        // Nobody reads it any more.
+        let _ = writeln!(io::stderr(), "warning: {missing}");
+    }
+    for each in &mut asked {
+        each.correlator.finish(ending.ended_ns, ending.misses.is_some(), &mut entries);
+        each.count(&mut entries);
+    }
+    let lost: u64 = ending.lost.iter().map(|(_, _, events)| events).sum();
+    let mut out = String::new();
+    let span = duration(ending.ended_ns.saturating_sub(ending.started_ns));
+    let started = options.time.clock().date(&header.facts, ending.started_ns);
+    let host = if header.facts.host.is_empty() {
+        String::new()
+    } else {
+        format!("{}, ", explain::printable(&header.facts.host))
+    };
+    out += &format!(
+        "{name}: {host}Linux {}, {started}, {span}, {filter}\n",
+        explain::printable(&header.facts.release)
+    );
+    for each in &asked {
+        out += &each.row(lost > 0 || ending.reach != Reach::Whole);
+        out.push('\n');
+    }
+    for kind in Kind::ALL.iter().filter(asks).filter(|kind| !recorded.contains(kind)) {
+        out += &format!("  {:<12}  not recorded\n", words(*kind).question);
+    }
+    let all = match (lost, ending.reach) {
+        (0, Reach::Whole) => format!("seen: all {}, 0 lost.", counted(events, "event", "events")),
+        (0, _) => format!(
+            "seen: {}, 0 lost, not to the end of the recording.",
+            counted(events, "event", "events")
+        ),
+        (lost, _) => format!(
+            "seen: NOT ALL. {} of {} lost.",
+            explain::units::count(lost),
+            counted(events.saturating_add(lost), "event", "events")
+        ),
+    };
+    let first = asked.first().map(|each| words(each.kind).question);
+    let ask = first
+        .map(|question| format!("  ask one: tcptrace {question} -r {name}"))
+        .unwrap_or_default();
+    out += &format!("{all}{ask}\n");
+    print(out.as_bytes())?;
+    broken.map_or(Ok(0), |error| Err(input::wrong(&error)))
+}
+
+/// Prints recorded traces as one text: the files of one recording, in their order.
+pub(super) fn cat(files: &[PathBuf]) -> Result<u8, Failure> {
+    let mut stdout = io::BufWriter::with_capacity(256 << 10, io::stdout().lock());
+    let mut failure = None;
+    for file in files {
+        match one(file, &mut stdout) {
+            Ok(()) => {}
+            Err(End::Pipe) => return Ok(0),
+            Err(End::Wrong(wrong)) => {
+                failure = Some(wrong);
+                break;
+            }
+        }
+    }
+    match stdout.flush() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(unwritten(&error)),
+        _ => {}
+    }
+    failure.map_or(Ok(0), Err)
+}
+
+/// Why `cat` ends early.
+enum End {
+    Pipe,
+    Wrong(Failure),
+}
+
+fn one(file: &Path, out: &mut impl Write) -> Result<(), End> {
+    // A terminal shows the lines themselves.
+    let status = if io::stdout().is_terminal() { Status::none() } else { Status::new() };
+    let mut source = input::open(file, &status).map_err(End::Wrong)?;
+    let mut written = write!(out, "{}", source.header());
+    let (mut writer, mut text) = (Writer::default(), String::new());
+    let read = source.run(&mut |item| {
+        text.clear();
+        writer.item(&mut text, &item);
+        if written.is_ok() {
+            written = out.write_all(text.as_bytes());
+        }
+        if written.is_ok() { Flow::Continue } else { Flow::Stop }
+    });
+    status.clear();
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(End::Pipe),
+        Err(error) => return Err(End::Wrong(unwritten(&error))),
+    }
+    let ending = read.map_err(|error| End::Wrong(input::wrong(&error)))?;
+    if let Some(missing) = source.missing(&ending) {
+        let _ = writeln!(io::stderr(), "warning: {missing}");
+    }
+    text.clear();
+    writer.end(&mut text, &ending);
+    out.write_all(text.as_bytes()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => End::Pipe,
+        _ => End::Wrong(Failure {
+            message: format!("output could not be written: {error}"),
+            code: WRONG,
+        }),
+    })
+}
+
+fn print(text: &[u8]) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(&error)),
+        _ => Ok(()),
+    }
+}

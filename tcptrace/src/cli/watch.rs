@@ -1,0 +1,133 @@
+//! A question asked of the running kernel, or of a recorded trace.
+
+use std::{
+    io::{self, Write as _},
+    path::Path,
+};
+
+use super::{
+    attach::attach,
+    command::{Failure, WRONG},
+    input,
+    options::Options,
+    session::{Session, Setting},
+    status::Status,
+};
+use crate::{
+    analysis::Kind,
+    explain::{units::counted, words},
+    record::{Recorder, Rotation, Target},
+    render::Run,
+    source::Source as _,
+};
+
+/// Runs a question from its first item to its summary; the exit code.
+pub(super) fn watch(kind: Kind, options: &Options) -> Result<u8, Failure> {
+    match &options.read {
+        Some(path) => recorded(kind, options, path),
+        None => live(kind, options),
+    }
+}
+
+fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
+    let limit_ns = options.limit_ns(words(kind))?;
+    if options.write.as_deref() == Some(Path::new("-")) {
+        return Err(Failure {
+            message: format!(
+                "--write -: the findings go to standard output\n  try: tcptrace record -o - | tcptrace {} -r -",
+                words(kind).question
+            ),
+            code: WRONG,
+        });
+    }
+    let mut attached = attach(&[kind], &options.watched)?;
+    let (filter, header) = (attached.filter.clone(), attached.header.clone());
+    let recorder = match &options.write {
+        Some(path) => {
+            let target = Target::File { path: path.clone(), force: options.force };
+            let recorder = Recorder::start(&target, header.clone(), Rotation::default());
+            Some(recorder.map_err(|error| Failure { message: error.to_string(), code: WRONG })?)
+        }
+        None => None,
+    };
+    let facts = &header.facts;
+    let run = Run { words: words(kind), facts, filter: &filter, everything: kind.everything() };
+    if !options.quiet {
+        banner(&run);
+    }
+    let setting = Setting { kind, run, limit_ns, buffer_bytes: header.buffer_bytes, only: None };
+    let mut session = Session::new(setting, options, Status::new());
+    session.recorder = recorder;
+    session.begin();
+    let ending = attached.run(&mut |item| session.take(item))?;
+    session.end(&ending)
+}
+
+fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
+    let limit_ns = options.limit_ns(words(kind))?;
+    let status = Status::new();
+    let mut source = input::open(path, &status)?;
+    let name = path.display().to_string();
+    let header = source.header().clone();
+    let (recorded, only) = (input::filter_of(&header, &name)?, options.watched.filter());
+    let kinds = input::kinds_of(&header);
+    if !kinds.contains(&kind) {
+        let (question, has) = (words(kind).question, header.questions.join(", "));
+        return Err(Failure {
+            message: format!(
+                "{name} does not hold what {question} asks for: it was recorded for {has}\n  try: tcptrace record --question {question} -o FILE"
+            ),
+            code: WRONG,
+        });
+    }
+    let asked = !only.words().is_empty();
+    let run = Run {
+        words: words(kind),
+        facts: &header.facts,
+        filter: if asked { &only } else { &recorded },
+        everything: kinds.iter().any(|kind| kind.everything()),
+    };
+    let only = asked.then_some(&only);
+    let setting = Setting { kind, run, limit_ns, buffer_bytes: header.buffer_bytes, only };
+    let mut session = Session::new(setting, options, status.clone());
+    session.begin();
+    let read = source.run(&mut |item| session.take(item));
+    status.clear();
+    match read {
+        Ok(ending) => {
+            if let Some(missing) = source.missing(&ending) {
+                // Nobody reads it any more.
+                let _ = writeln!(io::stderr(), "warning: {missing}");
+            }
+            session.end(&ending)
+        }
+        Err(error) => {
+            let ending = session.broken_off();
+            session.end(&ending)?;
+            Err(input::wrong(&error))
+        }
+    }
+}
+
+fn banner(run: &Run<'_>) {
+    let probes = counted(run.facts.probes as u64, "probe", "probes");
+    let (filter, question, release) = (run.filter, run.words.question, &run.facts.release);
+    let mut stderr = io::stderr();
+    // A banner that cannot be written is no reason not to watch.
+    let _ = writeln!(
+        stderr,
+        "watching {filter}: {question}, {probes}, Linux {release}. Ctrl-C for the summary"
+    );
+    not_in_this_kernel(&run.facts.not_seen);
+}
+
+/// Warns of functions that could not be probed.
+pub(super) fn not_in_this_kernel(names: &[&'static str]) {
+    if !names.is_empty() {
+        let names = names.join(", ");
+        let _ = writeln!(
+            io::stderr(),
+            "warning: not in this kernel: {names}; what only they show is not determined"
+        );
+    }
+}

@@ -1,0 +1,73 @@
+//! What a trace consists of.
+
+use tcptrace_common::{hook::Hook, loss::Loss};
+
+use crate::event::Event;
+
+/// What a source delivers, in the order of the trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every item is an event")]
+pub enum Item {
+    /// An event.
+    Event(Event),
+    /// Nothing more has happened up to this moment, nanoseconds, `CLOCK_MONOTONIC`, and nothing more was lost.
+    Tick {
+        /// The moment.
+        now_ns: u64,
+    },
+    /// Events were lost, found out at this moment.
+    Loss {
+        /// Whose events.
+        hook: Hook,
+        /// Nanoseconds, `CLOCK_MONOTONIC`.
+        at_ns: u64,
+        /// How many.
+        events: u64,
+    },
+    /// A thread's name.
+    Comm {
+        /// Thread.
+        tid: u32,
+        /// Its name.
+        comm: String,
+    },
+}
+
+/// How far a source got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// To the end of the run: the losses are all that there were.
+    #[default]
+    Whole,
+    /// To the end of one part of a recording in several files.
+    Part,
+    /// To where the file was cut off.
+    Cut,
+}
+
+/// What a source says at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// When every probe was attached, nanoseconds, `CLOCK_MONOTONIC`.
+    pub started_ns: u64,
+    /// When the probes were taken off, nanoseconds, `CLOCK_MONOTONIC`.
+    pub ended_ns: u64,
+    /// Lost events, by hook and reason; none with 0.
+    pub lost: Vec<(Hook, Loss, u64)>,
+    /// Runs that the kernel skipped because the program was running already; `None` where this kernel does not count,
+    /// and where the end was not recorded.
+    pub misses: Option<u64>,
+    /// Time spent in the programs; `None` when BPF statistics are off, and where the end was not recorded.
+    pub cost: Option<Cost>,
+    /// How far the source got.
+    pub reach: Reach,
+}
+
+/// What the programs cost, by the kernel's own count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Time in the programs, nanoseconds, all CPUs together.
+    pub run_ns: u64,
+    /// How often they ran.
+    pub runs: u64,
+}
