@@ -1,6 +1,7 @@
 //! The command line from outside: help, wrong flags and exit codes. Nothing here attaches a probe.
 #![expect(clippy::print_stdout, reason = "a check that this host has no program for is said")]
 
+use std::collections::BTreeSet;
 use std::{
     fs,
     path::Path,
@@ -26,11 +27,11 @@ fn refused(args: &[&str], stderr: &str) {
 }
 
 #[test]
-fn alone_it_lists_the_questions_and_exits_2() {
+fn alone_it_lists_what_asks_for_a_cause_then_what_works_and_exits_2() {
     let output = tcptrace(&[]);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
-    let list = "\n  nagle        why written bytes waited, and what let them go\n  \
-                timeline     everything known about each socket, in order\n";
+    let list = "\nQuestions:\n  nagle        why written bytes waited, and what let them go\n\n\
+                Work:\n  timeline     everything known about each socket, in order\n  completions ";
     assert!(text(&output.stderr).contains(list), "{}", text(&output.stderr));
 }
 
@@ -42,6 +43,27 @@ fn help_goes_to_stdout_and_fits_one_screen() {
         let help = text(&output.stdout);
         assert!(help.lines().count() <= 25, "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        let flags: Vec<&str> = help
+            .lines()
+            .filter_map(|line| line.trim_start().strip_prefix('-'))
+            .filter_map(|line| line.split("  ").next())
+            .collect();
+        let once: BTreeSet<&str> = flags.iter().copied().collect();
+        assert!(!flags.is_empty() && flags.len() == once.len(), "{help}");
+    }
+}
+
+#[test]
+fn the_flags_of_a_question_stand_by_what_they_do_and_help_is_last() {
+    for question in ["nagle", "timeline"] {
+        for flag in ["-h", "--help"] {
+            let help = text(&tcptrace(&[question, flag]).stdout);
+            let headings: Vec<&str> = help
+                .lines()
+                .filter(|line| ["Filters:", "Output:", "Limits:", "Options:"].contains(line))
+                .collect();
+            assert_eq!(headings, ["Filters:", "Output:", "Limits:", "Options:"], "{help}");
+        }
     }
 }
 

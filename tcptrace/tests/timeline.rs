@@ -274,7 +274,7 @@ fn json_has_every_line_as_an_object() {
             r#""written_bytes":8,"left_bytes":8,"received_bytes":0,"holds_ended":1,"begins_held":false,"#,
             r#""met_in":"ESTABLISHED","certainty":"seen","evidence":["#,
             r#"{"n":2,"at_ns":0,"event":"option_set","option":"TCP_CORK","optname":3,"value":true},"#,
-            r#"{"n":3,"at_ns":10000,"event":"write","bytes":8,"flags":64,"given":8,"returned":8,"waiting_bytes":8},"#,
+            r#"{"n":3,"at_ns":10000,"event":"write","bytes":8,"flags":64,"given_bytes":8,"returned":8,"waiting_bytes":8},"#,
             r#"{"n":3,"at_ns":10000,"event":"push","nonagle":2,"waiting_bytes":8,"packets_out":0},"#,
             r#"{"n":3,"at_ns":10000,"event":"hold_began","cause":"cork","bytes":8,"held_ns":0},"#,
             r#"{"n":3,"at_ns":10000,"event":"timer_armed","timer":"probe","due_ticks":56,"rto_ticks":56,"#,

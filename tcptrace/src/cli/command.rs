@@ -75,14 +75,14 @@ pub fn run() -> ExitCode {
 #[command(
     name = "tcptrace",
     version,
-    override_usage = "tcptrace QUESTION [FILTERS] [OUTPUT] [LIMITS] [-- COMMAND ARGS...]\n       tcptrace completions SHELL",
+    override_usage = "tcptrace QUESTION [FILTERS] [OUTPUT] [LIMITS] [-- COMMAND ARGS...]\n       tcptrace timeline [FILTERS] [OUTPUT] [LIMITS] [-- COMMAND ARGS...]\n       tcptrace completions SHELL",
     subcommand_help_heading = "COMMANDS",
     subcommand_value_name = "COMMAND",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     infer_subcommands = false,
     max_term_width = 100,
-    after_help = "tcptrace QUESTION -h lists the flags of a question, --help explains it."
+    after_help = "tcptrace nagle -h lists the flags of nagle, --help explains it; so with every name above."
 )]
 pub(super) struct Cli {
     /// JSON Schema of --json
@@ -95,6 +95,7 @@ pub(super) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a run has one")]
 pub(super) enum Command {
     #[command(flatten)]
     Question(Question),
@@ -187,14 +188,15 @@ impl Command {
     }
 }
 
-/// All that a person may type. The questions stand in a list of their own.
+/// All that a person may type. What asks for a cause stands in a list of its own.
 pub(super) fn tree() -> clap::Command {
     let command = Cli::command();
     let width = command.get_subcommands().map(|each| each.get_name().len()).max().unwrap_or(0);
     let (mut questions, mut work) = (String::new(), String::new());
     for each in command.get_subcommands().filter(|each| !each.is_hide_set()) {
         let name = each.get_name();
-        let list = if Question::has_subcommand(name) { &mut questions } else { &mut work };
+        let asks = Kind::ALL.iter().map(|kind| words(*kind)).any(|w| w.asks && w.question == name);
+        let list = if asks { &mut questions } else { &mut work };
         let about = each.get_about().map(ToString::to_string).unwrap_or_default();
         // A String takes everything.
         let _ = writeln!(list, "  {name:width$}  {about}");
@@ -228,6 +230,8 @@ macro_rules! questions {
                     about = words(Kind::$variant).about,
                     long_about = words(Kind::$variant).manual,
                     after_long_help = ending(),
+                    disable_help_flag = true,
+                    arg = help_flag(),
                     mut_arg("min_hold", |arg| arg.hide(!words(Kind::$variant).asks)),
                     max_term_width = 100
                 )]
@@ -243,6 +247,17 @@ macro_rules! questions {
     };
 }
 for_each_analysis!(questions);
+
+/// It names its heading: without one it would stand before the filters.
+fn help_flag() -> clap::Arg {
+    clap::Arg::new("help")
+        .short('h')
+        .long("help")
+        .action(clap::ArgAction::Help)
+        .help("Print help (see more with '--help')")
+        .long_help("Print help (see a summary with '-h')")
+        .help_heading("Options")
+}
 
 /// The end of a question's `--help`.
 fn ending() -> String {

@@ -9,6 +9,8 @@ use clap_mangen::{
     roff::{Roff, bold, roman},
 };
 
+use crate::{analysis::Kind, explain::words};
+
 /// What the process ends with.
 pub(super) const EXIT_STATUS: [(&str, &str); 3] = [
     ("0", "it ran, with or without findings"),
@@ -51,9 +53,23 @@ pub(super) fn write(command: Command, folder: &Path) -> io::Result<()> {
 
 /// The completions of `shell`.
 pub(super) fn completions(mut command: Command, shell: Shell) -> Vec<u8> {
+    for question in Kind::ALL.iter().map(|kind| words(*kind).question) {
+        command = command.mut_subcommand(question, |each| shown(question, &each));
+    }
+    made(command, shell)
+}
+
+fn made(mut command: Command, shell: Shell) -> Vec<u8> {
     let mut out = Vec::new();
     clap_complete::generate(shell, &mut command, "tcptrace", &mut out);
     out
+}
+
+/// The question with the flags of its help only: completions name what is only hidden.
+fn shown(question: &'static str, command: &Command) -> Command {
+    let about = command.get_about().cloned().unwrap_or_default();
+    let flags = command.get_arguments().filter(|flag| !flag.is_hide_set()).cloned();
+    Command::new(question).about(about).disable_help_flag(true).args(flags)
 }
 
 /// Name and text of each page.
@@ -176,6 +192,20 @@ mod tests {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let text = String::from_utf8(completions(tree(), shell)).unwrap();
             assert!(!text.split(|c: char| !c.is_alphanumeric()).any(|word| word == "man"));
+            let flags = |kind| {
+                let (question, tree) = (words(kind).question, tree());
+                let whole = tree.find_subcommand(question).unwrap();
+                let shown = Command::new("tcptrace").subcommand(shown(question, whole));
+                String::from_utf8(made(shown, shell)).unwrap()
+            };
+            assert!(flags(Kind::Nagle).contains("min-hold"), "{shell}");
+            assert!(!flags(Kind::Timeline).contains("min-hold"), "{shell}");
+            assert!(flags(Kind::Timeline).contains("remote"), "{shell}");
+            if shell == Shell::Fish {
+                let asking = Kind::ALL.iter().filter(|kind| words(**kind).asks).count();
+                let lines = text.lines().filter(|line| line.contains("-l min-hold"));
+                assert_eq!(lines.count(), asking, "the shell is given what is shown");
+            }
         }
     }
 }

@@ -264,8 +264,8 @@ impl State {
     /// A write begins, as far as it can be seen.
     fn begin_write(&mut self, e: &Event) {
         let task = self.act(e);
-        let (bytes, flags, given, returned, waiting_bytes) = (None, None, None, None, None);
-        self.note(e, Fact::Write { bytes, flags, given, returned, waiting_bytes, task });
+        let (bytes, flags, given_bytes, returned, waiting_bytes) = (None, None, None, None, None);
+        self.note(e, Fact::Write { bytes, flags, given_bytes, returned, waiting_bytes, task });
         if let Some(open) = &mut self.open {
             open.writing = open.lines.len().checked_sub(1);
         }
@@ -298,8 +298,7 @@ impl State {
     fn on_write_end(&mut self, e: &Event) {
         self.leave();
         let task = self.act(e);
-        let (given_bytes, result) =
-            (e.arg("size").unwrap_or(0), e.arg("ret").unwrap_or(0).cast_signed());
+        let (size, result) = (e.arg("size").unwrap_or(0), e.arg("ret").unwrap_or(0).cast_signed());
         let end = e.seq(Field::write_seq);
         let added = self.written_to.zip(end).map(|(was, now)| now.since(was));
         let own = |line: &&mut Evidence<Fact>| matches!(&line.fact, Fact::Write { task: writer, returned: None, .. } if *writer == task);
@@ -309,12 +308,12 @@ impl State {
         });
         self.written_to = end.or(self.written_to);
         match line.map(|line| &mut line.fact) {
-            Some(Fact::Write { bytes, given, returned, .. }) if result > 0 => {
-                (*given, *returned) = (Some(given_bytes), Some(result));
+            Some(Fact::Write { bytes, given_bytes, returned, .. }) if result > 0 => {
+                (*given_bytes, *returned) = (Some(size), Some(result));
                 // A write that was not pushed (the last segment was full, or it failed half-way) is told by its end.
                 *bytes = bytes.or(added.filter(|added| *added > 0)).or(u32::try_from(result).ok());
             }
-            _ => self.note(e, Fact::WriteReturned { given: given_bytes, returned: result, task }),
+            _ => self.note(e, Fact::WriteReturned { given_bytes: size, returned: result, task }),
         }
     }
 
@@ -578,11 +577,13 @@ mod tests {
 
     fn brief(fact: &Fact) -> String {
         match fact {
-            Fact::Write { bytes, given, returned, .. } => match returned {
+            Fact::Write { bytes, given_bytes: given, returned, .. } => match returned {
                 Some(returned) => format!("write {bytes:?} {}/{returned}", given.unwrap_or(0)),
                 None => format!("write {bytes:?}"),
             },
-            Fact::WriteReturned { given, returned, .. } => format!("returned {given}/{returned}"),
+            Fact::WriteReturned { given_bytes: given, returned, .. } => {
+                format!("returned {given}/{returned}")
+            }
             Fact::Left { seq, end_seq, fin, .. } => {
                 format!("left {seq}..{end_seq}{}", if *fin { " fin" } else { "" })
             }

@@ -82,7 +82,7 @@ pub enum Fact {
         flags: Option<u32>,
         /// Bytes the call was given; `None` when its return was not seen.
         #[serde(skip_serializing_if = "Option::is_none")]
-        given: Option<u32>,
+        given_bytes: Option<u32>,
         /// What it returned: bytes, or a negative error number.
         #[serde(skip_serializing_if = "Option::is_none")]
         returned: Option<i32>,
@@ -96,7 +96,7 @@ pub enum Fact {
     /// A write call returned whose bytes are not in this stretch, or that added none.
     WriteReturned {
         /// Bytes the call was given.
-        given: u32,
+        given_bytes: u32,
         /// Bytes, or a negative error number.
         returned: i32,
         /// Who wrote.

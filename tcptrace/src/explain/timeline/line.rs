@@ -87,7 +87,14 @@ pub(super) fn line(
 fn write(fact: &Fact) -> (Mark, String, String) {
     let mut details = Vec::new();
     let label = match fact {
-        Fact::Write { bytes: size, flags: sent, given, returned, waiting_bytes, .. } => {
+        Fact::Write {
+            bytes: size,
+            flags: sent,
+            given_bytes: given,
+            returned,
+            waiting_bytes,
+            ..
+        } => {
             let taken = returned.and_then(|taken| u32::try_from(taken).ok());
             if size.is_none() {
                 details.push("size not seen".to_owned());
@@ -103,7 +110,7 @@ fn write(fact: &Fact) -> (Mark, String, String) {
             details.extend(waits(*waiting_bytes));
             size.map_or_else(|| "write".to_owned(), |size| format!("write {}", bytes(size.into())))
         }
-        Fact::WriteReturned { given, returned, .. } => {
+        Fact::WriteReturned { given_bytes: given, returned, .. } => {
             let given = bytes((*given).into());
             match u32::try_from(*returned) {
                 Ok(taken) => {

@@ -54,8 +54,15 @@ fn line(fact: Fact) -> String {
     format!("{mark} {} | {}{}", line.label, line.detail, if line.minor { " | minor" } else { "" })
 }
 
-fn write(bytes: Option<u32>, given: Option<u32>, returned: Option<i32>) -> Fact {
-    Fact::Write { bytes, flags: Some(0), given, returned, waiting_bytes: Some(0), task: OWNER }
+fn write(bytes: Option<u32>, given_bytes: Option<u32>, returned: Option<i32>) -> Fact {
+    Fact::Write {
+        bytes,
+        flags: Some(0),
+        given_bytes,
+        returned,
+        waiting_bytes: Some(0),
+        task: OWNER,
+    }
 }
 
 fn segment(acked_bytes: u32, acks_fin: bool, data_bytes: u32) -> Fact {
@@ -73,7 +80,7 @@ fn every_write_says_what_it_added_and_how_it_ended() {
     let flagged = Fact::Write {
         bytes: Some(8),
         flags: Some(0x8040),
-        given: None,
+        given_bytes: None,
         returned: None,
         waiting_bytes: Some(16),
         task: OTHER,
@@ -84,8 +91,8 @@ fn every_write_says_what_it_added_and_how_it_ended() {
         write(Some(600), Some(1400), Some(1400)),
         write(None, None, None),
         flagged,
-        Fact::WriteReturned { given: 8, returned: 8, task: OWNER },
-        Fact::WriteReturned { given: 8, returned: -32, task: OWNER },
+        Fact::WriteReturned { given_bytes: 8, returned: 8, task: OWNER },
+        Fact::WriteReturned { given_bytes: 8, returned: -32, task: OWNER },
     ]
     .map(line);
     assert_eq!(
