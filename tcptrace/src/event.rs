@@ -237,6 +237,14 @@ impl Event {
         self.u32(field).map(Seq)
     }
 
+    /// Sequence numbers that the segment at hand acknowledges for the first time. As in `tcp_ack()`, a number that was
+    /// never sent acknowledges nothing: a reset without ACK carries one.
+    pub fn acked(&self) -> u32 {
+        let sent = |ack: Seq| !self.seq(Field::snd_nxt).is_some_and(|sent| sent.before(ack));
+        let ack = self.seq(Field::ack_seq).filter(|ack| sent(*ack));
+        ack.zip(self.seq(Field::snd_una)).map_or(0, |(ack, una)| ack.since(una))
+    }
+
     /// A field of 16 bytes, as they lie in memory.
     pub fn wide(&self, field: Field) -> Option<[u8; 16]> {
         let mut out = [0; 16];
@@ -294,5 +302,21 @@ impl Event {
             at += carried.slots();
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::trace::parse;
+
+    #[test]
+    fn only_what_was_sent_can_be_acknowledged() {
+        let acked = |ack: u32, sent: &str| {
+            let line = format!("1 s1 pid=0 tcp_rcv_established | ack_seq={ack} snd_una=100{sent}");
+            parse(&line).unwrap().acked()
+        };
+        assert_eq!([90, 100, 150, 200].map(|ack| acked(ack, " snd_nxt=200")), [0, 0, 50, 100]);
+        assert_eq!([201, 2_000_000_000].map(|ack| acked(ack, " snd_nxt=200")), [0, 0]);
+        assert_eq!(acked(150, ""), 50);
     }
 }

@@ -12,7 +12,8 @@ use crate::{command, test::Totals};
 /// Runs them all.
 pub(crate) fn run() -> Result<Totals> {
     let mut cargo = command::cargo();
-    cargo.args(["test", "--workspace", "--locked"]);
+    // A page that is missing or differs is a failure, and nothing is written.
+    cargo.args(["test", "--workspace", "--locked"]).env("INSTA_UPDATE", "no");
     eprintln!("+ {}", command::shown(&cargo));
     let mut child =
         cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;

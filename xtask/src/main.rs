@@ -29,6 +29,7 @@ mod setup;
 mod table;
 mod test;
 mod tidy;
+mod traces;
 mod vm;
 
 #[path = "../../tcptrace/build/toolchain.rs"]
@@ -54,6 +55,8 @@ enum Task {
     Test(test::Args),
     /// Shows the founding story in a guest
     Demo(demo::Args),
+    /// Records the stories in guests, for tcptrace's golden tests
+    Traces(traces::Args),
     /// Writes the pages of docs/ that are made from the tables in the code
     Pages(pages::Args),
     /// Checks the house rules that no lint knows
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::task(&args),
         Task::Test(args) => test::task(&args),
         Task::Demo(args) => demo::task(&args),
+        Task::Traces(args) => traces::task(&args),
         Task::Pages(args) => pages::task(&args),
         Task::Tidy => tidy::task(),
         Task::Ci => ci::task(),

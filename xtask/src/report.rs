@@ -1,4 +1,6 @@
-//! What a scenario reports: written by the guest on its console, read by the host, added up into the table.
+//! What a scenario reports, and the trace of a story: written by the guest on its console, read by the host, added up or stored.
+
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,4 +47,46 @@ impl Outcome {
                 + self.false_holds
                 == 0
     }
+}
+
+/// Starts each console line that carries a [`Recording`] in JSON.
+pub(crate) const RECORDING: &str = "@@recording ";
+
+/// The trace of one story, and what the oracle saw of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Recording {
+    /// Name of the story.
+    pub(crate) scenario: String,
+    /// The bytes of the trace in hexadecimal digits.
+    pub(crate) trace: String,
+    /// Its connections; nothing when bytes waited before tcptrace came, which the oracle cannot judge.
+    pub(crate) connections: Option<Vec<Witnessed>>,
+}
+
+/// The holds of one connection, from call log and wire.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Witnessed {
+    /// Own end.
+    pub(crate) local: SocketAddr,
+    /// Other end.
+    pub(crate) remote: SocketAddr,
+    /// The holds, in the order of their start.
+    pub(crate) holds: Vec<WitnessedHold>,
+}
+
+/// One hold as the oracle saw it, by the names of `--json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WitnessedHold {
+    /// Return of the write that left bytes waiting, `CLOCK_MONOTONIC`.
+    pub(crate) monotonic_ns: u64,
+    /// From there to the departure of that write's last byte.
+    pub(crate) held_ns: u64,
+    /// Waiting bytes.
+    pub(crate) bytes: u64,
+    /// Causes in order.
+    pub(crate) causes: Vec<String>,
+    /// What let the bytes go.
+    pub(crate) release: String,
+    /// Whether whole segments of the same write left before.
+    pub(crate) tail: bool,
 }

@@ -38,7 +38,7 @@ pub(super) fn summary(
     layout.wrap(&mut out, ("", 0), &format!("{span}, {}: {headline}", run.filter), Tone::Verdict);
     let counted = closing.totals.findings > 0 && !run.words.columns.is_empty();
     if counted && detail != Detail::Verdicts {
-        table(&mut out, run, closing);
+        table(&mut out, layout, run, closing);
         histogram(&mut out, layout, closing);
     }
     if !lost {
@@ -120,7 +120,8 @@ fn cost(closing: &Closing<'_>) -> String {
     format!("{share} % of one CPU inside the probes, {what}.")
 }
 
-fn table(out: &mut String, run: &Run<'_>, closing: &Closing<'_>) {
+/// Names and numbers are never cut: where they do not fit, the columns stand closer together.
+fn table(out: &mut String, layout: Layout, run: &Run<'_>, closing: &Closing<'_>) {
     let numbers = [run.words.many, "bytes", "p50", "p99", "max"];
     let mut heads = vec!["process", "remote"];
     heads.extend(run.words.columns);
@@ -133,11 +134,12 @@ fn table(out: &mut String, run: &Run<'_>, closing: &Closing<'_>) {
         cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..texts + numbers.len()).map(width).collect();
+    let wide = widths.iter().map(|width| width + 2).sum::<usize>();
     for row in &cells {
         let mut text = String::new();
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
             let pad = std::iter::repeat_n(' ', width.saturating_sub(cell.width()));
-            text.push_str("  ");
+            text.push_str(if wide > layout.width && column > 0 { " " } else { "  " });
             if column < texts {
                 text.push_str(cell);
                 text.extend(pad);

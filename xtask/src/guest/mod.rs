@@ -17,6 +17,7 @@ mod run;
 mod stage;
 mod sys;
 mod tool;
+mod traces;
 mod tun;
 
 /// What to run, and with which tcptrace.
@@ -34,16 +35,19 @@ enum Task {
     Contended(contended::Args),
     /// Plays the story of a small write under `TCP_CORK` in front of tcptrace's own text
     Demo(demo::Args),
+    /// Records each story
+    Traces(traces::Args),
     /// Holds bytes for a while, in a process further down
     Held(held::Held),
 }
 
-/// Runs inside the guest; prints one [`crate::report::MARK`] line for each outcome.
+/// Runs inside the guest; prints one line for each outcome or trace, as [`crate::report`] marks them.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.task {
         Task::Run(args) => run::task(args),
         Task::Contended(args) => contended::task(args),
         Task::Demo(args) => demo::task(args),
+        Task::Traces(args) => traces::task(args),
         Task::Held(held) => held::task(*held),
     }
 }

@@ -113,7 +113,7 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The first namespace, device and connection after the boot take the kernel milliseconds that no story has to answer for.
-fn warm_up(offset_ns: u64) {
+pub(crate) fn warm_up(offset_ns: u64) {
     for family in [Family::V4, Family::V6] {
         let first_port = FIRST_PORT - PORTS_A_RUN;
         if let Err(error) =

@@ -17,8 +17,8 @@ use serde::Deserialize;
 use super::sys::checked;
 use crate::oracle::Reported;
 
-/// The word its banner on stderr begins with once all probes are attached.
-const READY: &str = "watching";
+/// The words its banner on stderr begins with once all probes are attached, of a question and of `record`.
+const READY: [&str; 2] = ["watching", "recording"];
 /// Attaching takes a second or two in an emulator.
 const PATIENCE: Duration = Duration::from_mins(4);
 
@@ -83,7 +83,7 @@ impl Tool {
         let mut said = Vec::new();
         loop {
             match self.stderr.recv_timeout(PATIENCE) {
-                Ok(line) if line.starts_with(READY) => return Ok(()),
+                Ok(line) if READY.iter().any(|word| line.starts_with(word)) => return Ok(()),
                 Ok(line) => said.push(line),
                 Err(RecvTimeoutError::Timeout) => {
                     self.child.kill().context("kill a tcptrace that does not get ready")?;

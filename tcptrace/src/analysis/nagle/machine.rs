@@ -502,8 +502,7 @@ impl Machine {
 
     fn on_segment(&mut self, e: &Event) {
         self.attribution.enter(Context::Segment, e);
-        let acked =
-            e.seq(Field::ack_seq).zip(e.seq(Field::snd_una)).map_or(0, |(ack, una)| ack.since(una));
+        let acked = e.acked();
         let data =
             e.seq(Field::end_seq).zip(e.seq(Field::seq)).map_or(0, |(end, start)| end.since(start));
         if acked > 0 || data > 0 {

@@ -357,7 +357,7 @@ impl State {
         }
         let (ack, una) = (e.seq(Field::ack_seq), e.seq(Field::snd_una));
         let (seq, end) = (e.seq(Field::seq), e.seq(Field::end_seq));
-        let mut acked = ack.zip(una).map_or(0, |(ack, una)| ack.since(una));
+        let mut acked = e.acked();
         let mut data = end.zip(seq).map_or(0, |(end, seq)| end.since(seq));
         // Data before the handshake is over comes with the SYN, which counts as one in sequence space.
         let syn = self.connecting && e.hook == Hook::tcp_rcv_state_process && data > 0;

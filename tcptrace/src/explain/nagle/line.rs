@@ -2,7 +2,7 @@
 
 use super::{
     story::Story,
-    words::{named, short, timer_name},
+    words::{short, state, timer_name},
 };
 use crate::{
     analysis::nagle::{Fact, Held, Timer},
@@ -51,7 +51,7 @@ pub(super) fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
             (format!("{option} {what}"), format!("{}{unseen}", task(*setter, context.comms)))
         }
         Fact::FinQueued { task: closer } => ("FIN queued".to_owned(), task(*closer, context.comms)),
-        Fact::Tsq => ("device ready".to_owned(), "TSQ lets the socket send again".to_owned()),
+        Fact::Tsq => ("TSQ or pacing".to_owned(), "the socket may send again".to_owned()),
         Fact::Left { bytes: size, seq, end_seq, fin } => {
             let segments = match story.mss() {
                 Some(mss) if mss > 0 && size % mss == 0 && *size > mss => {
@@ -86,14 +86,8 @@ fn held(fact: &Fact) -> String {
     else {
         return String::new();
     };
-    let mut words = vec![named(&[("nonagle", *nonagle), ("packets_out", *packets_out)])];
-    if *cause == Held::Undetermined {
-        words = vec![named(&[
-            ("nonagle", *nonagle),
-            ("packets_out", *packets_out),
-            ("icsk_pending", *icsk_pending),
-        ])];
-    }
+    let timer = icsk_pending.filter(|_| *cause == Held::Undetermined);
+    let mut words = vec![state(*nonagle, *packets_out, timer)];
     if let (Held::Nagle, Some(unacked)) = (cause, unacked_bytes) {
         words.push(format!("{} unacknowledged", bytes((*unacked).into())));
     }

@@ -2,7 +2,7 @@
 
 use super::{
     line::line,
-    words::{long, merged, named, timer_name},
+    words::{long, merged, state, timer_name},
 };
 use crate::{
     analysis::{
@@ -148,11 +148,7 @@ impl Story<'_> {
                         packets_out,
                         icsk_pending,
                         ..
-                    } => Some(named(&[
-                        ("nonagle", *nonagle),
-                        ("packets_out", *packets_out),
-                        ("icsk_pending", *icsk_pending),
-                    ])),
+                    } => Some(state(*nonagle, *packets_out, *icsk_pending)),
                     _ => None,
                 });
                 match seen.filter(|seen| !seen.is_empty()) {

@@ -391,7 +391,7 @@ fn every_fact_has_its_line() {
             "TCP_NODELAY set | server[2211]",
             "TCP_NODELAY changed | server[2211]; new value not seen",
             "FIN queued | server[2211]",
-            "device ready | TSQ lets the socket send again",
+            "TSQ or pacing | the socket may send again",
             "8 B left | seq 0..8, with the FIN",
             "8 B discarded | the connection ended",
         ]

@@ -1,5 +1,9 @@
 //! The names of things, and the sentence about all holds.
 
+use tcptrace_common::tcp::{
+    ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, ICSK_TIME_REO_TIMEOUT, ICSK_TIME_RETRANS,
+};
+
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
@@ -157,6 +161,27 @@ pub(in crate::explain) const fn timer_name(timer: Timer) -> &'static str {
         Timer::LossProbe => "loss probe",
         Timer::Retransmit => "RTO timer",
     }
+}
+
+/// `nonagle=2 packets_out=0 icsk_pending=PROBE0`, by the kernel's own names; what is not known is left out.
+pub(super) fn state(
+    nonagle: Option<u32>,
+    packets_out: Option<u32>,
+    icsk_pending: Option<u32>,
+) -> String {
+    let mut words = named(&[("nonagle", nonagle), ("packets_out", packets_out)]);
+    if let Some(timer) = icsk_pending {
+        let name = match timer {
+            ICSK_TIME_RETRANS => "RETRANS".to_owned(),
+            ICSK_TIME_PROBE0 => "PROBE0".to_owned(),
+            ICSK_TIME_LOSS_PROBE => "LOSS_PROBE".to_owned(),
+            ICSK_TIME_REO_TIMEOUT => "REO_TIMEOUT".to_owned(),
+            other => other.to_string(),
+        };
+        let space = if words.is_empty() { "" } else { " " };
+        words.extend([space, "icsk_pending=", &name]);
+    }
+    words
 }
 
 /// `nonagle=2 packets_out=0`, of what was read.

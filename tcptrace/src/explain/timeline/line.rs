@@ -52,7 +52,7 @@ pub(super) fn line(
             (Mark::None, format!("{name} {what}"), unseen.to_owned())
         }
         Fact::Tsq => {
-            (Mark::None, "device ready".to_owned(), "TSQ lets the socket send again".to_owned())
+            (Mark::None, "TSQ or pacing".to_owned(), "the socket may send again".to_owned())
         }
         Fact::FinQueued { .. } => (Mark::Out, "FIN queued".to_owned(), String::new()),
         Fact::HoldBegan { .. }

@@ -204,7 +204,7 @@ fn every_other_fact_has_its_line() {
             "  TCP_CORK cleared | ",
             "  TCP_NODELAY set | ",
             "  TCP option 77 changed | new value not seen",
-            "  device ready | TSQ lets the socket send again | minor",
+            "  TSQ or pacing | the socket may send again | minor",
             "> FIN queued | ",
             "  connection over | was LAST-ACK",
             "  socket gone |  | minor",
