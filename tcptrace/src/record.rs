@@ -29,6 +29,8 @@ const IDLE_NS: u64 = 1_000_000_000;
 const QUEUE: usize = 512;
 /// Most threads whose names the next file of a recording begins with.
 const MAX_COMMS: usize = 65_536;
+/// Most sockets and names that are told again after frames were left out; further ones stay unknown.
+const MAX_AGAIN: usize = 65_536;
 /// Level of compression: one more costs twice the time and saves a few percent.
 const LEVEL: i32 = 1;
 
@@ -124,6 +126,12 @@ pub struct Recorder {
     skipped: Option<u64>,
     /// Something came since the last tick.
     news: bool,
+    /// Losses that the frame at hand tells, and who it tells somebody is: told again when it is left out.
+    in_frame: Vec<Item>,
+    /// What is to be told again.
+    again: Vec<Item>,
+    /// The last frame found no room: the next that finds some tells what was left out.
+    stuck: bool,
     /// Events left out and not told yet; all that were left out.
     untold: BTreeMap<Hook, u64>,
     left_out: BTreeMap<Hook, u64>,
@@ -200,6 +208,9 @@ impl Recorder {
             tick_ns: started_ns,
             skipped: None,
             news: false,
+            in_frame: Vec::new(),
+            again: Vec::new(),
+            stuck: false,
             untold: BTreeMap::new(),
             left_out: BTreeMap::new(),
             events: 0,
@@ -238,8 +249,10 @@ impl Recorder {
                 }
             }
         }
-        self.tell_left_out();
-        self.encoder.item(item);
+        if !self.stuck {
+            self.tell_left_out();
+        }
+        self.encode(item);
         let due =
             self.encoder.first_ns().is_some_and(|at| self.last_ns.saturating_sub(at) >= FRAME_NS);
         if due || self.encoder.is_full() {
@@ -323,18 +336,54 @@ impl Recorder {
     }
 
     fn tell_left_out(&mut self) {
-        for (hook, events) in std::mem::take(&mut self.untold) {
-            self.encoder.item(&Item::Loss { hook, at_ns: self.last_ns, events });
+        for item in std::mem::take(&mut self.again) {
+            self.encode(&item);
+            if self.encoder.is_full() {
+                self.flush();
+            }
         }
+        for (hook, events) in std::mem::take(&mut self.untold) {
+            self.encode(&Item::Loss { hook, at_ns: self.last_ns, events });
+        }
+    }
+
+    fn encode(&mut self, item: &Item) {
+        let identity = match item {
+            Item::Event(event) => event.hook == Hook::socket,
+            Item::Loss { .. } | Item::Comm { .. } => true,
+            Item::Tick { .. } => false,
+        };
+        if identity {
+            self.in_frame.push(item.clone());
+        }
+        self.encoder.item(item);
     }
 
     fn flush(&mut self) {
         let Some(Filled { bytes, events, .. }) = self.encoder.take() else { return };
         let Some(queue) = &self.queue else { return };
         match queue.try_send(Job::Frame(bytes)) {
-            Ok(()) => {}
+            Ok(()) => {
+                self.in_frame.clear();
+                self.stuck = false;
+            }
             Err(TrySendError::Full(_)) => {
-                for (hook, many) in events {
+                self.stuck = true;
+                for item in std::mem::take(&mut self.in_frame) {
+                    match item {
+                        Item::Loss { hook, events, .. } => {
+                            *self.untold.entry(hook).or_default() += events;
+                        }
+                        item if self.again.len() < MAX_AGAIN => self.again.push(item),
+                        Item::Event(event) => {
+                            *self.untold.entry(event.hook).or_default() += 1;
+                            *self.left_out.entry(event.hook).or_default() += 1;
+                        }
+                        Item::Comm { .. } | Item::Tick { .. } => {}
+                    }
+                }
+                // A socket is announced again: that record is not lost.
+                for (hook, many) in events.into_iter().filter(|(hook, _)| *hook != Hook::socket) {
                     *self.untold.entry(hook).or_default() += many;
                     *self.left_out.entry(hook).or_default() += many;
                 }
