@@ -130,6 +130,8 @@ pub struct Recorder {
     in_frame: Vec<Item>,
     /// What is to be told again.
     again: Vec<Item>,
+    /// The run is over: the disk is waited for.
+    patient: bool,
     /// The last frame found no room: the next that finds some tells what was left out.
     stuck: bool,
     /// Events left out and not told yet; all that were left out.
@@ -210,6 +212,7 @@ impl Recorder {
             news: false,
             in_frame: Vec::new(),
             again: Vec::new(),
+            patient: false,
             stuck: false,
             untold: BTreeMap::new(),
             left_out: BTreeMap::new(),
@@ -224,6 +227,7 @@ impl Recorder {
                 self.last_ns = (*now_ns).max(self.last_ns);
                 if !self.news && now_ns.saturating_sub(self.tick_ns) < IDLE_NS {
                     self.skipped = Some(*now_ns);
+                    self.flush_what_is_due();
                     return;
                 }
                 (self.news, self.skipped, self.tick_ns) = (false, None, *now_ns);
@@ -253,12 +257,7 @@ impl Recorder {
             self.tell_left_out();
         }
         self.encode(item);
-        let due =
-            self.encoder.first_ns().is_some_and(|at| self.last_ns.saturating_sub(at) >= FRAME_NS);
-        if due || self.encoder.is_full() {
-            self.flush();
-            self.rotate();
-        }
+        self.flush_what_is_due();
     }
 
     /// Whether the disk has refused; what comes is not stored.
@@ -285,6 +284,7 @@ impl Recorder {
     /// # Errors
     /// [`RecordError::Write`]: the disk has refused, now or before.
     pub fn end(mut self, ending: &Ending) -> Result<Written, RecordError> {
+        self.patient = true;
         self.tell_skipped();
         self.tell_left_out();
         let mut ending = ending.clone();
@@ -329,6 +329,15 @@ impl Recorder {
         }
     }
 
+    fn flush_what_is_due(&mut self) {
+        let old =
+            self.encoder.first_ns().is_some_and(|at| self.last_ns.saturating_sub(at) >= FRAME_NS);
+        if old || self.encoder.is_full() {
+            self.flush();
+            self.rotate();
+        }
+    }
+
     fn tell_skipped(&mut self) {
         if let Some(now_ns) = self.skipped.take() {
             self.encoder.item(&Item::Tick { now_ns });
@@ -362,7 +371,13 @@ impl Recorder {
     fn flush(&mut self) {
         let Some(Filled { bytes, events, .. }) = self.encoder.take() else { return };
         let Some(queue) = &self.queue else { return };
-        match queue.try_send(Job::Frame(bytes)) {
+        let sent = if self.patient {
+            // A disk that has refused hangs up.
+            queue.send(Job::Frame(bytes)).map_err(|error| TrySendError::Disconnected(error.0))
+        } else {
+            queue.try_send(Job::Frame(bytes))
+        };
+        match sent {
             Ok(()) => {
                 self.in_frame.clear();
                 self.stuck = false;

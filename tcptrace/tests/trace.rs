@@ -410,6 +410,30 @@ fn only_so_many_files_are_kept_and_numbers_go_on_after_a_restart() {
 }
 
 #[test]
+fn half_a_second_after_an_event_its_frame_is_on_the_disk() {
+    let path = folder("soon").join("a.tcptrace");
+    let target = Target::File { path: path.clone(), force: false };
+    let mut recorder = Recorder::start(&target, header(), Rotation::default()).unwrap();
+    let all = items(1);
+    for item in &all {
+        recorder.item(item);
+    }
+    let Some(Item::Tick { now_ns }) = all.last() else { panic!("{all:?}") };
+    // Ticks of an idle host, which are not stored themselves.
+    for ms in (50..=700).step_by(50) {
+        recorder.item(&Item::Tick { now_ns: now_ns + ms * 1_000_000 });
+    }
+    let stored = || told(&fs::read(&path).unwrap()).0;
+    for _ in 0..1000 {
+        if stored().len() == all.len() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{:?}", stored());
+}
+
+#[test]
 fn a_file_that_is_there_is_not_overwritten_without_force() {
     let path = folder("force").join("a.tcptrace");
     fs::write(&path, "mine").unwrap();
