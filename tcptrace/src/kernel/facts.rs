@@ -11,10 +11,13 @@ pub fn release() -> String {
         .map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
 }
 
-/// The host's name, as `uname -n` prints it.
+/// What a kernel is called that nobody has named (`UTS_NODENAME`).
+const NAMELESS: &str = "(none)";
+
+/// The host's name, as `uname -n` prints it; empty when it has none.
 pub fn host() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| String::new(), |s| s.trim().to_owned())
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Some(name.trim()).filter(|name| *name != NAMELESS).unwrap_or_default().to_owned()
 }
 
 /// Jiffies per second, from two samples of (jiffies, nanoseconds). BTF lacks it, and `USER_HZ` is another number.
