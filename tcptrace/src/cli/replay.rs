@@ -9,7 +9,7 @@ use super::{
     command::{Failure, WRONG, unwritten},
     input,
     options::Time,
-    session::totals,
+    session::{MOST_WAITING, totals},
     status::Status,
 };
 use crate::{
@@ -102,7 +102,13 @@ pub(super) fn replay(options: &Options) -> Result<u8, Failure> {
         }
         for each in &mut asked {
             match &item {
-                Item::Event(event) => each.correlator.push(event),
+                Item::Event(event) => {
+                    each.correlator.push(event);
+                    if each.correlator.waiting() >= MOST_WAITING {
+                        each.correlator.settle(&mut entries);
+                        each.count(&mut entries);
+                    }
+                }
                 Item::Tick { now_ns } => {
                     last_ns = (*now_ns).max(last_ns);
                     each.correlator.tick(*now_ns);
