@@ -117,14 +117,13 @@ fn make(file: &str, events: &str, sockets: &str) -> Done {
     for tid in 0..64 {
         trace.item(&Item::Comm { tid, comm: format!("worker-{tid}") });
     }
-    // Every socket is met before anything is counted on to happen: it is then a socket that is known.
+    // Every socket is met first.
     for number in 0..events {
         now_ns += u64::from(random.below(2_000));
-        let at =
-            if number < sockets.into() { number as usize } else { random.below(sockets) as usize };
-        let Some(peer) = peers.get_mut(at) else { continue };
-        let hook =
-            if number < sockets.into() { Hook::socket } else { next(peer, random.below(100)) };
+        let fresh = u32::try_from(number).ok().filter(|number| *number < sockets);
+        let at = fresh.unwrap_or_else(|| random.below(sockets));
+        let Some(peer) = peers.get_mut(at as usize) else { continue };
+        let hook = if fresh.is_some() { Hook::socket } else { next(peer, random.below(100)) };
         n += 1;
         let event = event(hook, peer, n, now_ns);
         if hook == Hook::tcp_v4_destroy_sock {
@@ -170,7 +169,7 @@ fn event(hook: Hook, peer: &mut Peer, n: u64, at_ns: u64) -> Event {
     let mut event = Event::new(hook, at_ns);
     (event.n, event.socket) = (n, SocketId(peer.id));
     (event.pid, event.tid) = (peer.id % 64, peer.id % 64);
-    event.jiffies = (at_ns / 4_000_000 & 0xffff_ffff) as u32;
+    event.jiffies = ((at_ns / 4_000_000) & 0xffff_ffff) as u32;
     let bytes = 50 + peer.id % 400;
     let (seq, end_seq) = match hook {
         Hook::tcp_push => {

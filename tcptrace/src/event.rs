@@ -299,7 +299,8 @@ static PLACES: [[(u8, u8); Field::COUNT]; Hook::MAX as usize + 1] = places();
 
 #[expect(
     clippy::indexing_slicing,
-    reason = "evaluated at compile time: a wrong index does not compile"
+    clippy::cast_possible_truncation,
+    reason = "evaluated at compile time: a wrong index does not compile, and no row has so many slots"
 )]
 const fn places() -> [[(u8, u8); Field::COUNT]; Hook::MAX as usize + 1] {
     let mut places = [[(ABSENT, 0); Field::COUNT]; Hook::MAX as usize + 1];

@@ -29,6 +29,8 @@ const IDLE_NS: u64 = 1_000_000_000;
 const QUEUE: usize = 512;
 /// Most threads whose names the next file of a recording begins with.
 const MAX_COMMS: usize = 65_536;
+/// Most sockets and names that are told again after frames were left out; further ones stay unknown.
+const MAX_AGAIN: usize = 65_536;
 /// Level of compression: one more costs twice the time and saves a few percent.
 const LEVEL: i32 = 1;
 
@@ -124,6 +126,14 @@ pub struct Recorder {
     skipped: Option<u64>,
     /// Something came since the last tick.
     news: bool,
+    /// Losses that the frame at hand tells, and who it tells somebody is: told again when it is left out.
+    in_frame: Vec<Item>,
+    /// What is to be told again.
+    again: Vec<Item>,
+    /// The run is over: the disk is waited for.
+    patient: bool,
+    /// The last frame found no room: the next that finds some tells what was left out.
+    stuck: bool,
     /// Events left out and not told yet; all that were left out.
     untold: BTreeMap<Hook, u64>,
     left_out: BTreeMap<Hook, u64>,
@@ -200,6 +210,10 @@ impl Recorder {
             tick_ns: started_ns,
             skipped: None,
             news: false,
+            in_frame: Vec::new(),
+            again: Vec::new(),
+            patient: false,
+            stuck: false,
             untold: BTreeMap::new(),
             left_out: BTreeMap::new(),
             events: 0,
@@ -213,6 +227,7 @@ impl Recorder {
                 self.last_ns = (*now_ns).max(self.last_ns);
                 if !self.news && now_ns.saturating_sub(self.tick_ns) < IDLE_NS {
                     self.skipped = Some(*now_ns);
+                    self.flush_what_is_due();
                     return;
                 }
                 (self.news, self.skipped, self.tick_ns) = (false, None, *now_ns);
@@ -238,14 +253,11 @@ impl Recorder {
                 }
             }
         }
-        self.tell_left_out();
-        self.encoder.item(item);
-        let due =
-            self.encoder.first_ns().is_some_and(|at| self.last_ns.saturating_sub(at) >= FRAME_NS);
-        if due || self.encoder.is_full() {
-            self.flush();
-            self.rotate();
+        if !self.stuck {
+            self.tell_left_out();
         }
+        self.encode(item);
+        self.flush_what_is_due();
     }
 
     /// Whether the disk has refused; what comes is not stored.
@@ -272,6 +284,7 @@ impl Recorder {
     /// # Errors
     /// [`RecordError::Write`]: the disk has refused, now or before.
     pub fn end(mut self, ending: &Ending) -> Result<Written, RecordError> {
+        self.patient = true;
         self.tell_skipped();
         self.tell_left_out();
         let mut ending = ending.clone();
@@ -316,6 +329,15 @@ impl Recorder {
         }
     }
 
+    fn flush_what_is_due(&mut self) {
+        let old =
+            self.encoder.first_ns().is_some_and(|at| self.last_ns.saturating_sub(at) >= FRAME_NS);
+        if old || self.encoder.is_full() {
+            self.flush();
+            self.rotate();
+        }
+    }
+
     fn tell_skipped(&mut self) {
         if let Some(now_ns) = self.skipped.take() {
             self.encoder.item(&Item::Tick { now_ns });
@@ -323,18 +345,60 @@ impl Recorder {
     }
 
     fn tell_left_out(&mut self) {
-        for (hook, events) in std::mem::take(&mut self.untold) {
-            self.encoder.item(&Item::Loss { hook, at_ns: self.last_ns, events });
+        for item in std::mem::take(&mut self.again) {
+            self.encode(&item);
+            if self.encoder.is_full() {
+                self.flush();
+            }
         }
+        for (hook, events) in std::mem::take(&mut self.untold) {
+            self.encode(&Item::Loss { hook, at_ns: self.last_ns, events });
+        }
+    }
+
+    fn encode(&mut self, item: &Item) {
+        let identity = match item {
+            Item::Event(event) => event.hook == Hook::socket,
+            Item::Loss { .. } | Item::Comm { .. } => true,
+            Item::Tick { .. } => false,
+        };
+        if identity {
+            self.in_frame.push(item.clone());
+        }
+        self.encoder.item(item);
     }
 
     fn flush(&mut self) {
         let Some(Filled { bytes, events, .. }) = self.encoder.take() else { return };
         let Some(queue) = &self.queue else { return };
-        match queue.try_send(Job::Frame(bytes)) {
-            Ok(()) => {}
+        let sent = if self.patient {
+            // A disk that has refused hangs up.
+            queue.send(Job::Frame(bytes)).map_err(|error| TrySendError::Disconnected(error.0))
+        } else {
+            queue.try_send(Job::Frame(bytes))
+        };
+        match sent {
+            Ok(()) => {
+                self.in_frame.clear();
+                self.stuck = false;
+            }
             Err(TrySendError::Full(_)) => {
-                for (hook, many) in events {
+                self.stuck = true;
+                for item in std::mem::take(&mut self.in_frame) {
+                    match item {
+                        Item::Loss { hook, events, .. } => {
+                            *self.untold.entry(hook).or_default() += events;
+                        }
+                        item if self.again.len() < MAX_AGAIN => self.again.push(item),
+                        Item::Event(event) => {
+                            *self.untold.entry(event.hook).or_default() += 1;
+                            *self.left_out.entry(event.hook).or_default() += 1;
+                        }
+                        Item::Comm { .. } | Item::Tick { .. } => {}
+                    }
+                }
+                // A socket is announced again: that record is not lost.
+                for (hook, many) in events.into_iter().filter(|(hook, _)| *hook != Hook::socket) {
                     *self.untold.entry(hook).or_default() += many;
                     *self.left_out.entry(hook).or_default() += many;
                 }

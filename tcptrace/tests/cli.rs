@@ -31,13 +31,19 @@ fn alone_it_lists_what_asks_for_a_cause_then_what_works_and_exits_2() {
     let output = tcptrace(&[]);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
     let list = "\nQuestions:\n  nagle        why written bytes waited, and what let them go\n\n\
-                Work:\n  timeline     everything known about each socket, in order\n  completions ";
+                Work:\n  timeline     everything known about each socket, in order\n  record       ";
     assert!(text(&output.stderr).contains(list), "{}", text(&output.stderr));
 }
 
 #[test]
 fn help_goes_to_stdout_and_fits_one_screen() {
-    for args in [["-h"].as_slice(), &["nagle", "-h"], &["timeline", "-h"], &["completions", "-h"]] {
+    for args in [
+        ["-h"].as_slice(),
+        &["nagle", "-h"],
+        &["timeline", "-h"],
+        &["record", "-h"],
+        &["completions", "-h"],
+    ] {
         let output = tcptrace(args);
         assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
         let help = text(&output.stdout);
@@ -55,7 +61,7 @@ fn help_goes_to_stdout_and_fits_one_screen() {
 
 #[test]
 fn the_flags_of_a_question_stand_by_what_they_do_and_help_is_last() {
-    for question in ["nagle", "timeline"] {
+    for question in ["nagle", "timeline", "record"] {
         for flag in ["-h", "--help"] {
             let help = text(&tcptrace(&[question, flag]).stdout);
             let headings: Vec<&str> = help
@@ -70,8 +76,7 @@ fn the_flags_of_a_question_stand_by_what_they_do_and_help_is_last() {
 #[test]
 fn only_what_works_is_in_the_help() {
     let help = ["-h", "--help"].map(|flag| text(&tcptrace(&["nagle", flag]).stdout)).concat();
-    for flag in ["--mutate", "--read", "--write", "--cgroup", "--perfetto", "--exit-code", "--top"]
-    {
+    for flag in ["--mutate", "--cgroup", "--perfetto", "--top"] {
         assert!(!help.contains(flag), "{flag}");
         assert_eq!(tcptrace(&["nagle", &format!("{flag}-"), "x"]).status.code(), Some(2), "{flag}");
     }
@@ -89,6 +94,11 @@ fn only_what_works_is_in_the_help() {
         "--buffer",
         "--time",
         "--width",
+        "--read",
+        "--write",
+        "--force",
+        "--count",
+        "--exit-code",
     ] {
         assert!(help.contains(flag), "{flag}");
     }
@@ -106,13 +116,17 @@ fn a_flag_that_a_command_cannot_honour_is_an_error_that_names_one_that_can() {
 }
 
 #[test]
-fn version_names_the_wire_format_and_the_object() {
+fn version_names_the_formats_and_the_object() {
     let output = tcptrace(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
     let version = text(&output.stdout);
     let object = version.trim_end().rsplit(' ').next().unwrap_or_default().trim_end_matches(')');
     assert!(
-        version.starts_with(concat!("tcptrace ", env!("CARGO_PKG_VERSION"), " (wire format ")),
+        version.starts_with(concat!(
+            "tcptrace ",
+            env!("CARGO_PKG_VERSION"),
+            " (trace format 1, wire format "
+        )),
         "{version}"
     );
     assert!(object.len() == 16 && object.chars().all(|c| c.is_ascii_hexdigit()), "{version}");

@@ -332,7 +332,7 @@ cost: 0.4 % of one CPU inside the probes, 1,204 runs.
         passed(Json.summary(&run(&facts), &closing)),
         concat!(
             r#"{"type":"summary","holds":3,"held_total_ns":498870000,"events_lost":{},"probe_misses":{},"#,
-            r#""sockets_seen_midlife":1,"sockets_found":1,"below_limit":0,"events":82193,"watched_ns":12400000000,"#,
+            r#""sockets_seen_midlife":1,"sockets_found":1,"below_limit":0,"events":82193,"watched_ns":12400000000,"complete":true,"#,
             r#""probes_ns":49600000,"probe_runs":1204,"ended":"2026-11-22T14:03:14.812000000Z","#,
             r#""not_seen":["sockets_seen","writes"]}"#,
             "\n"

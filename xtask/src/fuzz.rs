@@ -20,10 +20,10 @@ const FLAGS: [&str; 9] = [
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "--cfg=fuzzing",
+    "--cfg",
+    "fuzzing",
     "-Cdebug-assertions",
     "-Coverflow-checks",
-    "-Cforce-frame-pointers",
 ];
 
 /// The flags.

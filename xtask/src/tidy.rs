@@ -12,12 +12,13 @@ use anyhow::{Context as _, Result};
 use crate::{command, imports};
 
 /// Module of tcptrace and the modules it may import; those that are not here (`cli`, `main`, `lib`) may import all.
-const IMPORTS: [(&str, &[&str]); 11] = [
+const IMPORTS: [(&str, &[&str]); 12] = [
     ("event", &["tcptrace_common"]),
     ("filter", &["tcptrace_common"]),
     ("finding", &["tcptrace_common", "event"]),
     ("kernel", &["tcptrace_common", "event"]),
     ("source", &["tcptrace_common", "event", "kernel", "trace"]),
+    ("record", &["tcptrace_common", "event", "trace"]),
     ("trace", &["tcptrace_common", "event"]),
     ("analysis", &["tcptrace_common", "event", "finding"]),
     ("timeline", &["event", "finding", "analysis"]),

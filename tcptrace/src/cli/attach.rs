@@ -10,7 +10,7 @@ use tcptrace_common::hook::Hook;
 use super::{
     child::Waiting,
     command::{CANNOT, Failure},
-    options::{Attach, Watched, kernel_form},
+    options::{Attach, Limits, Watched, kernel_form},
 };
 use crate::{
     analysis::Kind,
@@ -37,7 +37,11 @@ pub(super) struct Attached {
 }
 
 /// Attaches what the questions need.
-pub(super) fn attach(kinds: &[Kind], watched: &Watched) -> Result<Attached, Failure> {
+pub(super) fn attach(
+    kinds: &[Kind],
+    watched: &Watched,
+    limits: &Limits,
+) -> Result<Attached, Failure> {
     let mut filter = watched.filter();
     // What is wrong with the flags is told before anything is started.
     kernel_form(&filter)?;
@@ -50,13 +54,13 @@ pub(super) fn attach(kinds: &[Kind], watched: &Watched) -> Result<Attached, Fail
         filter: kernel_form(&filter)?,
         command: filter.command.as_ref().map(|command| command.pid),
         everything: kinds.iter().any(|kind| kind.everything()),
-        form: match watched.attach {
+        form: match limits.attach {
             Attach::Auto => Form::Auto,
             Attach::Fentry => Form::Fentry,
             Attach::Kprobe => Form::Kprobe,
         },
-        buffer_bytes: watched.buffer,
-        duration: watched.duration,
+        buffer_bytes: limits.buffer,
+        duration: limits.duration,
     };
     let source = Live::attach(&request).map_err(|error| refused(&error))?;
     let header = Header {
@@ -64,8 +68,8 @@ pub(super) fn attach(kinds: &[Kind], watched: &Watched) -> Result<Attached, Fail
         facts: source.facts().clone(),
         questions: kinds.iter().map(|kind| words(*kind).question.to_owned()).collect(),
         filter: filter.words(),
-        buffer_bytes: watched.buffer,
-        planned_ns: watched.duration.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
+        buffer_bytes: limits.buffer,
+        planned_ns: limits.duration.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
         ..Header::default()
     };
     Ok(Attached { source, command, filter, header })

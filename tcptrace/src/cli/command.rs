@@ -95,7 +95,6 @@ pub(super) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a run has one")]
 pub(super) enum Command {
     #[command(flatten)]
     Question(Question),
@@ -104,6 +103,8 @@ pub(super) enum Command {
         long_about = RECORD,
         after_long_help = ending(),
         override_usage = "tcptrace record -o FILE [FILTERS] [LIMITS] [-- COMMAND ARGS...]",
+        disable_help_flag = true,
+        arg = help_flag(),
         max_term_width = 100
     )]
     Record(record::Options),
@@ -286,7 +287,7 @@ fn flags(error: &clap::Error) -> Result<(), Failure> {
 }
 
 /// To stdout; a reader that has seen enough is no error.
-fn print(text: &[u8]) -> Result<(), Failure> {
+pub(super) fn print(text: &[u8]) -> Result<(), Failure> {
     match io::stdout().lock().write_all(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(&error)),
         _ => Ok(()),

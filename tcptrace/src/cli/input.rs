@@ -38,7 +38,7 @@ pub(super) fn open(path: &Path, status: &Status) -> Result<Input, Failure> {
                 "{name} is a folder, not a trace\n  try: tcptrace nagle -r FILE"
             ))));
         }
-        (name, Box::new(file), about.is_file().then(|| about.len()))
+        (name, Box::new(file), about.is_file().then_some(about.len()))
     };
     let input = Progress::new(input, name.clone(), all, status.clone());
     Recorded::open(&name, input).map_err(|error| wrong(&error))

@@ -12,10 +12,12 @@ use clap_mangen::{
 use crate::{analysis::Kind, explain::words};
 
 /// What the process ends with.
-pub(super) const EXIT_STATUS: [(&str, &str); 3] = [
+pub(super) const EXIT_STATUS: [(&str, &str); 5] = [
     ("0", "it ran, with or without findings"),
-    ("2", "wrong flags, or output that could not be written"),
+    ("1", "with --exit-code: there were findings"),
+    ("2", "wrong flags, an unreadable or foreign file, or output that could not be written"),
     ("3", "this host or user cannot (rights, no BTF, no BPF)"),
+    ("4", "with --exit-code: no findings, but events were lost, so that proves nothing"),
 ];
 
 /// Variables that are looked at.
@@ -102,7 +104,7 @@ fn page(command: Command, name: &str, names: &[&str]) -> io::Result<Vec<u8>> {
         man.render_subcommands_section(&mut page)?;
     }
     let mut rest = Roff::new();
-    let [went, wrong, _] = EXIT_STATUS;
+    let [went, _, wrong, ..] = EXIT_STATUS;
     if !probes && !has_commands {
         section(&mut rest, "EXIT STATUS", &[went, wrong]);
     } else {

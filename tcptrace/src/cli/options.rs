@@ -28,7 +28,7 @@ const WIDTHS: (usize, usize) = (100, 120);
 /// Shorter holds are not printed singly.
 const MIN_HOLD: Duration = Duration::from_millis(1);
 
-/// What is watched, and for how long.
+/// What is watched.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Watched {
     /// Local or remote port: 80, 8000-8010, 80,443
@@ -80,6 +80,11 @@ pub(super) struct Watched {
     /// --duration or by a signal that only it gets, COMMAND runs on without being watched.
     #[arg(last = true, value_name = "COMMAND", help_heading = "Filters")]
     pub(super) command: Vec<OsString>,
+}
+
+/// For how long, and by what means.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Limits {
     /// Stop after this time: 500ms, 10s, 1h30m
     #[arg(short, long, value_name = "DUR", value_parser = duration, help_heading = "Limits")]
     pub(super) duration: Option<Duration>,
@@ -156,6 +161,7 @@ pub(super) struct Options {
         value_name = "CLOCK",
         default_value = "local",
         hide_possible_values = true,
+        hide_short_help = true,
         help_heading = "Output"
     )]
     pub(super) time: Time,
@@ -177,15 +183,24 @@ pub(super) struct Options {
     /// Columns of text. Default: the terminal's, at most 120; 100 in a pipe.
     #[arg(long, value_name = "N", value_parser = width, hide_short_help = true, help_heading = "Output")]
     pub(super) width: Option<usize>,
-    /// Stop after so many findings
-    #[arg(short, long, value_name = "N", value_parser = count, help_heading = "Limits")]
-    pub(super) count: Option<u64>,
     /// 1 when there were findings, 4 when losses leave that open
     ///
     /// Exit code 1 when there were findings (after all filters), 4 when there were none but events were lost, so that
     /// this proves nothing; 0 otherwise.
     #[arg(long, hide_short_help = true, help_heading = "Output")]
     pub(super) exit_code: bool,
+    /// Stop after so many findings
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        value_parser = count,
+        hide_short_help = true,
+        help_heading = "Limits"
+    )]
+    pub(super) count: Option<u64>,
+    #[command(flatten)]
+    pub(super) limits: Limits,
     /// Answer wrongly on purpose.
     #[cfg(feature = "mutate")]
     #[arg(long, hide = true, value_enum)]

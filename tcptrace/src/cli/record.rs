@@ -9,7 +9,7 @@ use std::{
 use super::{
     attach::attach,
     command::{Failure, WRONG},
-    options::Watched,
+    options::{Limits, Watched},
     status::Status,
     value::{duration, question, size},
     watch::not_in_this_kernel,
@@ -24,6 +24,8 @@ use crate::{
 /// The flags of `record`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Options {
+    #[command(flatten)]
+    watched: Watched,
     /// The file; - is stdout
     ///
     /// The file to write; - writes to standard output. With --rotate-size or --rotate-every several files with numbers
@@ -49,7 +51,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "N", value_parser = super::value::files, help_heading = "Output")]
     keep: Option<usize>,
     #[command(flatten)]
-    watched: Watched,
+    limits: Limits,
 }
 
 /// Records until its time is up, somebody stops it or the disk refuses.
@@ -76,7 +78,7 @@ pub(super) fn record(options: &Options) -> Result<u8, Failure> {
         Target::File { path: options.output.clone(), force: options.force }
     };
     let kinds = if options.question.is_empty() { Kind::ALL } else { options.question.as_slice() };
-    let mut attached = attach(kinds, &options.watched)?;
+    let mut attached = attach(kinds, &options.watched, &options.limits)?;
     let recorder = Recorder::start(&target, attached.header.clone(), rotation);
     let mut recorder = recorder.map_err(|error| wrong(error.to_string()))?;
     banner(options, &attached.filter.to_string(), &attached.header);

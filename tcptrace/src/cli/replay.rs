@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    command::{Failure, WRONG, unwritten},
+    command::{Failure, WRONG, print, unwritten},
     input,
     options::Time,
     session::{MOST_WAITING, totals},
@@ -16,8 +16,8 @@ use crate::{
     analysis::Kind,
     correlate::Correlator,
     explain::{
-        self,
-        units::{bytes, counted, duration},
+        self, printable,
+        units::{bytes, count, counted, duration},
         words,
     },
     source::{Ending, Flow, Item, Reach, Source as _},
@@ -78,7 +78,86 @@ impl Asked {
         let headline = (words(self.kind).headline)(&totals(&self.tally, 0, lost));
         let worst =
             self.worst.as_ref().map(|(_, text)| format!("; worst: {text}")).unwrap_or_default();
-        format!("  {:<12}  {}{worst}", words(self.kind).question, headline.trim_end_matches('.'))
+        format!("{}{worst}", headline.trim_end_matches('.'))
+    }
+}
+
+/// Everything that is asked of one trace.
+struct Replay {
+    asked: Vec<Asked>,
+    entries: Vec<Entry>,
+    events: u64,
+    last_ns: u64,
+}
+
+impl Replay {
+    fn take(&mut self, item: &Item) {
+        match item {
+            Item::Event(event) => {
+                self.events += 1;
+                self.last_ns = event.at_ns.max(self.last_ns);
+            }
+            Item::Tick { now_ns } => self.last_ns = (*now_ns).max(self.last_ns),
+            Item::Loss { .. } | Item::Comm { .. } => {}
+        }
+        for each in &mut self.asked {
+            match item {
+                Item::Event(event) => {
+                    each.correlator.push(event);
+                    if each.correlator.waiting() >= MOST_WAITING {
+                        each.correlator.settle(&mut self.entries);
+                        each.count(&mut self.entries);
+                    }
+                }
+                Item::Tick { now_ns } => {
+                    each.correlator.tick(*now_ns);
+                    each.correlator.settle(&mut self.entries);
+                    each.count(&mut self.entries);
+                }
+                Item::Loss { at_ns, .. } => each.correlator.loss(*at_ns),
+                Item::Comm { tid, comm } => each.correlator.comm(*tid, comm.clone()),
+            }
+        }
+    }
+
+    fn end(&mut self, ending: &Ending) {
+        for each in &mut self.asked {
+            each.correlator.finish(ending.ended_ns, ending.misses.is_some(), &mut self.entries);
+            each.count(&mut self.entries);
+        }
+    }
+
+    /// A row for each question.
+    fn rows(&self, out: &mut String, lost: bool) {
+        let questions = Kind::ALL.iter().map(|kind| (*kind, words(*kind))).filter(|(_, w)| w.asks);
+        for (kind, words) in questions {
+            let row = match self.asked.iter().find(|each| each.kind == kind) {
+                Some(each) => each.row(lost),
+                None => "not recorded".to_owned(),
+            };
+            out.extend([&format!("  {:<12}  ", words.question), row.as_str(), "\n"]);
+        }
+    }
+
+    /// `seen: all 14,902 events, 0 lost.  ask one: tcptrace nagle -r stall.tcptrace`.
+    fn seen(&self, name: &str, ending: &Ending) -> String {
+        let lost: u64 = ending.lost.iter().map(|(_, _, events)| events).sum();
+        let all = match (lost, ending.reach) {
+            (0, Reach::Whole) => format!("all {}, 0 lost", counted(self.events, "event", "events")),
+            (0, _) => format!(
+                "{}, 0 lost, not to the end of the recording",
+                counted(self.events, "event", "events")
+            ),
+            (lost, _) => format!(
+                "NOT ALL. {} of {} lost",
+                count(lost),
+                counted(self.events.saturating_add(lost), "event", "events")
+            ),
+        };
+        let ask = self.asked.first().map_or_else(String::new, |each| {
+            format!("  ask one: tcptrace {} -r {name}", words(each.kind).question)
+        });
+        format!("seen: {all}.{ask}\n")
     }
 }
 
@@ -89,94 +168,38 @@ pub(super) fn replay(options: &Options) -> Result<u8, Failure> {
     let header = source.header().clone();
     let name = options.file.display().to_string();
     let filter = input::filter_of(&header, &name)?;
-    let recorded = input::kinds_of(&header);
-    let asks = |kind: &&Kind| words(**kind).asks;
-    let mut asked: Vec<Asked> =
-        recorded.iter().filter(asks).map(|kind| Asked::new(*kind)).collect();
-    let (mut events, mut last_ns) = (0_u64, header.facts.mono_ns);
-    let mut entries = Vec::new();
+    let kinds = input::kinds_of(&header).into_iter().filter(|kind| words(*kind).asks);
+    let started_ns = header.facts.mono_ns;
+    let asked = kinds.map(Asked::new).collect();
+    let mut replay = Replay { asked, entries: Vec::new(), events: 0, last_ns: started_ns };
     let read = source.run(&mut |item| {
-        if let Item::Event(event) = &item {
-            events += 1;
-            last_ns = event.at_ns.max(last_ns);
-        }
-        for each in &mut asked {
-            match &item {
-                Item::Event(event) => {
-                    each.correlator.push(event);
-                    if each.correlator.waiting() >= MOST_WAITING {
-                        each.correlator.settle(&mut entries);
-                        each.count(&mut entries);
-                    }
-                }
-                Item::Tick { now_ns } => {
-                    last_ns = (*now_ns).max(last_ns);
-                    each.correlator.tick(*now_ns);
-                    each.correlator.settle(&mut entries);
-                    each.count(&mut entries);
-                }
-                Item::Loss { at_ns, .. } => each.correlator.loss(*at_ns),
-                Item::Comm { tid, comm } => each.correlator.comm(*tid, comm.clone()),
-            }
-        }
+        replay.take(&item);
         Flow::Continue
     });
     status.clear();
     let (ending, broken) = match read {
         Ok(ending) => (ending, None),
         Err(error) => {
-            let started_ns = header.facts.mono_ns;
-            (
-                Ending { started_ns, ended_ns: last_ns, reach: Reach::Cut, ..Ending::default() },
-                Some(error),
-            )
+            let ended_ns = replay.last_ns;
+            (Ending { started_ns, ended_ns, reach: Reach::Cut, ..Ending::default() }, Some(error))
         }
     };
     if let Some(missing) = source.missing(&ending) {
         // Nobody reads it any more.
         let _ = writeln!(io::stderr(), "warning: {missing}");
     }
-    for each in &mut asked {
-        each.correlator.finish(ending.ended_ns, ending.misses.is_some(), &mut entries);
-        each.count(&mut entries);
-    }
-    let lost: u64 = ending.lost.iter().map(|(_, _, events)| events).sum();
-    let mut out = String::new();
+    replay.end(&ending);
+    let host = match header.facts.host.as_str() {
+        "" => String::new(),
+        host => format!("{}, ", printable(host)),
+    };
+    let release = printable(&header.facts.release);
+    let date = options.time.clock().date(&header.facts, ending.started_ns);
     let span = duration(ending.ended_ns.saturating_sub(ending.started_ns));
-    let started = options.time.clock().date(&header.facts, ending.started_ns);
-    let host = if header.facts.host.is_empty() {
-        String::new()
-    } else {
-        format!("{}, ", explain::printable(&header.facts.host))
-    };
-    out += &format!(
-        "{name}: {host}Linux {}, {started}, {span}, {filter}\n",
-        explain::printable(&header.facts.release)
-    );
-    for each in &asked {
-        out += &each.row(lost > 0 || ending.reach != Reach::Whole);
-        out.push('\n');
-    }
-    for kind in Kind::ALL.iter().filter(asks).filter(|kind| !recorded.contains(kind)) {
-        out += &format!("  {:<12}  not recorded\n", words(*kind).question);
-    }
-    let all = match (lost, ending.reach) {
-        (0, Reach::Whole) => format!("seen: all {}, 0 lost.", counted(events, "event", "events")),
-        (0, _) => format!(
-            "seen: {}, 0 lost, not to the end of the recording.",
-            counted(events, "event", "events")
-        ),
-        (lost, _) => format!(
-            "seen: NOT ALL. {} of {} lost.",
-            explain::units::count(lost),
-            counted(events.saturating_add(lost), "event", "events")
-        ),
-    };
-    let first = asked.first().map(|each| words(each.kind).question);
-    let ask = first
-        .map(|question| format!("  ask one: tcptrace {question} -r {name}"))
-        .unwrap_or_default();
-    out += &format!("{all}{ask}\n");
+    let mut out = format!("{name}: {host}Linux {release}, {date}, {span}, {filter}\n");
+    let lost = ending.lost.iter().any(|(_, _, events)| *events > 0);
+    replay.rows(&mut out, lost || ending.reach != Reach::Whole);
+    out += &replay.seen(&name, &ending);
     print(out.as_bytes())?;
     broken.map_or(Ok(0), |error| Err(input::wrong(&error)))
 }
@@ -241,11 +264,4 @@ fn one(file: &Path, out: &mut impl Write) -> Result<(), End> {
             code: WRONG,
         }),
     })
-}
-
-fn print(text: &[u8]) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(text) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(&error)),
-        _ => Ok(()),
-    }
 }

@@ -69,13 +69,13 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(setting: Setting<'a>, options: &Options, status: Status) -> Self {
-        let Setting { kind, run, limit_ns, buffer_bytes, only } = setting;
+    pub(super) fn new(setting: &Setting<'a>, options: &Options, status: Status) -> Self {
+        let Setting { kind, run, limit_ns, buffer_bytes, only } = *setting;
         let correlator = Correlator::new(kind);
         #[cfg(feature = "mutate")]
         let correlator = correlator.with_mutation(options.mutate);
         let started_ns = run.facts.mono_ns;
-        let duration_ns = options.watched.duration.filter(|_| options.read.is_some());
+        let duration_ns = options.limits.duration.filter(|_| options.read.is_some());
         let until_ns = duration_ns.map(|time| {
             started_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
         });
@@ -214,6 +214,10 @@ impl<'a> Session<'a> {
     /// The summary, and the exit code.
     pub(super) fn end(mut self, ending: &Ending) -> Result<u8, Failure> {
         let stored = self.recorder.take().map_or(Ok(()), |recorder| recorder.end(ending).map(drop));
+        if ending.reach == Reach::Cut {
+            // What was lost up to the end is not known.
+            self.correlator.loss(ending.ended_ns);
+        }
         self.correlator.finish(ending.ended_ns, ending.misses.is_some(), &mut self.entries);
         self.print();
         let lost: Vec<_> = ending.lost.iter().filter(|(_, _, events)| *events > 0).collect();

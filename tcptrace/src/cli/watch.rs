@@ -40,7 +40,7 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
             code: WRONG,
         });
     }
-    let mut attached = attach(&[kind], &options.watched)?;
+    let mut attached = attach(&[kind], &options.watched, &options.limits)?;
     let (filter, header) = (attached.filter.clone(), attached.header.clone());
     let recorder = match &options.write {
         Some(path) => {
@@ -56,7 +56,7 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
         banner(&run);
     }
     let setting = Setting { kind, run, limit_ns, buffer_bytes: header.buffer_bytes, only: None };
-    let mut session = Session::new(setting, options, Status::new());
+    let mut session = Session::new(&setting, options, Status::new());
     session.recorder = recorder;
     session.begin();
     let ending = attached.run(&mut |item| session.take(item))?;
@@ -89,7 +89,7 @@ fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
     };
     let only = asked.then_some(&only);
     let setting = Setting { kind, run, limit_ns, buffer_bytes: header.buffer_bytes, only };
-    let mut session = Session::new(setting, options, status.clone());
+    let mut session = Session::new(&setting, options, status.clone());
     session.begin();
     let read = source.run(&mut |item| session.take(item));
     status.clear();

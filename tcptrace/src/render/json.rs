@@ -306,6 +306,8 @@ pub(super) struct Summary<'a> {
     events: u64,
     /// How long was watched, nanoseconds.
     watched_ns: u64,
+    /// The run's end is known: false where a recording was cut off, goes on in another file, or was not read to its end.
+    complete: bool,
     /// Time spent inside the probes, nanoseconds of one CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     probes_ns: Option<u64>,
@@ -382,6 +384,7 @@ fn summary<'a>(run: &Run<'_>, closing: &Closing<'a>) -> Summary<'a> {
         writes: totals.writes,
         events: closing.events,
         watched_ns: closing.ended_ns.saturating_sub(closing.started_ns),
+        complete: closing.complete,
         probes_ns: closing.cost.map(|(run_ns, _)| run_ns),
         probe_runs: closing.cost.map(|(_, runs)| runs),
         ended: rfc3339(run.facts, closing.ended_ns),

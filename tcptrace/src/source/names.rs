@@ -112,7 +112,7 @@ mod tests {
             let mut names = Names::default();
             let (mut alive, mut given) = (BTreeMap::new(), BTreeSet::new());
             for (n, (sk, hook, tid)) in (1..).zip(records) {
-                let hook = *Hook::ALL.get(hook).unwrap();
+                let hook = Hook::ALL[hook];
                 let mut raw = raw(sk, hook);
                 // No process has the number 0, so that nothing is looked up.
                 raw.event.tid = tid;

@@ -136,7 +136,7 @@ impl Encoder {
         signed(bytes, i64::from(event.tid) - i64::from(event.pid));
         signed(bytes, i64::from(event.jiffies.wrapping_sub(self.last_jiffies).cast_signed()));
         self.last_jiffies = event.jiffies;
-        let all = 1_u32.checked_shl(hook.fields().len() as u32).unwrap_or(0).wrapping_sub(1);
+        let all = bits(hook.fields().len());
         varint(bytes, (all & !event.valid()).into());
         let mut slots = event.slots();
         for _ in hook.args() {
@@ -184,7 +184,12 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push((value & 0x7f) as u8);
+}
+
+/// So many bits from the lowest on; all of them from 32 on.
+fn bits(many: usize) -> u32 {
+    u32::try_from(many).ok().and_then(|many| 1_u32.checked_shl(many)).unwrap_or(0).wrapping_sub(1)
 }
 
 fn signed(out: &mut Vec<u8>, value: i64) {
@@ -252,7 +257,7 @@ impl Planned {
             hook,
             args: row.args.iter().map(arg).collect(),
             fields: row.fields.iter().map(|each| (each.1, field(each))).collect(),
-            all: 1_u32.checked_shl(row.fields.len() as u32).unwrap_or(0).wrapping_sub(1),
+            all: bits(row.fields.len()),
             same: hook.is_some_and(|hook| Row::of(hook) == *row),
         }
     }
@@ -295,7 +300,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The next item; `None` when the bytes make none, which no frame with a right checksum has.
-    pub fn next(&mut self) -> Option<Told> {
+    pub fn item(&mut self) -> Option<Told> {
         let (tag, rest) = self.rest.split_first()?;
         self.rest = rest;
         match *tag {
@@ -489,7 +494,9 @@ mod tests {
 
     fn encoded(items: &[Item]) -> Vec<u8> {
         let mut encoder = Encoder::default();
-        items.iter().for_each(|item| encoder.item(item));
+        for item in items {
+            encoder.item(item);
+        }
         encoder.take().unwrap().bytes
     }
 
@@ -498,7 +505,7 @@ mod tests {
         let mut decoder = Decoder::new(bytes, &plan, rows)?;
         let mut out = Vec::new();
         while !decoder.is_empty() {
-            if let Told::Item(item) = decoder.next()? {
+            if let Told::Item(item) = decoder.item()? {
                 out.push(item);
             }
         }
@@ -515,7 +522,7 @@ mod tests {
     fn a_frame_that_ends_early_is_no_frame_and_no_panic() {
         let (rows, whole) = (Header::rows_of_this_version(), encoded(&items()));
         let lengths: Vec<_> = (0..whole.len())
-            .map(|end| decoded(whole.get(..end).unwrap(), &rows).map(|items| items.len()))
+            .map(|end| decoded(&whole[..end], &rows).map(|items| items.len()))
             .collect();
         assert!(lengths.iter().any(Option::is_none) && lengths.iter().flatten().all(|n| *n < 8));
     }

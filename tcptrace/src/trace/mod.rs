@@ -7,6 +7,7 @@
 
 pub mod binary;
 pub mod header;
+mod input;
 pub mod item;
 pub mod read;
 pub mod text;

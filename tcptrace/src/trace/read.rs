@@ -9,6 +9,7 @@ use super::{
     FORMAT,
     binary::{Decoder, MARK, Plan},
     header::{self, Header},
+    input::{CHUNK, Input},
     item::{Ending, Item, Reach},
     text::{self, Told, TraceError},
 };
@@ -16,9 +17,7 @@ use super::{
 /// How a zstd frame begins.
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Most bytes of one frame's contents, of one compressed frame and of one line. tcptrace writes 64 KiB at most.
-const MOST: usize = 16 << 20;
-/// Bytes that are read at a time.
-const CHUNK: usize = 256 << 10;
+pub(super) const MOST: usize = 16 << 20;
 
 /// Why a trace cannot be read on. What was handed over before stays valid.
 #[derive(Debug, thiserror::Error)]
@@ -139,9 +138,9 @@ impl<R: Read> Reader<R> {
             return Err(ReadError::Empty);
         }
         if new.framed {
-            new.header_of_frames()?
+            new.header_of_frames()?;
         } else {
-            new.header_of_text()?
+            new.header_of_text()?;
         }
         new.plan = Plan::new(&new.header.rows);
         new.seen.last_ns = new.header.facts.mono_ns;
@@ -207,14 +206,13 @@ impl<R: Read> Reader<R> {
             return Err(ReadError::Foreign(foreign(self.input.rest())));
         }
         let mut text = String::new();
-        loop {
-            let Some((line, offset)) = self.input.line()? else { break };
+        while let Some((line, _)) = self.input.line()? {
             self.lines += 1;
             text.push_str(&line);
             text.push('\n');
             self.input.fill(1)?;
             if self.input.rest().first() != Some(&b'#') {
-                self.header_lines(&text, offset)?;
+                self.header_lines(&text, 0)?;
                 return Ok(());
             }
         }
@@ -323,7 +321,7 @@ impl<R: Read> Reader<R> {
         let mut decoder =
             Decoder::new(&frame.contents, &self.plan, &self.header.rows).ok_or_else(broken)?;
         while !decoder.is_empty() {
-            match decoder.next().ok_or_else(broken)? {
+            match decoder.item().ok_or_else(broken)? {
                 Told::Item(item) => {
                     if !hand_over(item, &mut self.seen, on) {
                         return Ok(false);
@@ -583,85 +581,4 @@ fn foreign(bytes: &[u8]) -> String {
 struct Frame {
     offset: u64,
     contents: Vec<u8>,
-}
-
-/// Bytes that were read and not used.
-#[derive(Debug)]
-struct Input<R> {
-    from: R,
-    bytes: Vec<u8>,
-    at: usize,
-    /// Bytes before `bytes`.
-    before: u64,
-    /// Lines that followed the header in its frame.
-    pending: String,
-}
-
-impl<R: Read> Input<R> {
-    const fn new(from: R) -> Self {
-        Self { from, bytes: Vec::new(), at: 0, before: 0, pending: String::new() }
-    }
-
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.at..).unwrap_or_default()
-    }
-
-    /// Where [`Self::rest`] begins.
-    const fn offset(&self) -> u64 {
-        self.before + self.at as u64
-    }
-
-    /// Where it ends.
-    const fn end(&self) -> u64 {
-        self.before + self.bytes.len() as u64
-    }
-
-    const fn take(&mut self, many: usize) {
-        self.at += many;
-    }
-
-    /// Reads until there are so many bytes, or the input ends.
-    fn fill(&mut self, want: usize) -> io::Result<()> {
-        if self.rest().len() >= want {
-            return Ok(());
-        }
-        self.bytes.drain(..self.at);
-        self.before += self.at as u64;
-        self.at = 0;
-        while self.bytes.len() < want {
-            let had = self.bytes.len();
-            let chunk = CHUNK.max(want - had);
-            let read = self.from.by_ref().take(chunk as u64).read_to_end(&mut self.bytes);
-            read?;
-            if self.bytes.len() < had + chunk {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The next line without its end, and where it begins; `None` when the rest has no end of line.
-    fn line(&mut self) -> Result<Option<(String, u64)>, ReadError> {
-        let offset = self.offset();
-        let mut searched = 0;
-        loop {
-            let rest = self.rest();
-            if let Some(end) =
-                rest.get(searched..).and_then(|rest| rest.iter().position(|b| *b == b'\n'))
-            {
-                let line = rest.get(..searched + end).unwrap_or_default();
-                let line = String::from_utf8_lossy(line).into_owned();
-                self.take(searched + end + 1);
-                return Ok(Some((line, offset)));
-            }
-            searched = rest.len();
-            if searched > MOST {
-                return Err(ReadError::TooLong { what: "line", offset });
-            }
-            self.fill(searched + 1)?;
-            if self.rest().len() == searched {
-                return Ok(None);
-            }
-        }
-    }
 }

@@ -56,7 +56,6 @@ pub enum TraceError {
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every line is an event")]
 pub enum Told {
     /// An item; an event whose number is 0 follows the one before.
     Item(Item),
@@ -341,16 +340,8 @@ pub fn unescape(text: &str) -> String {
         let byte = digits
             .filter(|two| *first == b'%' && two.bytes().all(|b| b.is_ascii_hexdigit()))
             .and_then(|two| u8::from_str_radix(two, 16).ok());
-        match byte {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
