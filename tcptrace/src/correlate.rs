@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{BuildHasherDefault, DefaultHasher},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -21,11 +22,45 @@ use crate::{
 /// Most thread names that are kept; then the oldest threads' are dropped.
 const MAX_COMMS: usize = 65_536;
 
+/// The sockets that live, in no order: what is told of several of them is put into order first.
+#[derive(Debug, Default)]
+struct Sockets {
+    live: Vec<(Machine, Socket)>,
+    #[expect(clippy::disallowed_types, reason = "only looked up: no output depends on its order")]
+    places: std::collections::HashMap<SocketId, u32, BuildHasherDefault<DefaultHasher>>,
+}
+
+impl Sockets {
+    fn get_mut(&mut self, id: SocketId) -> Option<&mut (Machine, Socket)> {
+        let at = *self.places.get(&id)?;
+        self.live.get_mut(at as usize)
+    }
+
+    /// The socket, met here for the first time if it is not known.
+    fn meet(&mut self, id: SocketId, kind: Kind) -> Option<&mut (Machine, Socket)> {
+        let at = *self.places.entry(id).or_insert_with(|| {
+            self.live.push((kind.machine(), Socket { id, ..Socket::default() }));
+            // Each takes more than a byte.
+            u32::try_from(self.live.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.live.get_mut(at as usize)
+    }
+
+    fn remove(&mut self, id: SocketId) -> Option<(Machine, Socket)> {
+        let at = self.places.remove(&id)?;
+        let removed = self.live.swap_remove(at as usize);
+        if let Some((_, moved)) = self.live.get(at as usize) {
+            self.places.insert(moved.id, at);
+        }
+        Some(removed)
+    }
+}
+
 /// Routes events to sockets.
 #[derive(Debug)]
 pub struct Correlator {
     kind: Kind,
-    sockets: BTreeMap<SocketId, (Machine, Socket)>,
+    sockets: Sockets,
     /// When a socket's machine concludes although nothing happens; empty unless the question wants that.
     due: BTreeSet<(u64, SocketId)>,
     comms: BTreeMap<u32, String>,
@@ -38,10 +73,10 @@ pub struct Correlator {
 
 impl Correlator {
     /// Starts with no socket.
-    pub const fn new(kind: Kind) -> Self {
+    pub fn new(kind: Kind) -> Self {
         Self {
             kind,
-            sockets: BTreeMap::new(),
+            sockets: Sockets::default(),
             due: BTreeSet::new(),
             comms: BTreeMap::new(),
             fresh_comms: Vec::new(),
@@ -67,35 +102,37 @@ impl Correlator {
         // What is due comes first, whether or not a tick stood here: the order does not depend on ticks.
         self.tick(event.at_ns);
         self.learn_comms();
-        let kind = self.kind;
-        let (machine, socket) = self
-            .sockets
-            .entry(event.socket)
-            .or_insert_with(|| (kind.machine(), Socket { id: event.socket, ..Socket::default() }));
+        let Some((machine, socket)) = self.sockets.meet(event.socket, self.kind) else { return };
         if event.hook == Hook::socket {
             identify(socket, event);
         }
         let mut found = Vec::new();
-        let due = machine.due_ns();
-        machine.on_event(event, &mut found);
-        if kind.ticks() && machine.due_ns() != due {
-            self.due.extend(machine.due_ns().map(|at| (at, event.socket)));
-            if let Some(at) = due {
-                self.due.remove(&(at, event.socket));
+        if self.kind.ticks() {
+            let due = machine.due_ns();
+            machine.on_event(event, &mut found);
+            if machine.due_ns() != due {
+                self.due.extend(machine.due_ns().map(|at| (at, event.socket)));
+                if let Some(at) = due {
+                    self.due.remove(&(at, event.socket));
+                }
             }
+        } else {
+            machine.on_event(event, &mut found);
         }
-        let socket = socket.clone();
+        if !found.is_empty() {
+            let socket = socket.clone();
+            self.enter(&socket, found);
+        }
         if matches!(event.hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused) {
-            self.sockets.remove(&event.socket);
+            self.sockets.remove(event.socket);
         }
-        self.enter(&socket, found);
     }
 
     /// Nothing more has happened up to `now_ns`: concludes what was due until then, in that order.
     pub fn tick(&mut self, now_ns: u64) {
         while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now_ns) {
             self.due.remove(&(at, id));
-            let Some((machine, socket)) = self.sockets.get_mut(&id) else { continue };
+            let Some((machine, socket)) = self.sockets.get_mut(id) else { continue };
             let mut found = Vec::new();
             machine.on_due(&mut found);
             self.due.extend(machine.due_ns().map(|at| (at, id)));
@@ -110,7 +147,7 @@ impl Correlator {
         for entry in &mut self.concluded {
             entry.finding.certainty = Certainty::May;
         }
-        for (machine, _) in self.sockets.values_mut() {
+        for (machine, _) in &mut self.sockets.live {
             machine.on_loss(at_ns);
         }
     }
@@ -151,10 +188,12 @@ impl Correlator {
         let due: Vec<SocketId> =
             std::mem::take(&mut self.due).into_iter().map(|(_, id)| id).collect();
         let mut sockets = std::mem::take(&mut self.sockets);
-        let first: Vec<_> = due.iter().filter_map(|id| sockets.remove_entry(id)).collect();
-        for (id, (mut machine, socket)) in first.into_iter().chain(sockets) {
+        let first: Vec<_> = due.iter().filter_map(|id| sockets.remove(*id)).collect();
+        let mut others = sockets.live;
+        others.sort_unstable_by_key(|(_, socket)| socket.id);
+        for (mut machine, socket) in first.into_iter().chain(others) {
             let mut found = Vec::new();
-            machine.on_end(id, at_ns, &mut found);
+            machine.on_end(socket.id, at_ns, &mut found);
             for finding in &mut found {
                 if !counted {
                     finding.certainty = Certainty::May;

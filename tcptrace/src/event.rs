@@ -10,7 +10,7 @@ use tcptrace_common::{
 };
 
 /// Name of one socket's life in one trace: `s1`, `s2`, ...
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u32);
 
 impl fmt::Display for SocketId {
@@ -294,15 +294,36 @@ impl Event {
     }
 
     fn place_of(&self, field: Field) -> Option<(usize, usize)> {
-        let mut at = self.hook.args().len();
-        for (index, carried) in self.hook.fields().iter().enumerate() {
-            if *carried == field {
-                return Some((index, at));
-            }
-            at += carried.slots();
-        }
-        None
+        let (index, at) = *PLACES.get(self.hook as usize)?.get(field as usize)?;
+        (index != ABSENT).then_some((usize::from(index), usize::from(at)))
     }
+}
+
+/// Index of a field that a hook's row does not have.
+const ABSENT: u8 = u8::MAX;
+
+/// By hook number and field: the field's index in the row, and its first slot.
+static PLACES: [[(u8, u8); Field::COUNT]; Hook::MAX as usize + 1] = places();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated at compile time: a wrong index does not compile, and no row has so many slots"
+)]
+const fn places() -> [[(u8, u8); Field::COUNT]; Hook::MAX as usize + 1] {
+    let mut places = [[(ABSENT, 0); Field::COUNT]; Hook::MAX as usize + 1];
+    let mut row = 0;
+    while row < Hook::ALL.len() {
+        let hook = Hook::ALL[row];
+        let (mut index, mut at) = (0, hook.args().len());
+        while index < hook.fields().len() {
+            let field = hook.fields()[index];
+            places[hook as usize][field as usize] = (index as u8, at as u8);
+            (index, at) = (index + 1, at + field.slots());
+        }
+        row += 1;
+    }
+    places
 }
 
 #[cfg(test)]

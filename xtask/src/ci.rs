@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Parser as _;
 
 use crate::{
-    command, dist, pages, setup,
+    command, dist, fuzz, pages, setup,
     test::{self, Args, Totals},
     tidy,
 };
@@ -24,6 +24,7 @@ pub(crate) fn task() -> Result<ExitCode> {
         "tcptrace-ebpf/Cargo.toml",
         "--check",
     ])));
+    step(passes(command::cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])));
     step(passes(command::cargo().args([
         "clippy",
         "--workspace",
@@ -40,6 +41,7 @@ pub(crate) fn task() -> Result<ExitCode> {
         println!("FAIL {error:#}");
     }
     step(packed.is_ok());
+    step(said(fuzz::run(&fuzz::Args::bounded())));
     for words in [&["test"] as &[&str], &["test", "--mutate"]] {
         match Args::try_parse_from(words).map_err(Into::into).and_then(|args| test::run(&args)) {
             Ok(tests) => totals.add(tests),
@@ -58,4 +60,12 @@ fn passes(command: &mut Command) -> bool {
         println!("FAIL {error:#}");
     }
     done.is_ok()
+}
+
+/// Whether it passed; an error is said.
+fn said(done: Result<bool>) -> bool {
+    done.unwrap_or_else(|error| {
+        println!("FAIL {error:#}");
+        false
+    })
 }

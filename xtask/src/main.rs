@@ -6,12 +6,14 @@
 )]
 
 mod apt;
+mod bench;
 mod binaries;
 mod ci;
 mod command;
 mod demo;
 mod dist;
 mod ebpf;
+mod fuzz;
 mod guest;
 mod hooks;
 mod host_tests;
@@ -61,7 +63,11 @@ enum Task {
     Pages(pages::Args),
     /// Checks the house rules that no lint knows
     Tidy,
-    /// Everything that has to hold for a change: format, lints, tidy, pages, test, mutations
+    /// Feeds the readers of untrusted bytes with whatever breaks them
+    Fuzz(fuzz::Args),
+    /// Measures, and asserts nothing
+    Bench(bench::Args),
+    /// Everything that has to hold for a change: format, lints, tidy, pages, fuzzing, test, mutations
     Ci,
     /// Packs the static program for other hosts, with its manual pages, completions and notices
     Dist,
@@ -80,6 +86,8 @@ fn main() -> ExitCode {
         Task::Traces(args) => traces::task(&args),
         Task::Pages(args) => pages::task(&args),
         Task::Tidy => tidy::task(),
+        Task::Fuzz(args) => fuzz::task(&args),
+        Task::Bench(args) => bench::task(&args),
         Task::Ci => ci::task(),
         Task::Dist => dist::task(),
         Task::Vm(args) => vm::task(&args),

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
+    bench,
     binaries::{self, Program},
     command, ebpf,
     guest::{filters, refusals},
@@ -100,6 +101,11 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
     let mut totals = Totals::default();
     if args.scenario.is_none() {
         totals.add(host_tests::run()?);
+        let measures = bench::smoke();
+        if let Err(error) = &measures {
+            println!("FAIL the benchmark: {error:#}");
+        }
+        totals.count(measures.is_ok());
     }
     let programs = Programs::build(Program::Tcptrace, args.scenario.is_none())?;
     let jobs = jobs(&wanted, args);

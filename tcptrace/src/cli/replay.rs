@@ -9,7 +9,7 @@ use super::{
     command::{Failure, WRONG, print, unwritten},
     input,
     options::Time,
-    session::totals,
+    session::{MOST_WAITING, totals},
     status::Status,
 };
 use crate::{
@@ -102,7 +102,13 @@ impl Replay {
         }
         for each in &mut self.asked {
             match item {
-                Item::Event(event) => each.correlator.push(event),
+                Item::Event(event) => {
+                    each.correlator.push(event);
+                    if each.correlator.waiting() >= MOST_WAITING {
+                        each.correlator.settle(&mut self.entries);
+                        each.count(&mut self.entries);
+                    }
+                }
                 Item::Tick { now_ns } => {
                     each.correlator.tick(*now_ns);
                     each.correlator.settle(&mut self.entries);

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Findings that may wait for a tick to tell that nothing was lost; then the trace's word for it is not waited for.
-const MOST_WAITING: usize = 65_536;
+pub(super) const MOST_WAITING: usize = 65_536;
 /// No findings, but events were lost: that proves nothing.
 const OPEN: u8 = 4;
 /// There were findings.

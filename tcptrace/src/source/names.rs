@@ -103,4 +103,29 @@ mod tests {
             assert_eq!(id(&mut names, raw(sk, hook)), want, "{}", hook.name());
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn names_hold_from_birth_to_end_and_are_given_once(
+            records in proptest::collection::vec((0_u64..4, 0..Hook::ALL.len(), 0_u32..3), 1..200),
+        ) {
+            let mut names = Names::default();
+            let (mut alive, mut given) = (BTreeMap::new(), BTreeSet::new());
+            for (n, (sk, hook, tid)) in (1..).zip(records) {
+                let hook = Hook::ALL[hook];
+                let mut raw = raw(sk, hook);
+                // No process has the number 0, so that nothing is looked up.
+                raw.event.tid = tid;
+                let items: Vec<Item> = names.name(raw).collect();
+                let Some(Item::Event(event)) = items.last() else { panic!("{items:?}") };
+                proptest::prop_assert_eq!((event.n, items.len() <= 2), (n, true));
+                let known = alive.entry(sk).or_insert(event.socket);
+                proptest::prop_assert_eq!(*known, event.socket);
+                if matches!(hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused) {
+                    alive.remove(&sk);
+                    proptest::prop_assert!(given.insert(event.socket));
+                }
+            }
+        }
+    }
 }

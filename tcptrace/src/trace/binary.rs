@@ -72,7 +72,7 @@ impl Encoder {
             Item::Comm { .. } | Item::Loss { .. } => {
                 let (mut writer, mut line) = (text::Writer::default(), String::new());
                 writer.item(&mut line, item);
-                self.line(line.trim_end());
+                self.line(line.trim_end_matches('\n'));
             }
         }
     }
@@ -81,7 +81,7 @@ impl Encoder {
     pub fn end(&mut self, ending: &Ending) {
         let mut line = String::new();
         text::Writer::default().end(&mut line, ending);
-        self.line(line.trim_end());
+        self.line(line.trim_end_matches('\n'));
     }
 
     /// Whether the frame has to be closed before it grows too long.
@@ -488,6 +488,7 @@ mod tests {
         items.insert(1, Item::Tick { now_ns: 6_000_000_000 });
         items.push(Item::Loss { hook: Hook::tcp_push, at_ns: 9_100_000_000, events: 3 });
         items.push(Item::Comm { tid: 7, comm: "a\nb".to_owned() });
+        items.push(Item::Comm { tid: 8, comm: String::new() });
         items
     }
 
@@ -523,7 +524,7 @@ mod tests {
         let lengths: Vec<_> = (0..whole.len())
             .map(|end| decoded(&whole[..end], &rows).map(|items| items.len()))
             .collect();
-        assert!(lengths.iter().any(Option::is_none) && lengths.iter().flatten().all(|n| *n < 7));
+        assert!(lengths.iter().any(Option::is_none) && lengths.iter().flatten().all(|n| *n < 8));
     }
 
     #[test]

@@ -102,6 +102,8 @@ pub enum Inside {
 #[derive(Debug)]
 pub struct Reader<R> {
     input: Input<R>,
+    /// Made with the first frame: each costs as much as a small frame.
+    decompressor: Option<Decompressor>,
     header: Header,
     plan: Plan,
     framed: bool,
@@ -120,6 +122,7 @@ impl<R: Read> Reader<R> {
     pub fn new(input: R) -> Result<Self, ReadError> {
         let mut new = Self {
             input: Input::new(input),
+            decompressor: None,
             header: Header::default(),
             plan: Plan::default(),
             framed: false,
@@ -423,7 +426,7 @@ impl<R: Read> Reader<R> {
             }
             self.frames += 1;
             let source = self.input.rest().get(..length).unwrap_or_default();
-            let contents = contents(source).map_err(|why| match why {
+            let contents = contents(source, &mut self.decompressor).map_err(|why| match why {
                 None => ReadError::TooLong { what: "frame", offset },
                 Some(why) => self.damaged(offset, &why),
             })?;
@@ -486,6 +489,15 @@ impl<R: Read> Reader<R> {
 
 const NOT_A_FRAME: &str = "no frame begins here";
 
+/// The library's, which tells nothing about itself.
+struct Decompressor(zstd::bulk::Decompressor<'static>);
+
+impl std::fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Decompressor")
+    }
+}
+
 /// What has been handed over.
 #[derive(Debug, Default)]
 struct Seen {
@@ -527,7 +539,10 @@ fn hand_over(item: Item, seen: &mut Seen, on: &mut dyn FnMut(Item) -> bool) -> b
 }
 
 /// Contents of a compressed frame; no reason when there are too many.
-fn contents(source: &[u8]) -> Result<Vec<u8>, Option<String>> {
+fn contents(
+    source: &[u8],
+    decompressor: &mut Option<Decompressor>,
+) -> Result<Vec<u8>, Option<String>> {
     let size = zstd_safe::get_frame_content_size(source).ok().flatten();
     let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else {
         // Its length is not told, as in what the zstd command makes of a pipe.
@@ -540,7 +555,12 @@ fn contents(source: &[u8]) -> Result<Vec<u8>, Option<String>> {
     if size > MOST {
         return Err(None);
     }
-    zstd::bulk::decompress(source, size).map_err(|error| Some(error.to_string()))
+    let fails = |error: io::Error| Some(error.to_string());
+    if decompressor.is_none() {
+        *decompressor = Some(Decompressor(zstd::bulk::Decompressor::new().map_err(fails)?));
+    }
+    let Some(Decompressor(decompressor)) = decompressor else { return Ok(Vec::new()) };
+    decompressor.decompress(source, size).map_err(fails)
 }
 
 fn is_skippable(bytes: &[u8]) -> bool {

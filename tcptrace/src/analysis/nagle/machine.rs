@@ -78,6 +78,8 @@ struct End {
 const MAX_EVIDENCE: usize = 256;
 /// Most writes that wait at once and are told apart; further ones are taken together.
 const MAX_WAITING: usize = 4096;
+/// Most changes of the cause that are kept for one hold; what held in the middle is then undetermined.
+const MAX_CAUSES: usize = 64;
 
 impl Default for Machine {
     fn default() -> Self {
@@ -207,6 +209,12 @@ impl Machine {
         self.evidence.push(Evidence { n, at_ns, fact });
     }
 
+    fn misses(&mut self, name: &'static str) {
+        if !self.not_seen.contains(&name) {
+            self.not_seen.push(name);
+        }
+    }
+
     /// Bytes that have left although no departure was seen: what they waited for is unknown.
     fn catch_up(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
         // These run before the lock is taken: their numbers can be newer than their place in the trace.
@@ -303,10 +311,13 @@ impl Machine {
         if write.held_from.before(start) {
             // Bytes waited here before the first event of this socket.
             self.certainty = Certainty::May;
-            self.not_seen.push("the write of the first bytes");
+            self.misses("the write of the first bytes");
             return;
         }
-        write.written = Some(taken);
+        if write.written.replace(taken).is_some() {
+            // The same end twice: there is nothing new in it.
+            return;
+        }
         self.known = true;
         let (left, mut at) = (write.held_from.since(start), self.evidence.len());
         let (range, when) = ((start, write.held_from), write.at_ns);
@@ -344,13 +355,26 @@ impl Machine {
         let held = attempt.held();
         let changed = self.causes.last().is_none_or(|(_, last)| *last != held);
         if changed {
-            self.causes.push((e.at_ns, held));
+            self.cause(e.at_ns, held);
         }
         if changed || e.hook == Hook::tcp_push {
             let fact = self.held_fact(e, held);
             self.note(e, fact);
         }
         self.note_timer(e);
+    }
+
+    /// From here on, `held` holds. Events of two CPUs can stand in the trace the other way round.
+    fn cause(&mut self, at_ns: u64, held: Held) {
+        if self.causes.len() >= MAX_CAUSES {
+            let middle = MAX_CAUSES / 2;
+            self.causes.remove(middle);
+            if let Some((_, before)) = self.causes.get_mut(middle - 1) {
+                *before = Held::Undetermined;
+            }
+        }
+        let at_ns = self.causes.last().map_or(at_ns, |(last_ns, _)| at_ns.max(*last_ns));
+        self.causes.push((at_ns, held));
     }
 
     fn held_fact(&self, e: &Event, cause: Held) -> Fact {
@@ -443,11 +467,12 @@ impl Machine {
         let End { socket, at_ns, release } = end;
         let Some(first) = gone.first() else { return };
         let from_ns = first.at_ns;
+        let at_ns = at_ns.max(from_ns);
         let length = |w: &Waiting| w.end.since(w.held_from);
         if !self.known && first.written.is_none() {
             // What waited may be older than the trace, and somebody else's.
             self.certainty = Certainty::May;
-            self.not_seen.push("the call that wrote these bytes");
+            self.misses("the call that wrote these bytes");
         }
         let writes: Vec<Write> = gone
             .iter()
@@ -470,14 +495,19 @@ impl Machine {
             writes,
             nodelay_seen: self.nodelay_seen,
         };
+        let (evidence, not_seen) = if self.is_waiting() {
+            (self.evidence.clone(), self.not_seen.clone())
+        } else {
+            (std::mem::take(&mut self.evidence), std::mem::take(&mut self.not_seen))
+        };
         out.push(Finding {
             socket,
             from_ns,
             until_ns: at_ns,
             cause: hold,
-            evidence: self.evidence.clone(),
+            evidence,
             certainty: self.certainty,
-            not_seen: self.not_seen.clone(),
+            not_seen,
         });
         self.forget();
     }
@@ -564,7 +594,7 @@ impl Machine {
 fn parts(causes: &[(u64, Held)], from_ns: u64, until_ns: u64) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for (i, (since, held)) in causes.iter().enumerate() {
-        let start = if i == 0 { from_ns } else { (*since).max(from_ns) };
+        let start = if i == 0 { from_ns } else { (*since).clamp(from_ns, until_ns) };
         let end = causes.get(i + 1).map_or(until_ns, |(next, _)| (*next).clamp(from_ns, until_ns));
         let last = i + 1 == causes.len();
         if end > start || (last && parts.is_empty()) {
@@ -904,5 +934,49 @@ mod tests {
     fn bytes_that_waited_before_the_first_event_make_it_uncertain() {
         let text = push("1.0", "nonagle=2", CORKED, 100, 200) + &wrote("1.0", 8, 200);
         assert_eq!(check(&text), ["100 B: Cork 0; StillHeld may [100@0]"]);
+    }
+    #[test]
+    fn a_hold_never_ends_before_it_begins() {
+        let text = push("1.0", "nonagle=2", CORKED, 100, 108)
+            + &push("0.9", "nonagle=0", NAGLED, 100, 116)
+            + &push("1.1", "nonagle=2", CORKED, 100, 124)
+            + &left("0.8", 0, 100, 124, 124);
+        let mut out = Vec::new();
+        let mut machine = Machine::default();
+        for line in text.lines() {
+            machine.on_event(&trace::parse(line).unwrap(), &mut out);
+        }
+        let [hold] = out.as_slice() else { panic!("{out:?}") };
+        assert_eq!((hold.from_ns, hold.until_ns), (1_000_000_000, 1_000_000_000));
+        assert_eq!(hold.cause.parts.iter().map(|part| part.held_ns).sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn what_one_socket_can_make_us_keep_is_bounded() {
+        let first = push("1.0", "nonagle=2", CORKED, 100, 108) + &wrote("1.0", 16, 108);
+        let mut machine = Machine::default();
+        for line in first.lines() {
+            machine.on_event(&trace::parse(line).unwrap(), &mut Vec::new());
+        }
+        let again = [
+            trace::parse(wrote("1.0", 16, 108).trim_end()).unwrap(),
+            trace::parse(wrote("1.0", 4, 108).trim_end()).unwrap(),
+            trace::parse(push("1.0", "nonagle=0", NAGLED, 100, 108).trim_end()).unwrap(),
+            trace::parse(push("1.0", "nonagle=2", CORKED, 100, 108).trim_end()).unwrap(),
+        ];
+        let mut out = Vec::new();
+        for n in 0..4_000 {
+            for event in &again {
+                let mut event = event.clone();
+                event.at_ns += n * 1_000_000;
+                machine.on_event(&event, &mut out);
+            }
+        }
+        machine.on_end(SocketId(1), 10_000_000_000, &mut out);
+        let [hold] = out.as_slice() else { panic!("{} holds", out.len()) };
+        assert!(hold.evidence.len() <= MAX_EVIDENCE + 8, "{} lines", hold.evidence.len());
+        assert!(hold.not_seen.len() <= 2, "{:?}", hold.not_seen);
+        assert_eq!(hold.cause.parts.iter().map(|part| part.held_ns).sum::<u64>(), 9_000_000_000);
+        assert!(hold.cause.parts.len() <= MAX_CAUSES);
     }
 }
