@@ -17,6 +17,7 @@ mod run;
 mod stage;
 mod sys;
 mod tool;
+pub(crate) mod trace;
 mod tun;
 
 /// What to run, and with which tcptrace.
