@@ -97,7 +97,7 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
         print(&filters::outcome(&args.tcptrace, offset_ns));
     }
     if args.mutate.is_none() && !args.lockdown {
-        for outcome in trace::outcomes(&args.tcptrace, only, offset_ns) {
+        for outcome in trace::outcomes(&args.tcptrace, only, args.seed) {
             print(&outcome);
         }
     }
