@@ -124,7 +124,6 @@ pub(super) fn slow(tcptrace: &Path, _seed: u64) -> anyhow::Result<Vec<String>> {
     let (_, said) = tool.stop()?;
     reader.join().map_err(|_panic| anyhow::anyhow!("the reader panicked"))??;
     let mut wrong = Vec::new();
-    eprintln!("{written:?} {said:?}");
     let told = said.iter().any(|line| {
         line.starts_with("wrote ") && line.contains(" not written because the disk was too slow")
     });

@@ -1,16 +1,16 @@
 //! A tcptrace that is killed leaves a file that tells nearly everything up to then.
 
-use std::{path::Path, process::Stdio, thread};
+use std::{path::Path, process::Stdio};
 
 use super::{
     super::{
         sys::{now_ns, sleep_until},
-        tool::{Found, Tool, parse},
+        tool::{Found, parse},
     },
     again::run,
     folder,
     load::{Load, Work},
-    start, wait_ms,
+    start, start_all, wait_ms,
 };
 
 /// What must be there ended so long before.
@@ -26,52 +26,36 @@ const VICTIMS: [&[&str]; 5] = [
     &["nagle", "--json", "--min-hold", "1h", "-w"],
 ];
 
-/// One that is to be killed.
-struct Victim {
-    tool: Tool,
-    file: String,
-    from_ns: u64,
-}
-
 /// Kills some at moments that the seed chooses, while another one that sees the same lives on.
 pub(super) fn tried(tcptrace: &Path, seed: u64) -> anyhow::Result<Vec<String>> {
     let folder = folder("killed")?.display().to_string();
     let load = Load::start(&[Work::Hold(30), Work::Hold(90), Work::Hold(150), Work::Flood(20_000)]);
     let reference = start(tcptrace, &["nagle", "--json", "--min-hold", "0"])?;
-    // Attaching is mostly waiting.
-    let victims: Vec<Victim> = thread::scope(|scope| {
-        let attaching: Vec<_> = (0..)
-            .zip(VICTIMS)
-            .map(|(at, words)| {
-                let file = format!("{folder}/{at}.tcptrace");
-                scope.spawn(move || {
-                    let tool = start(tcptrace, &[words, &[&*file]].concat())?;
-                    Ok(Victim { tool, file, from_ns: now_ns() })
-                })
-            })
-            .collect();
-        let panicked = |_| Err(anyhow::anyhow!("a thread panicked"));
-        let attached = attaching.into_iter().map(|one| one.join().unwrap_or_else(panicked));
-        attached.collect::<anyhow::Result<_>>()
-    })?;
+    let file = |at: usize| format!("{folder}/{at}.tcptrace");
+    let files: Vec<String> = (0..VICTIMS.len()).map(file).collect();
+    let words: Vec<Vec<&str>> =
+        VICTIMS.iter().zip(&files).map(|(words, file)| [*words, &[&**file]].concat()).collect();
+    let words: Vec<&[&str]> = words.iter().map(Vec::as_slice).collect();
+    let victims = start_all(tcptrace, &words)?;
+    let from_ns = now_ns();
     let mut draw = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut killed = Vec::new();
     let last_ns = now_ns() + LATE_NS;
     let mut at_ns = last_ns;
-    for Victim { tool, file, from_ns } in victims {
+    for (tool, file) in victims.into_iter().zip(files) {
         draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         at_ns += (draw >> 33) % 500_000_000;
         sleep_until(at_ns);
         let until_ns = now_ns();
         tool.kill()?;
-        killed.push((file, from_ns, until_ns));
+        killed.push((file, until_ns));
     }
     wait_ms(200);
     load.stop()?;
     let (text, _) = reference.stop()?;
     let seen = parse(&text);
     let mut wrong = seen.complaints;
-    for (file, from_ns, until_ns) in killed {
+    for (file, until_ns) in killed {
         wrong.extend(of_one(tcptrace, &file, from_ns..until_ns - LATE_NS, &seen.found)?);
     }
     Ok(wrong)

@@ -11,6 +11,7 @@ mod rotated;
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread,
 };
 
 use anyhow::Context as _;
@@ -98,6 +99,16 @@ fn folder(name: &str) -> anyhow::Result<PathBuf> {
 fn start(tcptrace: &Path, words: &[&str]) -> anyhow::Result<Tool> {
     let words: Vec<String> = words.iter().copied().map(str::to_owned).collect();
     Tool::start(tcptrace, &words, false)
+}
+
+/// Starts several at the same time, because attaching is mostly waiting.
+fn start_all(tcptrace: &Path, all: &[&[&str]]) -> anyhow::Result<Vec<Tool>> {
+    thread::scope(|scope| {
+        let starting: Vec<_> =
+            all.iter().map(|words| scope.spawn(|| start(tcptrace, words))).collect();
+        let panicked = |_| Err(anyhow::anyhow!("a thread panicked"));
+        starting.into_iter().map(|one| one.join().unwrap_or_else(panicked)).collect()
+    })
 }
 
 /// Sleeps.
