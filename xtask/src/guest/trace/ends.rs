@@ -4,7 +4,7 @@ use std::{path::Path, process::Stdio};
 
 use super::{
     super::{held::Held, tool::parse},
-    again::{difference, run},
+    again::{Ran, difference, run},
     folder,
     load::{Load, Work},
 };
@@ -82,7 +82,13 @@ fn both(tcptrace: &Path, file: &str, each: &Run<'_>) -> anyhow::Result<Vec<Strin
             wrong.push(format!("{} {what}: {code:?}, {holds} holds, {said:?}", words.join(" ")));
         }
     }
-    if live.out != again.out {
+    // Of a trace that is left early the end is not read, nor what it tells of the probes.
+    let left_early = each.flags.contains(&"-c");
+    let lines = |ran: &Ran| {
+        let lines = ran.out.lines().filter(|line| !left_early || !line.contains("\"summary\""));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    if lines(&live) != lines(&again) || again.out.contains("\"watched_ns\":0,") {
         let differs = live.out.lines().zip(again.out.lines()).find(|(was, is)| was != is);
         wrong.push(format!("{}: {differs:?}", words.join(" ")));
     }
