@@ -102,6 +102,8 @@ pub struct Written {
     pub bytes: u64,
     /// Files.
     pub parts: u32,
+    /// Files that were removed since [`Recorder::removed`] was last called.
+    pub removed: Vec<PathBuf>,
 }
 
 /// Takes the items of a run, and its end.
@@ -265,6 +267,11 @@ impl Recorder {
         self.shared.error.lock().is_ok_and(|error| error.is_some())
     }
 
+    /// Why the disk has refused, in words.
+    pub fn failure(&self) -> Option<String> {
+        self.shared.error.lock().ok()?.as_ref().map(RecordError::to_string)
+    }
+
     /// Files that were removed since the last call, because newer ones are kept.
     pub fn removed(&self) -> Vec<PathBuf> {
         self.shared
@@ -309,6 +316,7 @@ impl Recorder {
                 left_out: self.left_out.values().sum(),
                 bytes: self.shared.bytes.load(Ordering::Relaxed),
                 parts: self.header.part - first + 1,
+                removed: self.removed(),
             }),
         }
     }
@@ -488,6 +496,16 @@ impl Disk {
             return Ok(());
         };
         let path = if part == 0 { path.clone() } else { numbered(path, part) };
+        // Before the next one is there, so that never more are than were allowed.
+        while self.keep.is_some_and(|keep| part > 0 && self.kept.len() >= keep.max(1)) {
+            let oldest = self.kept.remove(0);
+            // One that somebody else has removed is gone as well.
+            if fs::remove_file(&oldest).is_ok()
+                && let Ok(mut removed) = self.shared.removed.lock()
+            {
+                removed.push(oldest);
+            }
+        }
         let mut options = OpenOptions::new();
         options.write(true);
         if self.force {
@@ -504,15 +522,6 @@ impl Disk {
         (self.out, self.whole) = (Box::new(file), 0);
         if part > 0 {
             self.kept.push(path);
-            while self.keep.is_some_and(|keep| self.kept.len() > keep.max(1)) {
-                let oldest = self.kept.remove(0);
-                // One that somebody else has removed is gone as well.
-                if fs::remove_file(&oldest).is_ok()
-                    && let Ok(mut removed) = self.shared.removed.lock()
-                {
-                    removed.push(oldest);
-                }
-            }
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::{
     bench,
     binaries::{self, Program},
     command, ebpf,
-    guest::{filters, refusals},
+    guest::{filters, refusals, trace},
     hooks, host_tests,
     kernels::{self, Series},
     mutate,
@@ -118,7 +118,8 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
 fn rows() -> Vec<String> {
     let stories = scenario::all().into_iter().map(|story| story.name);
     let others = [RANDOM, refusals::NAME, filters::NAME];
-    stories.chain(scenario::APART.into_iter().chain(others).map(str::to_owned)).collect()
+    let others = scenario::APART.into_iter().chain(others).chain(trace::NAMES);
+    stories.chain(others.map(str::to_owned)).collect()
 }
 
 /// The long ones first, so that none is left alone at the end.

@@ -90,7 +90,7 @@ pub(super) fn record(options: &Options) -> Result<u8, Failure> {
         match item {
             Item::Tick { now_ns } => {
                 status.show(|| progress(&recorder, now_ns.saturating_sub(started_ns), lost));
-                removed(&recorder, &status);
+                removed(&recorder.removed(), &status);
             }
             Item::Loss { events, .. } => lost += events,
             Item::Event(_) | Item::Comm { .. } => {}
@@ -100,6 +100,7 @@ pub(super) fn record(options: &Options) -> Result<u8, Failure> {
     status.clear();
     match recorder.end(&ending) {
         Ok(written) => {
+            removed(&written.removed, &status);
             let lost: u64 = ending.lost.iter().map(|(_, _, events)| events).sum();
             told(options, &written, lost);
             Ok(0)
@@ -128,8 +129,8 @@ fn progress(recorder: &Recorder, time_ns: u64, lost: u64) -> String {
     format!("{time}  {}  {}  {} lost", counted(events, "event", "events"), bytes(size), count(lost))
 }
 
-fn removed(recorder: &Recorder, status: &Status) {
-    for path in recorder.removed() {
+fn removed(paths: &[PathBuf], status: &Status) {
+    for path in paths {
         status.clear();
         let _ = writeln!(io::stderr(), "removed {}", path.display());
     }

@@ -60,6 +60,8 @@ pub(super) struct Session<'a> {
     until_ns: Option<u64>,
     exit_code: bool,
     done: bool,
+    /// It was told that the disk takes no more.
+    disk_told: bool,
     /// The last moment up to which nothing more was known to be lost.
     last_ns: u64,
     /// The last moment of all.
@@ -96,6 +98,7 @@ impl<'a> Session<'a> {
             until_ns,
             exit_code: options.exit_code,
             done: false,
+            disk_told: false,
             last_ns: started_ns,
             latest_ns: started_ns,
             lost_span: None,
@@ -135,6 +138,7 @@ impl<'a> Session<'a> {
                 self.last_ns = now_ns;
                 self.correlator.tick(now_ns);
                 self.settle();
+                self.tell_disk();
             }
             Item::Loss { hook, at_ns, events } => {
                 if self.lost_span.is_none() {
@@ -153,6 +157,18 @@ impl<'a> Session<'a> {
         }
         self.done |= self.output.is_err();
         if self.done { Flow::Stop } else { Flow::Continue }
+    }
+
+    /// Warns once when what the run uses is no longer stored; the answers go on.
+    fn tell_disk(&mut self) {
+        let failure =
+            self.recorder.as_ref().filter(|_| !self.disk_told).and_then(Recorder::failure);
+        if let Some(failure) = failure {
+            self.disk_told = true;
+            self.status.clear();
+            // Nobody reads it any more.
+            let _ = writeln!(io::stderr(), "warning: {failure}");
+        }
     }
 
     fn settle(&mut self) {

@@ -50,6 +50,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TCPTRACE_BPF_OBJECT_PAT
 
 /// How often the ring buffer is looked at when nothing wakes the reader.
 const POLL: Duration = Duration::from_millis(50);
+/// Events of several CPUs may lie in the ring buffer in another order than that of their times, by less than this.
+const ORDER_NS: u64 = 1_000_000;
 /// Unread bytes at which the reader is woken; a quarter of a smaller buffer.
 const WAKE_BYTES: u64 = 64 << 10;
 /// The programs that keep the table of the command's processes, by their tracepoints.
@@ -193,23 +195,32 @@ impl Live {
         Ok(live)
     }
 
-    /// Hands over everything that is in the ring buffer.
-    fn drain(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<Flow, SourceError> {
+    /// Hands over what is in the ring buffer, up to the first event that is later than `until_ns`; whether that was all.
+    fn drain(
+        &mut self,
+        until_ns: u64,
+        on: &mut dyn FnMut(Item) -> Flow,
+    ) -> Result<(Flow, bool), SourceError> {
+        let mut is_all = true;
         while let Some(record) = self.ring.next() {
             let raw = Raw::decode(&record)
                 .map_err(|e| SourceError(format!("the ring buffer holds no event: {e}")))?;
             drop(record);
+            is_all = raw.event.at_ns <= until_ns;
             for item in self.names.name(raw) {
                 if on(item) == Flow::Stop {
-                    return Ok(Flow::Stop);
+                    return Ok((Flow::Stop, false));
                 }
+            }
+            if !is_all {
+                break;
             }
         }
         #[cfg(feature = "bpf-log")]
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        self.report_losses(on)
+        Ok((self.report_losses(on)?, is_all))
     }
 
     /// Hands over what has been lost since the last look, and what the kernel did not let the programs see.
@@ -266,16 +277,20 @@ impl Live {
         let mut stop = Stop::new(self.duration, self.command.take()).map_err(fails)?;
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut behind = false;
         loop {
             tokio::select! {
                 () = stop.asked() => return Ok(()),
+                () = tokio::task::yield_now(), if behind => {}
                 guard = ready.readable() => guard.map_err(fails)?.clear_ready(),
                 _ = poll.tick() => {}
             }
-            let flow = self.drain(on)?;
-            if flow == Flow::Stop
-                || on(Item::Tick { now_ns: now_ns(libc::CLOCK_MONOTONIC) }) == Flow::Stop
-            {
+            // Where events come faster than they are taken the buffer is never empty: time goes on all the same.
+            let began_ns = now_ns(libc::CLOCK_MONOTONIC);
+            let (flow, is_all) = self.drain(began_ns + ORDER_NS, on)?;
+            behind = !is_all;
+            let now_ns = if behind { began_ns } else { now_ns(libc::CLOCK_MONOTONIC) };
+            if flow == Flow::Stop || on(Item::Tick { now_ns }) == Flow::Stop {
                 return Ok(());
             }
         }
@@ -322,7 +337,7 @@ impl Source for Live {
         unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
         let (misses, cost) = self.detach();
         let ended_ns = now_ns(libc::CLOCK_MONOTONIC);
-        self.drain(on)?;
+        self.drain(u64::MAX, on)?;
         Ok(Ending {
             started_ns: self.started_ns,
             ended_ns,

@@ -176,6 +176,16 @@ impl<R: Read> Reader<R> {
         Ok(End { ending, cut })
     }
 
+    /// The taker wants no more: what it was given is all that the end is about.
+    fn stopped(&mut self) {
+        self.ending = Some(Ending {
+            started_ns: self.header.facts.mono_ns,
+            ended_ns: self.seen.last_ns,
+            lost: self.seen.losses(),
+            ..Ending::default()
+        });
+    }
+
     fn header_of_frames(&mut self) -> Result<(), ReadError> {
         let Some(frame) = self.frame()? else {
             return Err(ReadError::Foreign("a frame that is cut off".to_owned()));
@@ -255,6 +265,7 @@ impl<R: Read> Reader<R> {
     fn frames(&mut self, on: &mut dyn FnMut(Item) -> bool) -> Result<Option<Cut>, ReadError> {
         let text = std::mem::take(&mut self.input.pending);
         if !self.told(&text, 0, on)? {
+            self.stopped();
             return Ok(None);
         }
         loop {
@@ -278,7 +289,7 @@ impl<R: Read> Reader<R> {
                 }
             };
             if !more {
-                self.ending.get_or_insert_with(Ending::default);
+                self.stopped();
                 return Ok(None);
             }
         }
@@ -350,7 +361,7 @@ impl<R: Read> Reader<R> {
                 }
                 self.next_part(&text, offset)?;
             } else if !self.one(&line, self.lines, offset, on)? {
-                self.ending.get_or_insert_with(Ending::default);
+                self.stopped();
                 return Ok(None);
             }
         }

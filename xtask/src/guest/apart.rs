@@ -1,12 +1,17 @@
 //! The stories that need a tcptrace of their own, because they are about what it cannot have seen.
 
+use std::cell::RefCell;
+
 use anyhow::Context as _;
 
 use super::{
-    run::{Args, FIRST_PORT, PORTS_A_RUN, Run, arguments, families, take, testify, unplayed},
+    run::{
+        Args, FIRST_PORT, PORTS, PORTS_A_RUN, Run, arguments, families, take, testify, unplayed,
+    },
     stage::{Playing, Seen, Stage, play, start},
     sys::now_ns,
     tool::{Found, Said, Tool, parse},
+    trace,
 };
 use crate::{
     oracle::{Hold, Reported, against_certain, against_latecomer, holds},
@@ -16,6 +21,8 @@ use crate::{
 
 /// The smallest buffer tcptrace takes.
 const SMALL_BUFFER: [&str; 2] = ["--buffer", "4KiB"];
+/// The file in which they are stored, one after the other.
+const APART: &str = "apart";
 /// So many random schedules are played with it.
 const RANDOM_LOSSES: u64 = 10;
 
@@ -44,10 +51,11 @@ pub(crate) fn outcomes(args: &Args, form: &str, offset_ns: u64) -> Vec<Outcome> 
     // With kprobes, kernels to 6.1 skip runs and count them nowhere, which tcptrace says at its end: of a flood it cannot
     // be certain there.
     let all = all.into_iter().take(if form == "kprobe" { 1 } else { usize::MAX });
-    let cast = Cast { args, form, offset_ns };
+    let cast = Cast { args, form, offset_ns, differences: RefCell::default() };
     let mut outcomes = Vec::new();
     for (play, mut runs) in all {
-        runs.retain(|run| args.scenario.as_ref().is_none_or(|only| *only == run.story.name));
+        let only = args.scenario.as_ref();
+        runs.retain(|run| only.is_none_or(|only| *only == run.story.name || only == trace::REPLAY));
         if runs.is_empty() {
             continue;
         }
@@ -58,6 +66,9 @@ pub(crate) fn outcomes(args: &Args, form: &str, offset_ns: u64) -> Vec<Outcome> 
             }
         }
         outcomes.extend(own);
+    }
+    if !outcomes.is_empty() {
+        outcomes.push(trace::outcome(trace::REPLAY, form, cast.differences.into_inner()));
     }
     outcomes
 }
@@ -71,6 +82,8 @@ struct Cast<'a> {
     args: &'a Args,
     form: &'a str,
     offset_ns: u64,
+    /// Where what was stored said something else than the run that stored it.
+    differences: RefCell<Vec<String>>,
 }
 
 impl Cast<'_> {
@@ -88,11 +101,16 @@ impl Cast<'_> {
     fn tool(&self, more: &[&str]) -> anyhow::Result<Tool> {
         let mut arguments = arguments(self.args, self.form);
         arguments.extend(more.iter().copied().map(str::to_owned));
+        arguments.extend(["--force", "-w", &trace::file(APART)].map(str::to_owned));
         Tool::start(&self.args.tcptrace, &arguments, false)
     }
 
     fn said(&self, tool: Tool) -> anyhow::Result<Said> {
         let (text, stderr) = tool.stop().context("stop tcptrace")?;
+        let flags = ["nagle", "--json", "--min-hold", "0", "--port", PORTS];
+        let stored = trace::file(APART);
+        let difference = trace::difference(&self.args.tcptrace, &stored, &flags, &text)?;
+        self.differences.borrow_mut().extend(difference);
         let mut said = parse(&text);
         said.complaints
             .extend(stderr.into_iter().filter(|line| line.starts_with("tcptrace ended")));

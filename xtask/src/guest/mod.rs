@@ -18,6 +18,7 @@ mod stage;
 mod sys;
 mod tool;
 mod traces;
+pub(crate) mod trace;
 mod tun;
 
 /// What to run, and with which tcptrace.

@@ -2,8 +2,6 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::Context as _;
-
 use super::{
     apart,
     capture::Capture,
@@ -11,6 +9,7 @@ use super::{
     stage::{Family, Seen, Stage, play},
     sys::realtime_offset_ns,
     tool::{Found, Said, Tool, parse},
+    trace,
 };
 use crate::{
     oracle::{CallRecord, Conversation, Reported, against_story, against_tool, holds},
@@ -19,13 +18,15 @@ use crate::{
 };
 
 /// The ports of the stories; tcptrace is told nothing else.
-const PORTS: &str = "8080-8099";
+pub(crate) const PORTS: &str = "8080-8099";
 /// The peer's first port of the first run.
 pub(crate) const FIRST_PORT: u16 = 20_000;
 /// Ports for the connections of one run.
 pub(crate) const PORTS_A_RUN: u16 = 4;
 /// So many runs have ports of their own.
 const MOST_RUNS: u16 = 11_000;
+/// The form of attaching of a recording that is explained afterwards.
+const RECORDED: &str = "recorded";
 /// What a guest in lockdown runs: one story of each of two causes.
 const LOCKDOWN: [&str; 2] = ["nagle_ack", "cork_probe_timer_then_tail"];
 
@@ -95,7 +96,14 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
     if args.mutate.is_none() && !args.lockdown && only.is_none_or(|only| only == filters::NAME) {
         print(&filters::outcome(&args.tcptrace, offset_ns));
     }
-    if only.is_some_and(|only| only == refusals::NAME || only == filters::NAME) {
+    if args.mutate.is_none() && !args.lockdown {
+        for outcome in trace::outcomes(&args.tcptrace, only, args.seed) {
+            print(&outcome);
+        }
+    }
+    if only.is_some_and(|only| {
+        [refusals::NAME, filters::NAME].contains(&only) || trace::is_alone(only)
+    }) {
         return Ok(());
     }
     for form in ["fentry", "kprobe"] {
@@ -149,8 +157,9 @@ fn plan(args: &Args, form: &str) -> Vec<Run> {
     let families = families(args, form);
     let mut runs = Vec::new();
     for story in scenario::all() {
-        let wanted = args.scenario.as_ref().is_none_or(|only| *only == story.name)
-            && (!args.lockdown || LOCKDOWN.contains(&story.name.as_str()));
+        let wanted =
+            args.scenario.as_ref().is_none_or(|only| *only == story.name || only == trace::REPLAY)
+                && (!args.lockdown || LOCKDOWN.contains(&story.name.as_str()));
         if wanted {
             runs.extend(families.iter().map(|&family| Run {
                 story: story.clone(),
@@ -220,26 +229,63 @@ pub(crate) fn testify(seen: &Seen) {
     }
 }
 
-/// All runs in front of one tcptrace.
+/// All runs in front of one tcptrace, which stores what it uses and must say the same of it afterwards. With kprobes
+/// another one records everything meanwhile by tracing programs, to be judged as if it had explained it at once.
 fn attached(args: &Args, form: &str, offset_ns: u64) -> anyhow::Result<()> {
     let runs = plan(args, form);
     if runs.is_empty() {
         return Ok(());
     }
-    let tool = match Tool::start(&args.tcptrace, &arguments(args, form), false) {
-        Ok(tool) => tool,
+    let program = &args.tcptrace;
+    let (stored, everything) = (trace::file(form), trace::file(RECORDED));
+    let mut live = arguments(args, form);
+    live.extend(["--force", "-w", &stored].map(str::to_owned));
+    let record = ["record", "--force", "--port", PORTS, "-o", &everything].map(str::to_owned);
+    let records = form == "kprobe" && args.mutate.is_none();
+    // Of one of the two runs the kernel tells what it cost.
+    trace::count_cost(form == "kprobe")?;
+    let tool = Tool::start(program, &live, false);
+    let recorder = records.then(|| Tool::start(program, &record, false));
+    let played: Vec<(Outcome, Vec<Seen>)> =
+        (0..).zip(&runs).map(|(at, run)| started(run, form, at, offset_ns)).collect();
+    let recorded = recorder.map(|tool| tool.and_then(Tool::stop));
+    let stopped = tool.and_then(Tool::stop);
+    let mut differences = Vec::new();
+    match stopped {
         Err(error) => {
             for run in &runs {
                 let broken = vec![format!("{error:#}")];
                 print(&Outcome { broken, ..unplayed(run, form) });
             }
-            return Ok(());
         }
-    };
-    let played: Vec<(Outcome, Vec<Seen>)> =
-        (0..).zip(&runs).map(|(at, run)| started(run, form, at, offset_ns)).collect();
-    let (text, said) = tool.stop().context("stop tcptrace")?;
-    let Said { mut found, gaps, events_lost, mut complaints } = parse(&text);
+        Ok((text, said)) => {
+            judge(args, form, &played, &text, said);
+            if args.mutate.is_some() {
+                return Ok(());
+            }
+            let flags = ["nagle", "--json", "--min-hold", "0", "--port", PORTS];
+            differences.extend(trace::difference(program, &stored, &flags, &text)?);
+            differences.extend(trace::through_cat(program, &stored, &flags, &text)?);
+            if form == "kprobe" && !text.contains("\"probe_runs\":") {
+                differences.push("the summary does not tell what the programs cost".to_owned());
+            }
+        }
+    }
+    print(&trace::outcome(trace::REPLAY, form, differences));
+    if let Some(recorded) = recorded {
+        let explained =
+            recorded.and_then(|(_, said)| trace::explained(program, &everything, &said));
+        let (text, complaints) =
+            explained.unwrap_or_else(|error| (String::new(), vec![format!("{error:#}")]));
+        judge(args, RECORDED, &played, &text, Vec::new());
+        print(&trace::outcome(trace::REPLAY, RECORDED, complaints));
+    }
+    Ok(())
+}
+
+/// Compares what tcptrace said with what the witnesses of each run saw.
+fn judge(args: &Args, form: &str, played: &[(Outcome, Vec<Seen>)], text: &str, said: Vec<String>) {
+    let Said { mut found, gaps, events_lost, mut complaints } = parse(text);
     if gaps > 0 || events_lost > 0 {
         complaints.push(format!("{events_lost} events lost in {gaps} gaps"));
     }
@@ -249,8 +295,9 @@ fn attached(args: &Args, form: &str, offset_ns: u64) -> anyhow::Result<()> {
             complaints.push(line);
         }
     }
-    for (mut outcome, seen) in played {
-        for one in &seen {
+    for (outcome, seen) in played {
+        let mut outcome = Outcome { form: form.to_owned(), ..outcome.clone() };
+        for one in seen {
             if args.witnesses {
                 testify(one);
             }
@@ -260,7 +307,6 @@ fn attached(args: &Args, form: &str, offset_ns: u64) -> anyhow::Result<()> {
         print(&outcome);
     }
     print(&strays(form, &found, complaints));
-    Ok(())
 }
 
 /// Plays one run and compares the oracle with the story.

@@ -17,9 +17,9 @@ use serde::Deserialize;
 use super::sys::checked;
 use crate::oracle::Reported;
 
-/// The words its banner on stderr begins with once all probes are attached, of a question and of `record`.
+/// The words its banner on stderr begins with once all probes are attached.
 const READY: [&str; 2] = ["watching", "recording"];
-/// Attaching takes a second or two in an emulator.
+/// Attaching takes a second or two in an emulator, and so does the end.
 const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A running tcptrace.
@@ -83,7 +83,7 @@ impl Tool {
         let mut said = Vec::new();
         loop {
             match self.stderr.recv_timeout(PATIENCE) {
-                Ok(line) if READY.iter().any(|word| line.starts_with(word)) => return Ok(()),
+                Ok(line) if READY.iter().any(|ready| line.starts_with(ready)) => return Ok(()),
                 Ok(line) => said.push(line),
                 Err(RecvTimeoutError::Timeout) => {
                     self.child.kill().context("kill a tcptrace that does not get ready")?;
@@ -116,6 +116,17 @@ impl Tool {
         checked(i64::from(unsafe { libc::kill(pid, libc::SIGINT) }))
             .context("interrupt tcptrace")?;
         self.ended()
+    }
+
+    /// Ends it without letting it say anything more.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().context("kill tcptrace")?;
+        self.ended().map(drop)
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait().context("look for the end of tcptrace")?.is_some())
     }
 }
 
