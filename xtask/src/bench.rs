@@ -195,7 +195,8 @@ fn page_of(table: &str, args: &Replay) -> Result<String> {
          evidence in JSON and as its verdict in text, so that what printing costs grows with the findings; the peak is \
          `VmHWM`.\n\n\
          Machine: {model}, {many} CPUs, load {load} when the table was done, Linux {}, {}. On a machine that does other \
-         things as well, these figures vary by a factor of two; compare only tables made one after the other.\n\n\
+         things as well, these figures vary by a factor of two; compare only tables made one after the other. With a \
+         million sockets a large part of the events are first records of sockets.\n\n\
          {table}",
         args.rounds,
         args.events,
