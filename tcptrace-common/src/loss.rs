@@ -16,14 +16,22 @@ pub enum Loss {
     ProcessesFull = 3,
     /// It arrived, and could not be written to the recording in time.
     DiskSlow = 4,
+    /// A recording that was cut off, or a part of one, tells that it was lost and not why.
+    Untold = 5,
 }
 
 impl Loss {
     /// Every reason.
-    pub const ALL: &'static [Self] =
-        &[Self::BufferFull, Self::TableFull, Self::NoEntry, Self::ProcessesFull, Self::DiskSlow];
+    pub const ALL: &'static [Self] = &[
+        Self::BufferFull,
+        Self::TableFull,
+        Self::NoEntry,
+        Self::ProcessesFull,
+        Self::DiskSlow,
+        Self::Untold,
+    ];
     /// Number of reasons.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
 
     /// For a person: why.
     pub const fn name(self) -> &'static str {
@@ -33,6 +41,7 @@ impl Loss {
             Self::NoEntry => "entry not seen",
             Self::ProcessesFull => "table of processes full",
             Self::DiskSlow => "disk too slow",
+            Self::Untold => "why is not recorded",
         }
     }
     /// The reason with this [`Self::name`], in which `_` may stand for a space.

@@ -57,6 +57,15 @@ pub struct Side {
     port: Option<u16>,
 }
 
+/// The first bits of an address, and its family.
+fn first_bits(ip: IpAddr, bits: u8) -> (bool, u128) {
+    let (is_v6, all, width) = match ip {
+        IpAddr::V4(ip) => (false, u128::from(ip.to_bits()), 32_u32),
+        IpAddr::V6(ip) => (true, ip.to_bits(), 128),
+    };
+    (is_v6, all.checked_shr(width.saturating_sub(u32::from(bits))).unwrap_or(0))
+}
+
 /// A filter that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
@@ -134,6 +143,41 @@ impl Filter {
             && side_passes(&self.local, local)
             && side_passes(&self.remote, remote)
             && self.family.is_none_or(|wanted| family.is_none_or(|found| found == wanted))
+    }
+
+    /// Whether everything that it lets through is let through by `wider` too, as far as that can be told: a recording of
+    /// the one can answer for the other.
+    pub fn is_within(&self, wider: &Self) -> bool {
+        let ports = |(first, last): &(u16, u16)| {
+            wider.ports.iter().any(|(from, to)| from <= first && last <= to)
+        };
+        let sides = |own: &[Side], wider: &[Side]| {
+            own.iter().all(|side| wider.is_empty() || wider.iter().any(|all| side.is_within(all)))
+        };
+        let same = |own: bool, wider: bool, equal: bool| !own || !wider || equal;
+        (wider.ports.is_empty() || self.ports.iter().all(ports))
+            && sides(&self.local, &wider.local)
+            && sides(&self.remote, &wider.remote)
+            && same(self.family.is_some(), wider.family.is_some(), self.family == wider.family)
+            && same(self.pid.is_some(), wider.pid.is_some(), self.pid == wider.pid)
+            && (wider.comms.is_empty() || self.comms.iter().all(|comm| wider.comms.contains(comm)))
+    }
+
+    /// What both let through, where this is [within](Self::is_within) the other.
+    #[must_use]
+    pub fn and(&self, wider: &Self) -> Self {
+        fn of<T: Clone>(own: &[T], wider: &[T]) -> Vec<T> {
+            if own.is_empty() { wider.to_vec() } else { own.to_vec() }
+        }
+        Self {
+            ports: of(&self.ports, &wider.ports),
+            local: of(&self.local, &wider.local),
+            remote: of(&self.remote, &wider.remote),
+            family: self.family.or(wider.family),
+            pid: self.pid.or(wider.pid),
+            comms: of(&self.comms, &wider.comms),
+            command: self.command.clone().or_else(|| wider.command.clone()),
+        }
     }
 
     /// Whether it asks who acts: then a socket is met when such a task first uses it, not when it begins.
@@ -254,6 +298,19 @@ impl Family {
 }
 
 impl Side {
+    /// Whether everything on this side is on the other.
+    fn is_within(&self, all: &Self) -> bool {
+        let port = all.port.is_none() || all.port == self.port;
+        let net = match (self.net, all.net) {
+            (_, None) => true,
+            (Some((own, long)), Some((wide, short))) => {
+                long >= short && first_bits(own, short) == first_bits(wide, short)
+            }
+            (None, Some(_)) => false,
+        };
+        port && net
+    }
+
     /// An address with the length of its prefix, a port, or both. The bits behind the prefix are dropped, and an
     /// IPv4-mapped address becomes an IPv4 one. A prefix that is too long is cut to the whole address.
     pub fn new(net: Option<(IpAddr, u8)>, port: Option<u16>) -> Self {
@@ -440,6 +497,30 @@ mod tests {
 
     fn side(text: &str) -> Side {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_recording_answers_for_what_is_within_its_filter() {
+        let filter = |words: &str| words.parse::<Filter>().unwrap();
+        for (own, wider, within) in [
+            ("", "port=80", true),
+            ("port=80", "", true),
+            ("port=8005", "port=8000-8010", true),
+            ("port=8005-8011", "port=8000-8010", false),
+            ("port=9090", "port=8080", false),
+            ("local=10.1.0.0/16", "local=10.0.0.0/8", true),
+            ("local=10.0.0.0/8", "local=10.1.0.0/16", false),
+            ("local=10.1.2.3:80", "local=10.0.0.0/8", true),
+            ("local=10.1.2.3", "local=:80", false),
+            ("remote=[2001:db8::]/64", "remote=[2001:db8::]/32", true),
+            ("pid=5", "pid=5", true),
+            ("pid=5", "pid=6", false),
+            ("pid=5", "port=80", true),
+            ("comm=a", "comm=b", false),
+        ] {
+            assert_eq!(filter(own).is_within(&filter(wider)), within, "{own} in {wider}");
+        }
+        assert_eq!(filter("pid=5").and(&filter("port=80")), filter("port=80 pid=5"));
     }
 
     #[test]

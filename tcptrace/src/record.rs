@@ -131,7 +131,7 @@ pub struct Recorder {
     /// Losses that the frame at hand tells, and who it tells somebody is: told again when it is left out.
     in_frame: Vec<Item>,
     /// What is to be told again.
-    again: Vec<Item>,
+    again: Known,
     /// The run is over: the disk is waited for.
     patient: bool,
     /// The last frame found no room: the next that finds some tells what was left out.
@@ -213,7 +213,7 @@ impl Recorder {
             skipped: None,
             news: false,
             in_frame: Vec::new(),
-            again: Vec::new(),
+            again: Known::default(),
             patient: false,
             stuck: false,
             untold: BTreeMap::new(),
@@ -235,17 +235,19 @@ impl Recorder {
                 (self.news, self.skipped, self.tick_ns) = (false, None, *now_ns);
             }
             Item::Loss { at_ns, .. } => {
-                self.last_ns = (*at_ns).max(self.last_ns);
                 self.tell_skipped();
+                self.last_ns = (*at_ns).max(self.last_ns);
                 self.news = true;
             }
             Item::Event(event) => {
+                self.tell_skipped();
                 self.last_ns = event.at_ns.max(self.last_ns);
                 self.events += 1;
                 self.news = true;
                 self.know(event);
             }
             Item::Comm { tid, comm } => {
+                self.tell_skipped();
                 self.news = true;
                 if self.header.part > 0 {
                     if self.comms.len() >= MAX_COMMS {
@@ -255,9 +257,7 @@ impl Recorder {
                 }
             }
         }
-        if !self.stuck {
-            self.tell_left_out();
-        }
+        self.tell_left_out();
         self.encode(item);
         self.flush_what_is_due();
     }
@@ -291,10 +291,11 @@ impl Recorder {
     /// # Errors
     /// [`RecordError::Write`]: the disk has refused, now or before.
     pub fn end(mut self, ending: &Ending) -> Result<Written, RecordError> {
-        self.patient = true;
+        (self.patient, self.stuck) = (true, false);
         self.tell_skipped();
         self.tell_left_out();
-        let mut ending = ending.clone();
+        // Of a file that is not the first, the span is its own.
+        let mut ending = Ending { started_ns: self.header.facts.mono_ns, ..ending.clone() };
         ending.lost.extend(self.left_out.iter().map(|(hook, n)| (*hook, Loss::DiskSlow, *n)));
         self.encoder.end(&ending);
         if let Some(filled) = self.encoder.take()
@@ -353,15 +354,29 @@ impl Recorder {
     }
 
     fn tell_left_out(&mut self) {
-        for item in std::mem::take(&mut self.again) {
+        if !self.stuck && !self.again.is_empty() {
+            let again = std::mem::take(&mut self.again);
+            self.announce(again.comms, again.sockets);
+        }
+        for (hook, events) in std::mem::take(&mut self.untold) {
+            self.encode(&Item::Loss { hook, at_ns: self.last_ns, events });
+        }
+    }
+
+    /// Tells who threads and sockets are, in as many frames as that takes.
+    fn announce(&mut self, comms: BTreeMap<u32, String>, sockets: BTreeMap<SocketId, Event>) {
+        let comms = comms.into_iter().map(|(tid, comm)| Item::Comm { tid, comm });
+        for item in comms.chain(sockets.into_values().map(Item::Event)) {
             self.encode(&item);
             if self.encoder.is_full() {
                 self.flush();
             }
         }
-        for (hook, events) in std::mem::take(&mut self.untold) {
-            self.encode(&Item::Loss { hook, at_ns: self.last_ns, events });
-        }
+    }
+
+    fn leave_out(&mut self, hook: Hook, events: u64) {
+        *self.untold.entry(hook).or_default() += events;
+        *self.left_out.entry(hook).or_default() += events;
     }
 
     fn encode(&mut self, item: &Item) {
@@ -370,6 +385,9 @@ impl Recorder {
             Item::Loss { .. } | Item::Comm { .. } => true,
             Item::Tick { .. } => false,
         };
+        if self.again.forget(item) {
+            self.leave_out(Hook::socket, 1);
+        }
         if identity {
             self.in_frame.push(item.clone());
         }
@@ -393,26 +411,21 @@ impl Recorder {
             Err(TrySendError::Full(_)) => {
                 self.stuck = true;
                 for item in std::mem::take(&mut self.in_frame) {
-                    match item {
-                        Item::Loss { hook, events, .. } => {
-                            *self.untold.entry(hook).or_default() += events;
-                        }
-                        item if self.again.len() < MAX_AGAIN => self.again.push(item),
-                        Item::Event(event) => {
-                            *self.untold.entry(event.hook).or_default() += 1;
-                            *self.left_out.entry(event.hook).or_default() += 1;
-                        }
-                        Item::Comm { .. } | Item::Tick { .. } => {}
+                    if let Item::Loss { hook, events, .. } = item {
+                        *self.untold.entry(hook).or_default() += events;
+                    } else if !self.again.keep(item) {
+                        self.leave_out(Hook::socket, 1);
                     }
                 }
                 // A socket is announced again: that record is not lost.
                 for (hook, many) in events.into_iter().filter(|(hook, _)| *hook != Hook::socket) {
-                    *self.untold.entry(hook).or_default() += many;
-                    *self.left_out.entry(hook).or_default() += many;
+                    self.leave_out(hook, many);
                 }
+                // Before anything else: what the next frame concludes may rest on what was left out.
+                self.tell_left_out();
             }
             // The disk has refused, which `has_failed` tells.
-            Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Disconnected(_)) => self.in_frame.clear(),
         }
     }
 
@@ -435,7 +448,11 @@ impl Recorder {
             reach: Reach::Part,
             ..Ending::default()
         });
-        let header = Header { part: self.header.part + 1, ..self.header.clone() };
+        // The same clock, at the moment at which the next file begins.
+        let mut header = Header { part: self.header.part + 1, ..self.header.clone() };
+        let later_ns = self.last_ns.saturating_sub(header.facts.mono_ns);
+        header.facts.mono_ns += later_ns;
+        header.facts.real_ns = header.facts.real_ns.saturating_add(later_ns);
         let Some((queue, end)) = self.queue.as_ref().zip(end.take()) else { return };
         let next = Job::Next { end: end.bytes, header: Box::new(header.clone()) };
         if queue.try_send(next).is_err() {
@@ -444,11 +461,55 @@ impl Recorder {
         }
         self.header = header;
         (self.part_ns, self.part_bytes) = (self.last_ns, bytes);
-        for (tid, comm) in &self.comms {
-            self.encoder.item(&Item::Comm { tid: *tid, comm: comm.clone() });
+        self.announce(self.comms.clone(), self.sockets.clone());
+    }
+}
+
+/// Who sockets and threads are, as far as it has to be told again.
+#[derive(Debug, Default)]
+struct Known {
+    sockets: BTreeMap<SocketId, Event>,
+    comms: BTreeMap<u32, String>,
+}
+
+impl Known {
+    fn is_empty(&self) -> bool {
+        self.sockets.is_empty() && self.comms.is_empty()
+    }
+
+    /// Keeps it to be told again; `false` when a socket's record is not: there is no room, or it takes another's place.
+    fn keep(&mut self, item: Item) -> bool {
+        match item {
+            Item::Event(event) if self.sockets.len() < MAX_AGAIN => {
+                self.sockets.insert(event.socket, event).is_none()
+            }
+            Item::Event(_) => false,
+            Item::Comm { tid, comm } => {
+                if self.comms.len() < MAX_AGAIN {
+                    self.comms.insert(tid, comm);
+                }
+                true
+            }
+            Item::Tick { .. } | Item::Loss { .. } => true,
         }
-        for event in self.sockets.values() {
-            self.encoder.item(&Item::Event(event.clone()));
+    }
+
+    /// What a later item tells newly, or ends, is not told again; whether that was a socket's record.
+    fn forget(&mut self, item: &Item) -> bool {
+        match item {
+            Item::Event(event)
+                if matches!(
+                    event.hook,
+                    Hook::socket | Hook::tcp_v4_destroy_sock | Hook::socket_reused
+                ) =>
+            {
+                self.sockets.remove(&event.socket).is_some()
+            }
+            Item::Comm { tid, .. } => {
+                self.comms.remove(tid);
+                false
+            }
+            Item::Event(_) | Item::Tick { .. } | Item::Loss { .. } => false,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use tcptrace_common::loss::Loss;
+use tcptrace_common::{hook::Hook, loss::Loss};
 
 use super::{
     command::{Failure, WRONG},
@@ -37,6 +37,8 @@ pub(super) struct Setting<'a> {
     pub(super) buffer_bytes: u32,
     /// What a recorded trace is narrowed to; the running kernel does that itself.
     pub(super) only: Option<&'a Filter>,
+    /// Where reading a recorded trace stops, nanoseconds, `CLOCK_MONOTONIC`.
+    pub(super) until_ns: Option<u64>,
 }
 
 /// What a run has so far.
@@ -67,20 +69,18 @@ pub(super) struct Session<'a> {
     /// The last moment of all.
     latest_ns: u64,
     lost_span: Option<(u64, u64)>,
+    /// What was lost, by hook.
+    lost: Vec<(Hook, Loss, u64)>,
     output: io::Result<()>,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(setting: &Setting<'a>, options: &Options, status: Status) -> Self {
-        let Setting { kind, run, limit_ns, buffer_bytes, only } = *setting;
+        let Setting { kind, run, limit_ns, buffer_bytes, only, until_ns } = *setting;
         let correlator = Correlator::new(kind);
         #[cfg(feature = "mutate")]
         let correlator = correlator.with_mutation(options.mutate);
         let started_ns = run.facts.mono_ns;
-        let duration_ns = options.limits.duration.filter(|_| options.read.is_some());
-        let until_ns = duration_ns.map(|time| {
-            started_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-        });
         Self {
             run,
             limit_ns,
@@ -102,6 +102,7 @@ impl<'a> Session<'a> {
             last_ns: started_ns,
             latest_ns: started_ns,
             lost_span: None,
+            lost: Vec::new(),
             output: Ok(()),
         }
     }
@@ -118,8 +119,7 @@ impl<'a> Session<'a> {
             Item::Tick { now_ns: at_ns } | Item::Loss { at_ns, .. } => *at_ns,
             Item::Comm { .. } => self.latest_ns,
         };
-        self.done |= self.until_ns.is_some_and(|until_ns| at_ns > until_ns);
-        if self.done {
+        if self.done || self.until_ns.is_some_and(|until_ns| at_ns > until_ns) {
             return Flow::Stop;
         }
         self.latest_ns = at_ns.max(self.latest_ns);
@@ -141,6 +141,10 @@ impl<'a> Session<'a> {
                 self.tell_disk();
             }
             Item::Loss { hook, at_ns, events } => {
+                match self.lost.iter_mut().find(|(known, ..)| *known == hook) {
+                    Some((_, _, sum)) => *sum = sum.saturating_add(events),
+                    None => self.lost.push((hook, Loss::Untold, events)),
+                }
                 if self.lost_span.is_none() {
                     self.status.clear();
                     let _ =
@@ -191,6 +195,7 @@ impl<'a> Session<'a> {
             started_ns: self.run.facts.mono_ns,
             ended_ns: self.latest_ns,
             reach: Reach::Cut,
+            lost: self.lost.clone(),
             ..Ending::default()
         }
     }
@@ -229,7 +234,8 @@ impl<'a> Session<'a> {
 
     /// The summary, and the exit code.
     pub(super) fn end(mut self, ending: &Ending) -> Result<u8, Failure> {
-        let stored = self.recorder.take().map_or(Ok(()), |recorder| recorder.end(ending).map(drop));
+        let ended_ns = self.until_ns.map_or(ending.ended_ns, |until| until.min(ending.ended_ns));
+        let ending = &Ending { ended_ns, ..ending.clone() };
         if ending.reach == Reach::Cut {
             // What was lost up to the end is not known.
             self.correlator.loss(ending.ended_ns);
@@ -264,6 +270,8 @@ impl<'a> Session<'a> {
         };
         let summary = self.format.summary(&self.run, &closing);
         self.write(&summary);
+        // The disk may take its time; what there is to say has been said.
+        let stored = self.recorder.take().map_or(Ok(()), |recorder| recorder.end(ending).map(drop));
         let open = totals.lost || ending.misses.unwrap_or(0) > 0;
         match self.output {
             Ok(()) => {}

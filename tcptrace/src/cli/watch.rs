@@ -19,6 +19,7 @@ use crate::{
     record::{Recorder, Rotation, Target},
     render::Run,
     source::Source as _,
+    trace::Header,
 };
 
 /// Runs a question from its first item to its summary; the exit code.
@@ -55,7 +56,14 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
     if !options.quiet {
         banner(&run);
     }
-    let setting = Setting { kind, run, limit_ns, buffer_bytes: header.buffer_bytes, only: None };
+    let setting = Setting {
+        kind,
+        run,
+        limit_ns,
+        buffer_bytes: header.buffer_bytes,
+        only: None,
+        until_ns: None,
+    };
     let mut session = Session::new(&setting, options, Status::new());
     session.recorder = recorder;
     session.begin();
@@ -80,15 +88,30 @@ fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
             code: WRONG,
         });
     }
-    let asked = !only.words().is_empty();
+    if !only.is_within(&recorded) {
+        return Err(Failure {
+            message: format!(
+                "{name} was recorded for {recorded}: it cannot tell about {only}\n  try: a filter within that, or none"
+            ),
+            code: WRONG,
+        });
+    }
+    let both = only.and(&recorded);
     let run = Run {
         words: words(kind),
         facts: &header.facts,
-        filter: if asked { &only } else { &recorded },
+        filter: &both,
         everything: kinds.iter().any(|kind| kind.everything()),
     };
-    let only = asked.then_some(&only);
-    let setting = Setting { kind, run, limit_ns, buffer_bytes: header.buffer_bytes, only };
+    let asked = !only.words().is_empty();
+    let setting = Setting {
+        kind,
+        run,
+        limit_ns,
+        buffer_bytes: header.buffer_bytes,
+        only: asked.then_some(&only),
+        until_ns: until_ns(options, &header),
+    };
     let mut session = Session::new(&setting, options, status.clone());
     session.begin();
     let read = source.run(&mut |item| session.take(item));
@@ -107,6 +130,13 @@ fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
             Err(input::wrong(&error))
         }
     }
+}
+
+/// Where `--duration` ends the reading; a recording that was to be no longer is read to its end, as it was taken.
+fn until_ns(options: &Options, header: &Header) -> Option<u64> {
+    let wanted_ns = u64::try_from(options.limits.duration?.as_nanos()).unwrap_or(u64::MAX);
+    let whole = header.planned_ns.is_some_and(|planned_ns| planned_ns <= wanted_ns);
+    (!whole).then(|| header.facts.mono_ns.saturating_add(wanted_ns))
 }
 
 fn banner(run: &Run<'_>) {

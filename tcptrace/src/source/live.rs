@@ -195,12 +195,17 @@ impl Live {
         Ok(live)
     }
 
-    /// Hands over what is in the ring buffer, up to the first event that is later than `until_ns`; whether that was all.
+    /// Hands over what is in the ring buffer, up to the first event that is later than `until_ns`, and what was lost before
+    /// that; whether that was all.
     fn drain(
         &mut self,
         until_ns: u64,
         on: &mut dyn FnMut(Item) -> Flow,
     ) -> Result<(Flow, bool), SourceError> {
+        // Asked for first and told last: every event from before a loss has been told then.
+        let at_ns = now_ns(libc::CLOCK_MONOTONIC);
+        let mut lost = self.new_losses()?;
+        lost.extend(self.new_misses());
         let mut is_all = true;
         while let Some(record) = self.ring.next() {
             let raw = Raw::decode(&record)
@@ -220,19 +225,12 @@ impl Live {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        Ok((self.report_losses(on)?, is_all))
-    }
-
-    /// Hands over what has been lost since the last look, and what the kernel did not let the programs see.
-    fn report_losses(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<Flow, SourceError> {
-        let at_ns = now_ns(libc::CLOCK_MONOTONIC);
-        let lost = self.new_losses()?;
-        for (hook, events) in lost.into_iter().chain(self.new_misses()) {
+        for (hook, events) in lost {
             if on(Item::Loss { hook, at_ns, events }) == Flow::Stop {
-                return Ok(Flow::Stop);
+                return Ok((Flow::Stop, is_all));
             }
         }
-        Ok(Flow::Continue)
+        Ok((Flow::Continue, is_all))
     }
 
     fn new_losses(&mut self) -> Result<Vec<(Hook, u64)>, SourceError> {
@@ -289,8 +287,7 @@ impl Live {
             let began_ns = now_ns(libc::CLOCK_MONOTONIC);
             let (flow, is_all) = self.drain(began_ns + ORDER_NS, on)?;
             behind = !is_all;
-            let now_ns = if behind { began_ns } else { now_ns(libc::CLOCK_MONOTONIC) };
-            if flow == Flow::Stop || on(Item::Tick { now_ns }) == Flow::Stop {
+            if flow == Flow::Stop || on(Item::Tick { now_ns: began_ns }) == Flow::Stop {
                 return Ok(());
             }
         }

@@ -109,7 +109,7 @@ impl Encoder {
             self.first_ns = Some(at_ns);
             self.bytes.push(MARK);
             varint(&mut self.bytes, at_ns);
-            let n = n.unwrap_or(self.last_n + 1);
+            let n = n.unwrap_or(self.last_n.wrapping_add(1));
             varint(&mut self.bytes, n);
             (self.last_ns, self.last_n, self.last_jiffies) = (at_ns, n.wrapping_sub(1), 0);
         }

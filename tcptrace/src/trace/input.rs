@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use super::read::{MOST, ReadError};
 
 /// Bytes that are read at a time.
-pub(super) const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 256 << 10;
 
 /// Bytes that were read and not used.
 #[derive(Debug)]
@@ -52,10 +52,17 @@ impl<R: Read> Input<R> {
         self.at = 0;
         while self.bytes.len() < want {
             let had = self.bytes.len();
-            let chunk = CHUNK.max(want - had);
-            let read = self.from.by_ref().take(chunk as u64).read_to_end(&mut self.bytes);
-            read?;
-            if self.bytes.len() < had + chunk {
+            self.bytes.resize(had + CHUNK.max(want - had), 0);
+            // One read: of a pipe, what is there is taken at once.
+            let read = loop {
+                let room = self.bytes.get_mut(had..).unwrap_or_default();
+                match self.from.read(room) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read,
+                }
+            };
+            self.bytes.truncate(had + read.as_ref().map_or(0, |read| *read));
+            if read? == 0 {
                 break;
             }
         }

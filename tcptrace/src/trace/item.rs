@@ -41,8 +41,10 @@ pub enum Reach {
     Whole,
     /// To the end of one part of a recording in several files.
     Part,
-    /// To where the file was cut off.
+    /// To where the file was cut off, or is damaged.
     Cut,
+    /// To where whoever reads it has had enough.
+    Stopped,
 }
 
 /// What a source says at its end.

@@ -5,11 +5,13 @@ use std::io::{self, Read};
 use tcptrace_common::{hook::Hook, loss::Loss};
 use zstd::zstd_safe;
 
+use crate::event::Facts;
+
 use super::{
     FORMAT,
     binary::{Decoder, MARK, Plan},
     header::{self, Header},
-    input::{CHUNK, Input},
+    input::Input,
     item::{Ending, Item, Reach},
     text::{self, Told, TraceError},
 };
@@ -159,31 +161,29 @@ impl<R: Read> Reader<R> {
     pub fn run(&mut self, on: &mut dyn FnMut(Item) -> bool) -> Result<End, ReadError> {
         let cut = if self.framed { self.frames(on)? } else { self.text(on)? };
         let cut = match (cut, &self.ending) {
+            _ if self.seen.stopped => None,
             (None, None) => Some(Cut { offset: self.input.offset(), inside: Inside::Nothing }),
             (cut, _) => cut,
         };
         if let Some(part) = self.ending.as_mut().filter(|ending| ending.reach == Reach::Part) {
             part.lost = self.seen.losses();
         }
-        let ending = self.ending.take().filter(|_| cut.is_none()).unwrap_or_else(|| Ending {
-            started_ns: self.header.facts.mono_ns,
+        let reach = if self.seen.stopped { Reach::Stopped } else { Reach::Cut };
+        let started_ns = self.seen.first_ns.unwrap_or(self.header.facts.mono_ns);
+        let own = self.ending.take().filter(|_| cut.is_none());
+        let own = own.map(|ending| match self.seen.first_ns {
+            Some(started_ns) => Ending { started_ns, ..ending },
+            None => ending,
+        });
+        let ending = own.unwrap_or_else(|| Ending {
+            started_ns,
             ended_ns: self.seen.last_ns,
             lost: self.seen.losses(),
             misses: None,
             cost: None,
-            reach: Reach::Cut,
+            reach,
         });
         Ok(End { ending, cut })
-    }
-
-    /// The taker wants no more: what it was given is all that the end is about.
-    fn stopped(&mut self) {
-        self.ending = Some(Ending {
-            started_ns: self.header.facts.mono_ns,
-            ended_ns: self.seen.last_ns,
-            lost: self.seen.losses(),
-            ..Ending::default()
-        });
     }
 
     fn header_of_frames(&mut self) -> Result<(), ReadError> {
@@ -220,6 +220,9 @@ impl<R: Read> Reader<R> {
             self.lines += 1;
             text.push_str(&line);
             text.push('\n');
+            if text.len() > MOST {
+                return Err(ReadError::TooLong { what: "header", offset: 0 });
+            }
             self.input.fill(1)?;
             if self.input.rest().first() != Some(&b'#') {
                 self.header_lines(&text, 0)?;
@@ -265,7 +268,6 @@ impl<R: Read> Reader<R> {
     fn frames(&mut self, on: &mut dyn FnMut(Item) -> bool) -> Result<Option<Cut>, ReadError> {
         let text = std::mem::take(&mut self.input.pending);
         if !self.told(&text, 0, on)? {
-            self.stopped();
             return Ok(None);
         }
         loop {
@@ -289,7 +291,6 @@ impl<R: Read> Reader<R> {
                 }
             };
             if !more {
-                self.stopped();
                 return Ok(None);
             }
         }
@@ -299,15 +300,21 @@ impl<R: Read> Reader<R> {
     fn next_part(&mut self, text: &str, offset: u64) -> Result<(), ReadError> {
         let before = std::mem::take(&mut self.header);
         self.header_lines(text, offset)?;
+        let facts = |header: &Header| {
+            let Facts { mono_ns, real_ns, .. } = header.facts;
+            let clock = real_ns.wrapping_sub(mono_ns);
+            Facts { mono_ns: 0, real_ns: clock, ..header.facts.clone() }
+        };
         let follows = before.part > 0
             && self.header.part == before.part + 1
-            && self.header.facts == before.facts
+            && facts(&self.header) == facts(&before)
             && self.ending.as_ref().is_some_and(|ending| ending.reach == Reach::Part);
         if !follows {
             return Err(ReadError::Another(offset));
         }
         self.plan = Plan::new(&self.header.rows);
         self.ending = None;
+        self.seen.first_ns.get_or_insert(before.facts.mono_ns);
         self.seen.known_n = self.seen.last_n;
         Ok(())
     }
@@ -357,11 +364,13 @@ impl<R: Read> Reader<R> {
                     self.lines += 1;
                     text += &line;
                     text.push('\n');
+                    if text.len() > MOST {
+                        return Err(ReadError::TooLong { what: "header", offset });
+                    }
                     self.input.fill(1)?;
                 }
                 self.next_part(&text, offset)?;
             } else if !self.one(&line, self.lines, offset, on)? {
-                self.stopped();
                 return Ok(None);
             }
         }
@@ -473,7 +482,7 @@ impl<R: Read> Reader<R> {
                 return Err(ReadError::TooLong { what: "frame", offset });
             }
             let before = rest.len();
-            self.input.fill(before + CHUNK)?;
+            self.input.fill(before + 1)?;
             if self.input.rest().len() == before {
                 let followed = self.input.rest().get(1..).unwrap_or_default();
                 let another =
@@ -518,18 +527,27 @@ struct Seen {
     known_n: u64,
     /// The last moment, nanoseconds, `CLOCK_MONOTONIC`.
     last_ns: u64,
+    /// Where the first of several files begins, nanoseconds, `CLOCK_MONOTONIC`.
+    first_ns: Option<u64>,
+    /// The taker has had enough.
+    stopped: bool,
     /// Lost events, by hook.
     lost: Vec<(Hook, u64)>,
 }
 
 impl Seen {
-    /// Losses by hook. Why is told at the end only: most are lost for want of room.
+    /// Losses by hook. Why is told at the end only.
     fn losses(&self) -> Vec<(Hook, Loss, u64)> {
-        self.lost.iter().map(|(hook, events)| (*hook, Loss::BufferFull, *events)).collect()
+        self.lost.iter().map(|(hook, events)| (*hook, Loss::Untold, *events)).collect()
     }
 }
 
+/// Whether to read on. After the taker has had enough, one look is taken at what follows: the end, when the run ended
+/// there as well.
 fn hand_over(item: Item, seen: &mut Seen, on: &mut dyn FnMut(Item) -> bool) -> bool {
+    if seen.stopped {
+        return false;
+    }
     match &item {
         Item::Event(event) if event.n <= seen.known_n => return true,
         Item::Event(event) => {
@@ -546,7 +564,8 @@ fn hand_over(item: Item, seen: &mut Seen, on: &mut dyn FnMut(Item) -> bool) -> b
         }
         Item::Comm { .. } => {}
     }
-    on(item)
+    seen.stopped = !on(item);
+    true
 }
 
 /// Contents of a compressed frame; no reason when there are too many.

@@ -250,7 +250,7 @@ impl Writer {
         // Writing to a string does not fail.
         let _ = match item {
             Item::Event(event) => {
-                let follows = event.n == self.last_n + 1;
+                let follows = event.n == self.last_n.wrapping_add(1);
                 (self.last_n, self.last_ns) = (event.n, event.at_ns);
                 writeln!(out, "{}", Numbered { event, follows })
             }
@@ -273,7 +273,7 @@ impl Writer {
         let word = match ending.reach {
             Reach::Whole => "end",
             Reach::Part => "continued",
-            Reach::Cut => return,
+            Reach::Cut | Reach::Stopped => return,
         };
         let _ = write!(
             out,
