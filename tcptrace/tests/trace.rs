@@ -575,6 +575,35 @@ fn a_recording_is_narrowed_as_a_live_run_is() {
 }
 
 #[test]
+fn ctrl_c_leaves_a_pipe_to_whoever_writes_it() {
+    let path = folder("pipe").join("a.tcptrace");
+    recorded(&path, &items(40), Rotation::default());
+    let bytes = fs::read(&path).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tcptrace"))
+        .args(["nagle", "-q", "-r", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let (first, rest) = bytes.split_at(frame_ends(&bytes)[9]);
+    std::io::Write::write_all(&mut pipe, first).unwrap();
+    // What it has read is told before more has come: it is at work, and hears signals.
+    let mut out = child.stdout.take().unwrap();
+    let mut some = [0; 64];
+    assert!(std::io::Read::read(&mut out, &mut some).unwrap() > 0);
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    std::io::Write::write_all(&mut pipe, rest).unwrap();
+    drop(pipe);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut out, &mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(text.contains("40 holds on 40 sockets"), "{text}");
+}
+
+#[test]
 fn flags_of_a_live_run_are_refused_with_a_recording() {
     for flags in [["--buffer", "4MiB"], ["--attach", "kprobe"], ["--write", "x"], ["--user", "x"]] {
         let args = [&["nagle", "-r", "x"], &flags[..]].concat();

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     command::{Failure, WRONG},
+    interrupt,
     status::{Progress, Status},
 };
 use crate::{
@@ -40,6 +41,7 @@ pub(super) fn open(path: &Path, status: &Status) -> Result<Input, Failure> {
         }
         (name, Box::new(file), about.is_file().then_some(about.len()))
     };
+    interrupt::only_ask();
     let input = Progress::new(input, name.clone(), all, status.clone());
     Recorded::open(&name, input).map_err(|error| wrong(&error))
 }

@@ -4,6 +4,7 @@ mod attach;
 mod child;
 mod command;
 mod input;
+mod interrupt;
 mod manual;
 mod options;
 mod record;

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     command::{Failure, WRONG, print, unwritten},
-    input,
+    input, interrupt,
     options::Time,
     session::{MOST_WAITING, totals},
     status::Status,
@@ -184,7 +184,7 @@ pub(super) fn replay(options: &Options) -> Result<u8, Failure> {
             (Ending { started_ns, ended_ns, reach: Reach::Cut, ..Ending::default() }, Some(error))
         }
     };
-    if let Some(missing) = source.missing(&ending) {
+    if let Some(missing) = source.missing(&ending).filter(|_| !interrupt::is_asked()) {
         // Nobody reads it any more.
         let _ = writeln!(io::stderr(), "warning: {missing}");
     }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::interrupt;
 use crate::explain::units::bytes;
 
 /// How often it is written.
@@ -80,6 +81,10 @@ impl<R> Progress<R> {
 
 impl<R: Read> Read for Progress<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        // A file is one whose length is known.
+        if self.all.is_some() && interrupt::is_asked() {
+            return Ok(0);
+        }
         let read = self.from.read(out)?;
         self.read += read as u64;
         self.status.show(|| match self.all {

@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Seed of the first random schedule; the next ones count up
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// The rows of killed, full, slow and rotated recordings too
+    #[arg(long)]
+    storing: bool,
     /// Two stories, as a guest in lockdown allows no kprobe
     #[arg(long)]
     lockdown: bool,
@@ -96,7 +99,7 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
     if args.mutate.is_none() && !args.lockdown && only.is_none_or(|only| only == filters::NAME) {
         print(&filters::outcome(&args.tcptrace, offset_ns));
     }
-    if args.mutate.is_none() && !args.lockdown {
+    if args.mutate.is_none() && !args.lockdown && (args.storing || only.is_some()) {
         for outcome in trace::outcomes(&args.tcptrace, only, args.seed) {
             print(&outcome);
         }

@@ -18,15 +18,15 @@ use super::{
     start, start_all, wait_ms,
 };
 
-/// How often the files are counted while the load runs, every 20 ms.
-const LOOKS: u32 = 150;
+/// How often the files are counted while the load runs, every 20 ms: at least, and at most, until some were removed.
+const LOOKS: (u32, u32) = (150, 600);
 const KEPT: usize = 3;
 
 /// One tcptrace keeps all files, one few, one changes them by the clock; another explains at once.
 pub(super) fn tried(tcptrace: &Path, _seed: u64) -> anyhow::Result<Vec<String>> {
     let [all, few, timed] = [folder("all")?, folder("few")?, folder("timed")?];
     let file = |folder: &Path| folder.join("stall.tcptrace").display().to_string();
-    let load = Load::start(&[Work::Hold(30), Work::Hold(150), Work::Flood(20_000)]);
+    let load = Load::start(&[Work::Hold(30), Work::Hold(150), Work::Flood(5_000)]);
     let by_size = ["record", "--rotate-size", "64KiB"];
     let (all_file, few_file, timed_file) = (file(&all), file(&few), file(&timed));
     let every = ["record", "--question", "nagle", "--rotate-every", "1s", "-o", &timed_file];
@@ -42,8 +42,11 @@ pub(super) fn tried(tcptrace: &Path, _seed: u64) -> anyhow::Result<Vec<String>> 
     };
     let from_ns = now_ns();
     let mut most = 0;
-    for _ in 0..LOOKS {
+    for look in 0..LOOKS.1 {
         most = most.max(parts(&few)?.len());
+        if look >= LOOKS.0 && numbers(&few)?.last().is_some_and(|last| *last > KEPT + 1) {
+            break;
+        }
         wait_ms(20);
     }
     let until_ns = now_ns();
