@@ -32,6 +32,7 @@ const LOCKDOWN: [&str; 2] = ["nagle_ack", "cork_probe_timer_then_tail"];
 
 /// Which stories, and how.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Args {
     /// Only this story
     #[arg(long)]
