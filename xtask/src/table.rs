@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    guest::trace::is_alone,
     hooks,
     report::Outcome,
     scenario,
@@ -181,13 +182,19 @@ fn missing<'a>(
     cells: &'a Cells<'_>,
     kernels: &[&'a str],
 ) -> Vec<(&'a str, &'a str)> {
-    let ran = |kernel: &str, lockdown: bool| {
-        results.iter().any(|done| done.job.series.name == kernel && done.job.lockdown == lockdown)
+    let ran = |name: &str, kernel: &str, lockdown: bool| {
+        results.iter().map(|done| &done.job).any(|job| {
+            let is_asked = job.stores() || !is_alone(name);
+            job.series.name == kernel && job.lockdown == lockdown && is_asked
+        })
     };
     let mut missing = Vec::new();
     for (name, lockdown, row) in cells {
-        let absent =
-            kernels.iter().filter(|kernel| !row.contains_key(**kernel) && ran(kernel, *lockdown));
+        // A row is named by its scenario, the family and the form.
+        let scenario = name.split(' ').next().unwrap_or_default();
+        let absent = kernels
+            .iter()
+            .filter(|kernel| !row.contains_key(**kernel) && ran(scenario, kernel, *lockdown));
         missing.extend(absent.map(|kernel| (name.as_str(), *kernel)));
     }
     missing

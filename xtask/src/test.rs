@@ -172,7 +172,7 @@ impl Job {
     }
 
     /// Whether the long rows about disks and signals run here: no kernel has a part in them but by being attached to.
-    fn stores(&self) -> bool {
+    pub(crate) fn stores(&self) -> bool {
         self.scenario.is_none() && self.mutation.is_none() && self.series.name == STORING
     }
 

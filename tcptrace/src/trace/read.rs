@@ -134,7 +134,8 @@ impl<R: Read> Reader<R> {
             seen: Seen::default(),
             ending: None,
         };
-        new.input.fill(4)?;
+        // What is told of something foreign does not depend on how it arrives.
+        new.input.fill(SHOWN)?;
         new.framed = new.input.rest().starts_with(&ZSTD) || is_skippable(new.input.rest());
         if new.input.rest().is_empty() {
             return Err(ReadError::Empty);
@@ -507,6 +508,8 @@ impl<R: Read> Reader<R> {
     }
 }
 
+/// Bytes that are shown of something foreign.
+const SHOWN: usize = 16;
 const NOT_A_FRAME: &str = "no frame begins here";
 
 /// The library's, which tells nothing about itself.
@@ -603,7 +606,7 @@ fn header_start() -> &'static str {
 
 /// A few bytes, as they can be printed.
 fn foreign(bytes: &[u8]) -> String {
-    let shown = bytes.get(..16.min(bytes.len())).unwrap_or_default();
+    let shown = bytes.get(..SHOWN.min(bytes.len())).unwrap_or_default();
     format!("\"{}\"", shown.escape_ascii())
 }
 

@@ -25,18 +25,20 @@ const KEPT: usize = 3;
 /// One tcptrace keeps all files, one few, one changes them by the clock; another explains at once.
 pub(super) fn tried(tcptrace: &Path, _seed: u64) -> anyhow::Result<Vec<String>> {
     let [all, few, timed] = [folder("all")?, folder("few")?, folder("timed")?];
-    let file = |folder: &Path| folder.join("stall.tcptrace").display().to_string();
-    let load = Load::start(&[Work::Hold(30), Work::Hold(150), Work::Flood(5_000)]);
-    let by_size = ["record", "--rotate-size", "64KiB"];
-    let (all_file, few_file, timed_file) = (file(&all), file(&few), file(&timed));
-    let every = ["record", "--question", "nagle", "--rotate-every", "1s", "-o", &timed_file];
-    let words: [&[&str]; 4] = [
-        &["nagle", "--json", "--min-hold", "0"],
-        &[&by_size[..], &["-o", &all_file]].concat(),
-        &[&by_size[..], &["--keep", "3", "-o", &few_file]].concat(),
-        &every,
+    let load = Load::start(&[Work::Hold(30), Work::Hold(150), Work::Flood(20_000)]);
+    let timed_file = file(&timed);
+    let every = [
+        "record",
+        "--buffer",
+        "32MiB",
+        "--question",
+        "nagle",
+        "--rotate-every",
+        "1s",
+        "-o",
+        &timed_file,
     ];
-    let tools = start_all(tcptrace, &words)?;
+    let tools = attached(tcptrace, [&file(&all), &file(&few)], &every)?;
     let Ok([live, whole, kept, clock]) = <[Tool; 4]>::try_from(tools) else {
         anyhow::bail!("not four tcptraces");
     };
@@ -78,6 +80,22 @@ pub(super) fn tried(tcptrace: &Path, _seed: u64) -> anyhow::Result<Vec<String>> 
     wrong.extend(seen.complaints);
     wrong.extend(together(tcptrace, &parts(&all)?, from_ns..until_ns, &seen.found)?);
     Ok(wrong)
+}
+
+/// The four tcptraces, with room for what one processor makes while the others attach.
+fn attached(tcptrace: &Path, [all, few]: [&str; 2], every: &[&str]) -> anyhow::Result<Vec<Tool>> {
+    let by_size = ["record", "--buffer", "32MiB", "--rotate-size", "64KiB"];
+    let words: [&[&str]; 4] = [
+        &["nagle", "--json", "--min-hold", "0", "--buffer", "32MiB"],
+        &[&by_size[..], &["-o", all]].concat(),
+        &[&by_size[..], &["--keep", "3", "-o", few]].concat(),
+        every,
+    ];
+    start_all(tcptrace, &words)
+}
+
+fn file(folder: &Path) -> String {
+    folder.join("stall.tcptrace").display().to_string()
 }
 
 /// The files of a recording, in their order.
