@@ -395,7 +395,7 @@ impl Recorder {
     }
 
     fn flush(&mut self) {
-        let Some(Filled { bytes, events, .. }) = self.encoder.take() else { return };
+        let Some(Filled { bytes, events }) = self.encoder.take() else { return };
         let Some(queue) = &self.queue else { return };
         let sent = if self.patient {
             // A disk that has refused hangs up.

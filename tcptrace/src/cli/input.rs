@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write as _},
     path::Path,
 };
 
@@ -15,7 +15,7 @@ use crate::{
     analysis::Kind,
     explain::words,
     filter::Filter,
-    source::{SourceError, recorded::Recorded},
+    source::{Ending, SourceError, recorded::Recorded},
     trace::Header,
 };
 
@@ -44,6 +44,14 @@ pub(super) fn open(path: &Path, status: &Status) -> Result<Input, Failure> {
     interrupt::only_ask();
     let input = Progress::new(input, name.clone(), all, status.clone());
     Recorded::open(&name, input).map_err(|error| wrong(&error))
+}
+
+/// Warns where the trace was cut off; where somebody stopped the reading, it was not.
+pub(super) fn warn_of_missing(source: &Input, ending: &Ending) {
+    if let Some(missing) = source.missing(ending).filter(|_| !interrupt::is_asked()) {
+        // Nobody reads it any more.
+        let _ = writeln!(io::stderr(), "warning: {missing}");
+    }
 }
 
 /// A trace that cannot be read, or not to its end.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     command::{Failure, WRONG, print, unwritten},
-    input, interrupt,
+    input,
     options::Time,
     session::{MOST_WAITING, totals},
     status::Status,
@@ -184,10 +184,7 @@ pub(super) fn replay(options: &Options) -> Result<u8, Failure> {
             (Ending { started_ns, ended_ns, reach: Reach::Cut, ..Ending::default() }, Some(error))
         }
     };
-    if let Some(missing) = source.missing(&ending).filter(|_| !interrupt::is_asked()) {
-        // Nobody reads it any more.
-        let _ = writeln!(io::stderr(), "warning: {missing}");
-    }
+    input::warn_of_missing(&source, &ending);
     replay.end(&ending);
     let host = match header.facts.host.as_str() {
         "" => String::new(),
@@ -252,9 +249,7 @@ fn one(file: &Path, out: &mut impl Write) -> Result<(), End> {
         Err(error) => return Err(End::Wrong(unwritten(&error))),
     }
     let ending = read.map_err(|error| End::Wrong(input::wrong(&error)))?;
-    if let Some(missing) = source.missing(&ending) {
-        let _ = writeln!(io::stderr(), "warning: {missing}");
-    }
+    input::warn_of_missing(&source, &ending);
     text.clear();
     writer.end(&mut text, &ending);
     out.write_all(text.as_bytes()).map_err(|error| match error.kind() {

@@ -8,7 +8,7 @@ use std::{
 use super::{
     attach::attach,
     command::{Failure, WRONG},
-    input, interrupt,
+    input,
     options::Options,
     session::{Session, Setting},
     status::Status,
@@ -118,10 +118,7 @@ fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
     status.clear();
     match read {
         Ok(ending) => {
-            if let Some(missing) = source.missing(&ending).filter(|_| !interrupt::is_asked()) {
-                // Nobody reads it any more.
-                let _ = writeln!(io::stderr(), "warning: {missing}");
-            }
+            input::warn_of_missing(&source, &ending);
             session.end(&ending)
         }
         Err(error) => {

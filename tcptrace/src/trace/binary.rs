@@ -51,8 +51,6 @@ pub struct Filled {
     pub bytes: Vec<u8>,
     /// The events in it, by hook.
     pub events: Vec<(Hook, u64)>,
-    /// Its last time, nanoseconds, `CLOCK_MONOTONIC`.
-    pub last_ns: u64,
 }
 
 /// Longest text of what every event has: time, socket, number, process, thread, jiffies.
@@ -101,7 +99,7 @@ impl Encoder {
         let room = self.bytes.len();
         let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(room));
         self.as_text = 0;
-        Some(Filled { bytes, events: std::mem::take(&mut self.events), last_ns: self.last_ns })
+        Some(Filled { bytes, events: std::mem::take(&mut self.events) })
     }
 
     fn begin(&mut self, at_ns: u64, n: Option<u64>) {
@@ -292,11 +290,6 @@ impl<'a> Decoder<'a> {
     /// Whether everything has been read.
     pub const fn is_empty(&self) -> bool {
         self.rest.is_empty()
-    }
-
-    /// Bytes that have not been read.
-    pub const fn left(&self) -> usize {
-        self.rest.len()
     }
 
     /// The next item; `None` when the bytes make none, which no frame with a right checksum has.

@@ -212,8 +212,8 @@ impl<R: Read> Reader<R> {
     }
 
     fn header_of_text(&mut self) -> Result<(), ReadError> {
-        let begins = self.input.rest().get(..header_start().len().min(self.input.rest().len()));
-        if !begins.is_some_and(|bytes| header_start().as_bytes().starts_with(bytes)) {
+        let begins = self.input.rest().get(..super::MAGIC.len().min(self.input.rest().len()));
+        if !begins.is_some_and(|bytes| super::MAGIC.as_bytes().starts_with(bytes)) {
             return Err(ReadError::Foreign(foreign(self.input.rest())));
         }
         let mut text = String::new();
@@ -598,10 +598,6 @@ fn contents(
 
 fn is_skippable(bytes: &[u8]) -> bool {
     matches!(bytes, [first, 0x2a, 0x4d, 0x18, ..] if first & 0xf0 == 0x50)
-}
-
-fn header_start() -> &'static str {
-    super::MAGIC
 }
 
 /// A few bytes, as they can be printed.
