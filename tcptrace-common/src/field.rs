@@ -68,6 +68,8 @@ kernel_fields! {
     socket_sk: 8 = "socket", "sk";
     /// Bytes of the last buffer in the write queue.
     tail_len: 4 = "sock", "sk_write_queue.prev->len";
+    /// Bytes of the first buffer in the write queue: the one that the next attempt would send.
+    head_len: 4 = "sock", "sk_write_queue.next->len";
     /// Who paces: `SK_PACING_NEEDED` when TCP does itself.
     sk_pacing_status: 4 = "sock", "sk_pacing_status";
     /// TCP small queues, bits of `enum tsq_enum`.
@@ -105,6 +107,8 @@ kernel_fields! {
     tcp_wstamp_ns: 8 = "tcp_sock", "tcp_wstamp_ns";
     /// The socket's clock at its last attempt to send, nanoseconds, `CLOCK_MONOTONIC`.
     tcp_clock_cache: 8 = "tcp_sock", "tcp_clock_cache";
+    /// The timer of TCP's own pacing; only its place in the socket matters.
+    pacing_timer: 8 = "tcp_sock", "pacing_timer";
 
     /// Write timer armed for this socket, `ICSK_TIME_*`.
     icsk_pending: 4 = "inet_connection_sock", "icsk_pending";

@@ -96,7 +96,7 @@ hooks! {
     tcp_push = 2 Exit [flags = 1, mss_now = 2, nonagle = 3, size_goal = 4] {
         nonagle packets_out snd_sml snd_una snd_nxt write_seq snd_wnd snd_cwnd sacked_out lost_out retrans_out mss_cache
         srtt_us tcp_wstamp_ns tcp_clock_cache sk_pacing_status sk_tsq_flags tail_len repair icsk_pending icsk_rto
-        write_timer_expires sk_lock_owned
+        write_timer_expires sk_lock_owned head_len
     };
     /// The retransmission, probe or loss-probe timer ran.
     tcp_write_timer_handler = 3 Entry [] {
@@ -108,19 +108,19 @@ hooks! {
     do_tcp_setsockopt = 5 Entry [level = 1, optname = 2] { nonagle packets_out write_seq snd_nxt } or tcp_setsockopt or security_socket_setsockopt;
     /// New data has left TCP; `snd_nxt` does not count it yet.
     tcp_event_new_data_sent = 6 Entry [] {
-        seq end_seq nonagle packets_out snd_una snd_nxt write_seq mss_cache repair sk_lock_owned
+        seq end_seq nonagle packets_out snd_una snd_nxt write_seq mss_cache repair sk_lock_owned snd_wnd sk_tsq_flags
     };
     /// `close()` or `shutdown()` queues a FIN.
     tcp_send_fin = 7 Entry [] { write_seq snd_nxt sk_lock_owned };
     /// A segment arrived for an established connection.
-    tcp_rcv_established = 8 Entry [] { seq end_seq ack_seq snd_una snd_nxt write_seq srtt_us sk_lock_owned };
+    tcp_rcv_established = 8 Entry [] { seq end_seq ack_seq snd_una snd_nxt write_seq srtt_us sk_lock_owned snd_wnd };
     /// A segment arrived in another state than established.
-    tcp_rcv_state_process = 9 Entry [] { seq end_seq ack_seq snd_una snd_nxt write_seq srtt_us sk_lock_owned };
+    tcp_rcv_state_process = 9 Entry [] { seq end_seq ack_seq snd_una snd_nxt write_seq srtt_us sk_lock_owned snd_wnd };
     /// An attempt to send ended and left bytes waiting.
     tcp_write_xmit = 10 Exit [mss_now = 1, nonagle = 2, push_one = 3, ret = ret_of(5)] {
         nonagle packets_out snd_sml snd_una snd_nxt write_seq snd_wnd snd_cwnd sacked_out lost_out retrans_out mss_cache
         srtt_us tcp_wstamp_ns tcp_clock_cache sk_pacing_status sk_tsq_flags tail_len repair icsk_pending icsk_rto
-        write_timer_expires sk_lock_owned
+        write_timer_expires sk_lock_owned head_len
     };
     /// The device, or the pacing timer, was ready for the socket; it sends now if nobody owns it. Written by the program
     /// that stands in for `tcp_tsq_write` where that was split.
@@ -133,9 +133,29 @@ hooks! {
     tcp_tsq_write = 14 Entry [] { write_seq snd_nxt sk_tsq_flags sk_lock_owned } or tcp_tsq_handler;
     /// The socket has become another connection: the end of the one before was not seen, or was `connect(AF_UNSPEC)`.
     socket_reused = 15 Record [] { write_seq snd_nxt };
+    /// A segment with data was not taken by the layers below: a queueing discipline or a firewall dropped it, or memory
+    /// was short. Seen only then.
+    __tcp_transmit_skb = 16 Exit [clone_it = 2, ret = ret_of(5)] { seq end_seq snd_nxt write_seq sk_lock_owned };
+    /// The pacing timer fired: what it does for the socket follows at once, or when the socket's owner lets go.
+    tcp_pace_kick = 17 Entry [] {};
+    /// A write is about to sleep until the peer has acknowledged enough to make room in the send buffer.
+    sk_stream_wait_memory = 18 Entry [] { write_seq snd_nxt };
+    /// A write is about to sleep until the connection is established.
+    sk_stream_wait_connect = 19 Entry [] { write_seq snd_nxt skc_state };
+    /// sendfile, splice or an in-kernel sender has given pages, to 6.4; later kernels do it by `tcp_sendmsg_locked`.
+    do_tcp_sendpages = 20 Exit [size = 3, flags = 4, ret = ret_of(5)] { write_seq snd_nxt };
 }
 
 impl Hook {
+    /// The hook that sees in other kernels what this one is there for: where its function does not exist nothing is
+    /// missed.
+    pub const fn replaced_by(self) -> Option<Self> {
+        match self {
+            Self::do_tcp_sendpages => Some(Self::tcp_sendmsg_locked),
+            _ => None,
+        }
+    }
+
     /// 32-bit slots of this hook's record: arguments, then fields.
     #[expect(clippy::indexing_slicing, reason = "the loop ends at the length")]
     pub const fn slots(self) -> usize {
@@ -180,7 +200,7 @@ mod tests {
 
     #[test]
     fn every_field_is_sent_by_a_hook_or_looked_at_by_the_programs() {
-        let own = [Field::skc_hash, Field::socket_sk, Field::pid, Field::tgid];
+        let own = [Field::skc_hash, Field::socket_sk, Field::pid, Field::tgid, Field::pacing_timer];
         for field in Field::ALL {
             let sent = Hook::ALL.iter().any(|h| h.fields().contains(field));
             assert!(sent || own.contains(field), "{}", field.name());

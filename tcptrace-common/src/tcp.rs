@@ -94,6 +94,8 @@ pub const ICSK_TIME_REO_TIMEOUT: u32 = 6;
 pub const SK_PACING_NEEDED: u32 = 1;
 /// Bit of `sk_tsq_flags`: a sender waits for the device (`include/linux/tcp.h`, `TSQF_THROTTLED`).
 pub const TSQF_THROTTLED: u32 = 1;
+/// `TCPF_TSQ_DEFERRED` of `sk_tsq_flags`: the owner of the socket sends when it lets go (`include/linux/tcp.h`).
+pub const TSQF_DEFERRED: u32 = 1 << 2;
 
 /// `TCP_ESTABLISHED` (`include/net/tcp_states.h`).
 pub const TCP_ESTABLISHED: u32 = 1;

@@ -132,6 +132,47 @@ pub fn of_task(task: *const u8, field: Field) -> u32 {
     unsafe { ptr::read_volatile(task.wrapping_add(place.offset as usize).cast::<u32>()) }
 }
 
+/// A socket of which only the address is known, from that of a part of it.
+#[derive(Clone, Copy)]
+pub struct Unread {
+    sk: u64,
+}
+
+impl Unread {
+    /// The socket whose `part` lies at `at`; `None` when this kernel lacks that part.
+    #[inline(always)]
+    pub fn around(at: u64, part: Field) -> Option<Self> {
+        let place = place(part);
+        if place.size == 0 {
+            return None;
+        }
+        Some(Self { sk: at.wrapping_sub(place.offset as u64) })
+    }
+}
+
+impl Reader for Unread {
+    #[inline(always)]
+    fn sk(&self) -> u64 {
+        self.sk
+    }
+    #[inline(always)]
+    fn base(&self, _field: Field) -> *const u8 {
+        ptr::null()
+    }
+    #[inline(always)]
+    fn load(&self, _at: *const u8, _size: u8) -> Option<u64> {
+        None
+    }
+    #[inline(always)]
+    fn bytes(&self, _at: *const u8, _size: u8) -> u64 {
+        0
+    }
+    #[inline(always)]
+    fn pointer(&self, _at: *const u8) -> Option<*const u8> {
+        None
+    }
+}
+
 /// Plain loads: for tracing programs.
 #[derive(Clone, Copy)]
 pub struct Typed {

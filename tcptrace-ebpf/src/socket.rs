@@ -80,17 +80,41 @@ pub fn wanted<R: Reader>(hook: Hook, reader: &R, at_work: AtWork) -> Option<*mut
     if !passes(reader) {
         return None;
     }
-    if met(reader).is_none() {
-        let passes = match at_work {
-            AtWork::User => task_passes(),
-            // A timer or a queue can still come after `tcp_v4_destroy_sock`: met then, it would never be forgotten.
-            AtWork::Anybody => !tasks_matter() && state(reader) != TCP_CLOSE,
-        };
-        if !passes {
-            return None;
-        }
+    if met(reader).is_none() && !task_admits(reader, at_work) {
+        return None;
     }
     meet(hook, reader)
+}
+
+/// Whether the filter lets an event of a socket through that happens rarely enough to be told of every socket.
+#[inline(always)]
+pub fn admits<R: Reader>(reader: &R, at_work: AtWork) -> bool {
+    passes(reader) && (met(reader).is_some() || task_admits(reader, at_work))
+}
+
+/// Whether the filter lets a socket through that has not been met, for who is at work on it.
+#[inline(always)]
+fn task_admits<R: Reader>(reader: &R, at_work: AtWork) -> bool {
+    match at_work {
+        AtWork::User => task_passes(),
+        // A timer or a queue can still come after `tcp_v4_destroy_sock`: met then, it would never be forgotten.
+        AtWork::Anybody => !tasks_matter() && state(reader) != TCP_CLOSE,
+    }
+}
+
+/// Whether the socket counts as one that holds bytes.
+#[inline(always)]
+pub fn is_holding(state: *mut State) -> bool {
+    // SAFETY: the map's value lives as long as the program runs.
+    unsafe { (*state).holds == 1 }
+}
+
+/// A write call has ended: with nothing left to send, the socket holds nothing any more.
+#[inline(always)]
+pub fn let_go_if_idle<R: Reader>(state: *mut State, reader: &R) {
+    if waiting(reader) == 0 {
+        let_go(state);
+    }
 }
 
 /// `TCP_ESTABLISHED` and the like.

@@ -37,12 +37,15 @@ macro_rules! on_entry {
 }
 
 /// Programs for a function that is looked at on return: fexit, and a kprobe that keeps the arguments for a kretprobe.
+/// `segment` is the position of the `sk_buff`.
 macro_rules! on_exit {
-    ($name:ident, $kprobe:ident, $kretprobe:ident) => {
+    ($name:ident, $kprobe:ident, $kretprobe:ident $(, segment = $skb:literal)?) => {
         #[aya_ebpf::macros::fexit]
         pub fn $name(ctx: aya_ebpf::programs::FExitContext) -> i32 {
             log_run!(&ctx, $name);
-            if let Some(reader) = crate::read::Typed::new(ctx.arg(0), core::ptr::null()) {
+            let skb: *const u8 = core::ptr::null();
+            $( let skb: *const u8 = { let _ = skb; ctx.arg($skb) }; )?
+            if let Some(reader) = crate::read::Typed::new(ctx.arg(0), skb) {
                 // The slot after the last argument holds the result; the helper for it is younger than 5.10.
                 body(&reader, |n| {
                     use tcptrace_common::hook::RET;
@@ -62,7 +65,7 @@ macro_rules! on_exit {
             log_run!(&ctx, $kretprobe);
             if let Some((arguments, ret)) =
                 crate::frame::leave(&ctx, tcptrace_common::hook::Hook::$name)
-                && let Some(reader) = crate::read::Helper::new(arguments[0], 0)
+                && let Some(reader) = crate::read::Helper::new(arguments[0], 0 $( | arguments[$skb] )?)
             {
                 body(&reader, |n| {
                     (if n >= tcptrace_common::hook::RET {
@@ -92,12 +95,17 @@ macro_rules! emit_when_wanted {
     };
 }
 
+mod __tcp_transmit_skb;
+mod do_tcp_sendpages;
 mod do_tcp_setsockopt;
 mod jiffies;
 mod security_socket_setsockopt;
+mod sk_stream_wait_connect;
+mod sk_stream_wait_memory;
 mod tcp_done;
 mod tcp_event_new_data_sent;
 mod tcp_fin;
+mod tcp_pace_kick;
 mod tcp_push;
 mod tcp_rcv_established;
 mod tcp_rcv_state_process;

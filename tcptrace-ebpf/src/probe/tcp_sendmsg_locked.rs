@@ -16,13 +16,14 @@ use crate::{
 
 #[inline(always)]
 fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
-    if socket::wanted(Hook::tcp_sendmsg_locked, reader, AtWork::User).is_some() {
+    if let Some(state) = socket::wanted(Hook::tcp_sendmsg_locked, reader, AtWork::User) {
         let values = [arg(2), arg(ret_of(3)), 0, 0];
         emit::emit::<R, { Hook::tcp_sendmsg_locked.slots() }>(
             Hook::tcp_sendmsg_locked,
             reader,
             values,
         );
+        socket::let_go_if_idle(state, reader);
     }
 }
 

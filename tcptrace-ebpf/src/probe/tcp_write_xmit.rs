@@ -7,7 +7,11 @@
 //! **Since**: static on all kernels from 5.10, never inlined.
 //! **Kernel**: net/ipv4/tcp_output.c, `tcp_write_xmit()`.
 
-use tcptrace_common::hook::{Hook, ret_of};
+use tcptrace_common::{
+    field::Field,
+    hook::{Hook, ret_of},
+    tcp::TSQF_THROTTLED,
+};
 
 use crate::{
     emit,
@@ -15,11 +19,20 @@ use crate::{
     socket::{self, AtWork},
 };
 
+/// What holds the bytes of a write is told at the end of its push, when the socket is known to hold some. Only whether
+/// there was an attempt at all cannot be told there: with small queues at work, a push may have made none.
 #[inline(always)]
 fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
-    if socket::wanted(Hook::tcp_write_xmit, reader, AtWork::Anybody).is_some()
-        && (socket::everything() || socket::waiting(reader) != 0)
-    {
+    let left = socket::waiting(reader) != 0;
+    if !left && !socket::everything() {
+        return;
+    }
+    let wanted = socket::wanted(Hook::tcp_write_xmit, reader, AtWork::Anybody).is_some()
+        || (left
+            && reader.value(Field::sk_tsq_flags) as u32 & TSQF_THROTTLED != 0
+            && socket::admits(reader, AtWork::User)
+            && socket::meet(Hook::tcp_write_xmit, reader).is_some());
+    if wanted {
         let values = [arg(1), arg(2), arg(3), arg(ret_of(5))];
         emit::emit::<R, { Hook::tcp_write_xmit.slots() }>(Hook::tcp_write_xmit, reader, values);
     }

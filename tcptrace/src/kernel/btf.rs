@@ -103,7 +103,11 @@ impl Types {
         let (last, width) = (*hops.last()?, end.1);
         let shift = if width == 0 { 0 } else { last % 8 };
         let size = if width == 0 {
-            self.size(&end.0)?
+            match (&end.0, self.size(&end.0)?) {
+                // Of a larger struct only the place can be of use: its first word stands for it.
+                (Type::Struct(_), 17..) => 8,
+                (_, size) => size,
+            }
         } else {
             (shift + width).div_ceil(8).next_power_of_two()
         };

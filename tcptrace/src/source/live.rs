@@ -423,6 +423,8 @@ fn wanted_fields(hooks: &[Hook]) -> Vec<tcptrace_common::field::Field> {
         Field::socket_sk,
         Field::pid,
         Field::tgid,
+        Field::pacing_timer,
+        Field::sk_tsq_flags,
     ];
     let mut wanted: BTreeSet<Field> =
         own.into_iter().chain(Hook::socket.fields().iter().copied()).collect();
@@ -446,9 +448,10 @@ fn attach_all(
                 all.programs.extend(names);
                 all.attached.push(at);
             }
-            Err(why) if i < request.required => {
+            Err(Unattached { why, .. }) if i < request.required => {
                 return Err(AttachError::Hook { hook: hook.name(), why });
             }
+            Err(Unattached { absent: true, .. }) if hook.replaced_by().is_some() => {}
             Err(_) => all.not_seen.push(hook.name()),
         }
     }
@@ -480,7 +483,7 @@ fn attach_first(
     btf: &Btf,
     hook: Hook,
     candidates: Vec<Candidate>,
-) -> Result<(Vec<String>, Attached), String> {
+) -> Result<(Vec<String>, Attached), Unattached> {
     let mut why = Vec::new();
     for candidate in candidates {
         let (name, tried) = match &candidate {
@@ -497,7 +500,8 @@ fn attach_first(
             Err(e) => why.push(format!("{} on {name}: {}", kind(&candidate, hook), brief(&e))),
         }
     }
-    if why.is_empty() {
+    let absent = why.is_empty();
+    if absent {
         why.push(format!("this kernel has none of: {}", hook.symbols().join(", ")));
     }
     if privilege::locked_down() {
@@ -505,7 +509,15 @@ fn attach_first(
     } else if privilege::perf_event_paranoid().is_some_and(|level| level >= 3) {
         why.push("kernel.perf_event_paranoid is 3 or more: kprobes need CAP_SYS_ADMIN".to_owned());
     }
-    Err(why.join("\n  "))
+    Err(Unattached { why: why.join("\n  "), absent })
+}
+
+/// Why nothing was attached for a hook.
+#[derive(Debug)]
+struct Unattached {
+    why: String,
+    /// The kernel has no such function.
+    absent: bool,
 }
 
 fn kind(candidate: &Candidate, hook: Hook) -> &'static str {
