@@ -6,44 +6,69 @@ use tcptrace_common::{
 };
 
 use crate::{
-    analysis::nagle::Held,
+    analysis::nagle::{Held, Limit},
     event::{Event, Seq},
 };
 
 /// The state of the socket at the end of an attempt to send, from which the reason follows: the conditions are those
-/// of `tcp_write_xmit()`, evaluated again, because the kernel's own tests are inlined.
+/// of `tcp_write_xmit()`, evaluated again in its order, because the kernel's own tests are inlined.
 pub(super) struct Attempt<'a> {
-    e: &'a Event,
+    pub(super) e: &'a Event,
     /// The `nonagle` that decided.
-    nonagle: Option<u32>,
-    mss: Option<u32>,
+    pub(super) nonagle: Option<u32>,
+    pub(super) mss: Option<u32>,
+    /// A segment of this attempt was not taken by the layers below.
+    pub(super) failed: bool,
+    /// `tcp_push()` ended without an attempt being seen.
+    pub(super) unattempted: bool,
+    /// A FIN stands behind the bytes: no rule about small segments holds it.
+    pub(super) fin: bool,
 }
 
-impl<'a> Attempt<'a> {
-    pub(super) const fn of(e: &'a Event, nonagle: Option<u32>, mss: Option<u32>) -> Self {
-        Self { e, nonagle, mss }
-    }
-
+impl Attempt<'_> {
     pub(super) fn held(&self) -> Held {
-        self.by_small_segment().unwrap_or(Held::Undetermined)
+        self.known().unwrap_or(Held::Undetermined)
     }
 
-    /// `None` where something else held the bytes, or a field that would exclude it is missing.
-    fn by_small_segment(&self) -> Option<Held> {
-        let (nonagle, mss, waiting) = (self.nonagle?, self.mss?, self.e.waiting()?);
-        if self.is_paced()
-            || self.is_throttled()?
-            || self.is_cwnd_full()?
-            || self.is_window_full(waiting)?
-        {
-            return None;
+    /// `None` where a field is missing that would exclude something, or nothing explains it.
+    fn known(&self) -> Option<Held> {
+        let (mss, waiting, throttled) = (self.mss?, self.e.waiting()?, self.is_throttled()?);
+        if self.failed {
+            return Some(Held::TransmitFailed);
         }
-        // tcp_nagle_test(): only the last buffer, and only when it fills no segment.
-        if waiting >= mss || self.e.u32(Field::tail_len).is_some_and(|tail| tail != waiting) {
-            return None;
+        if self.unattempted && throttled {
+            return self.is_autocork().then_some(Held::Autocork);
         }
-        // tcp_nagle_check(): a push overrides everything, then cork, then Nagle.
-        if nonagle & TCP_NAGLE_PUSH != 0 {
+        if self.is_paced() {
+            return Some(Held::Pacing);
+        }
+        if self.is_cwnd_full()? {
+            return Some(Held::Cwnd);
+        }
+        // Of the first buffer only a part that fills a segment must fit. Before it was recorded, a lone buffer stood
+        // for it.
+        let tail = self.e.u32(Field::tail_len);
+        let head = self.e.u32(Field::head_len).or_else(|| tail.filter(|tail| *tail == waiting));
+        let next = head.unwrap_or(waiting).min(mss);
+        if self.is_window_full(next)? {
+            let closed = self.e.u32(Field::snd_wnd)? == 0;
+            return Some(if closed { Held::ZeroWindow } else { Held::PeerWindow });
+        }
+        let head = head?;
+        if head <= mss {
+            return self.by_small_segment(waiting == head && waiting < mss).or_else(|| throttled.then_some(Held::Tsq));
+        }
+        if throttled {
+            return Some(Held::Tsq);
+        }
+        // It waits for an ACK, so that one must be under way.
+        (self.e.u32(Field::packets_out)? > 0).then_some(Held::TsoDefer)
+    }
+
+    /// `tcp_nagle_check()`: a push overrides everything, then cork, then Nagle. It is asked of the last buffer only.
+    fn by_small_segment(&self, small_and_last: bool) -> Option<Held> {
+        let nonagle = self.nonagle?;
+        if !small_and_last || self.fin || nonagle & TCP_NAGLE_PUSH != 0 {
             return None;
         }
         if nonagle & TCP_NAGLE_CORK != 0 {
@@ -52,6 +77,22 @@ impl<'a> Attempt<'a> {
         }
         (nonagle == 0 && self.e.u32(Field::packets_out)? > 0 && self.is_small_unacked()?)
             .then_some(Held::Nagle)
+    }
+
+    /// What the cause is about, for the evidence.
+    pub(super) fn limit(&self, held: Held) -> Option<Limit> {
+        match held {
+            Held::Cwnd => Some(Limit::Cwnd { snd_cwnd: self.e.u32(Field::snd_cwnd)? }),
+            Held::PeerWindow | Held::ZeroWindow => {
+                Some(Limit::PeerWindow { window_bytes: self.e.u32(Field::snd_wnd)? })
+            }
+            Held::Pacing => {
+                let (until, now) =
+                    (self.e.field(Field::tcp_wstamp_ns)?, self.e.field(Field::tcp_clock_cache)?);
+                Some(Limit::Pacing { pacing_wait_ns: until.saturating_sub(now) })
+            }
+            _ => None,
+        }
     }
 
     /// `tcp_minshall_check()`: a small segment is in flight.
@@ -65,6 +106,16 @@ impl<'a> Attempt<'a> {
     pub(super) fn is_paced(&self) -> bool {
         self.e.u32(Field::sk_pacing_status) == Some(SK_PACING_NEEDED)
             && self.e.field(Field::tcp_wstamp_ns) > self.e.field(Field::tcp_clock_cache)
+    }
+
+    /// `tcp_should_autocork()`: a buffer that may still grow, behind something in flight.
+    fn is_autocork(&self) -> bool {
+        let grows = self
+            .e
+            .u32(Field::tail_len)
+            .zip(self.e.arg("size_goal"))
+            .is_none_or(|(tail, goal)| tail < goal);
+        grows && self.e.u32(Field::packets_out).is_some_and(|out| out > 0)
     }
 
     /// The device is behind, or `tcp_should_autocork()` kept the attempt from being made.
@@ -81,10 +132,10 @@ impl<'a> Attempt<'a> {
         Some(in_flight >= of(Field::snd_cwnd)?)
     }
 
-    /// `tcp_snd_wnd_test()`: the next segment, or all that waits, does not fit.
-    fn is_window_full(&self, waiting: u32) -> Option<bool> {
+    /// `tcp_snd_wnd_test()`: the next segment does not fit.
+    fn is_window_full(&self, next: u32) -> Option<bool> {
         let (una, nxt) = (self.e.seq(Field::snd_una)?, self.e.seq(Field::snd_nxt)?);
-        let end = Seq(nxt.0.wrapping_add(waiting.min(self.mss?)));
+        let end = Seq(nxt.0.wrapping_add(next));
         Some(end.after(Seq(una.0.wrapping_add(self.e.u32(Field::snd_wnd)?))))
     }
 }

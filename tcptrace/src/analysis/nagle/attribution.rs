@@ -6,7 +6,7 @@
 
 use tcptrace_common::{
     field::Field,
-    tcp::{ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, TCP_CORK},
+    tcp::{ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, TCP_CORK, TSQF_DEFERRED},
 };
 
 use crate::{
@@ -21,13 +21,25 @@ const MAX_OPTIONS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Context {
     /// A segment arrived.
-    Segment,
+    Segment {
+        /// It acknowledged something new, or it is not known whether it did.
+        acked: bool,
+        /// End of the peer's window before it.
+        edge: Option<Seq>,
+    },
     /// A write timer ran, `ICSK_TIME_*`.
     Timer(u32),
     /// A FIN was queued.
     Fin,
     /// The device, or the pacing timer, lets the socket send again.
-    Tsq,
+    Tsq(Ready),
+}
+
+/// What lets a socket send again, by way of `tcp_tsq_write()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ready {
+    Device,
+    PacingTimer,
 }
 
 /// Who is at work on one socket.
@@ -41,8 +53,10 @@ pub(super) struct Attribution {
     written_to: Option<Seq>,
     /// A FIN stands behind the bytes.
     fin: bool,
-    /// The device was ready while a task owned the socket: that task sends when it lets go, which nothing shows.
-    tsq_deferred: bool,
+    /// The pacing timer has fired, and what it leads to has not been seen yet.
+    kicked: bool,
+    /// The device or the pacing timer was ready while a task owned the socket: that task sends when it lets go.
+    deferred: Option<Ready>,
 }
 
 impl Attribution {
@@ -53,16 +67,41 @@ impl Attribution {
         if owned {
             self.ends_setting(e.tid);
         } else {
-            self.tsq_deferred = false;
+            self.deferred = None;
         }
     }
 
+    /// `tcp_pace_kick()`: `tcp_tsq_handler()` or `tcp_tsq_write()` follows.
+    pub(super) const fn pacing_timer(&mut self) {
+        self.kicked = true;
+    }
+
+    /// `tcp_tsq_write()`: the socket sends again.
+    pub(super) fn sends_again(&mut self, e: &Event) -> Ready {
+        let ready = self.ready();
+        self.enter(Context::Tsq(ready), e);
+        ready
+    }
+
     /// `tcp_tsq_handler()` runs before the lock is taken: with the socket owned it only leaves a note.
-    pub(super) fn device_ready(&mut self, e: &Event) {
+    pub(super) fn may_send_again(&mut self, e: &Event) -> Ready {
+        let ready = self.ready();
         if is_owned(e) {
-            self.tsq_deferred = true;
+            self.deferred = Some(ready);
         } else {
-            self.enter(Context::Tsq, e);
+            self.enter(Context::Tsq(ready), e);
+        }
+        ready
+    }
+
+    fn ready(&mut self) -> Ready {
+        if std::mem::take(&mut self.kicked) { Ready::PacingTimer } else { Ready::Device }
+    }
+
+    /// An attempt to send is over: what the owner of the socket had put off is done with.
+    pub(super) fn attempted(&mut self, e: &Event) {
+        if is_deferred(e) == Some(false) {
+            self.deferred = None;
         }
     }
 
@@ -82,7 +121,7 @@ impl Attribution {
         }
         self.ends_setting(e.tid);
         self.entered = None;
-        self.tsq_deferred = false;
+        self.attempted(e);
     }
 
     /// A FIN is being queued behind the bytes.
@@ -120,13 +159,25 @@ impl Attribution {
         }
         let at_work =
             self.entered.filter(|(_, tid, was_owned)| *tid == e.tid && *was_owned == owned);
-        match at_work.map(|(context, ..)| context) {
-            Some(Context::Segment) if !self.tsq_deferred => Release::Ack,
+        // `tcp_release_cb()` clears the note before it acts on it; the segments that came meanwhile are dealt with before.
+        let put_off = match (self.deferred.filter(|_| owned), is_deferred(e)) {
+            (Some(_), None) => return Release::Undetermined,
+            (Some(ready), Some(false)) => Some(Context::Tsq(ready)),
+            _ => None,
+        };
+        match put_off.or_else(|| at_work.map(|(context, ..)| context)) {
+            Some(Context::Segment { acked: false, edge }) if has_moved(edge, e) => {
+                Release::WindowUpdate
+            }
+            Some(Context::Segment { .. }) => Release::Ack,
             Some(Context::Timer(ICSK_TIME_PROBE0)) => Release::ProbeTimer,
             Some(Context::Timer(ICSK_TIME_LOSS_PROBE)) => Release::LossProbe,
             Some(Context::Fin) => Release::Fin,
-            // The pacing timer comes this way too, and nothing here tells it from a device that has caught up.
-            Some(Context::Tsq) if !paced => Release::Tsq,
+            Some(Context::Tsq(Ready::PacingTimer)) => Release::PacingTimer,
+            // Where the pacing timer cannot be probed it comes this way too.
+            Some(Context::Tsq(Ready::Device)) if !paced => Release::Tsq,
+            // The end of a splice pushes what its last page said more would follow.
+            None if owned && held == Held::MsgMore => Release::Push,
             _ => Release::Undetermined,
         }
     }
@@ -136,14 +187,30 @@ impl Attribution {
     }
 }
 
-/// A write sends what waits because a segment is full, or because it does not say `MSG_MORE` itself. Anything else
-/// (urgent data, a push for want of buffer space) is not told apart.
+/// A write sends what waits because a segment is full, because it does not say `MSG_MORE` itself, or because its attempt
+/// meets no limit any more. Anything else (urgent data, a push for want of buffer space) is not told apart.
 const fn by_write(full: bool, held: Held) -> Release {
     match (full, held) {
         (true, _) => Release::MoreData,
         (false, Held::MsgMore) => Release::Push,
-        (false, _) => Release::Undetermined,
+        (false, Held::Nagle | Held::Cork | Held::Undetermined) => Release::Undetermined,
+        (false, _) => Release::MoreData,
     }
+}
+
+/// Whether the peer's window reaches further than before.
+fn has_moved(edge: Option<Seq>, e: &Event) -> bool {
+    edge.zip(edge_of(e)).is_some_and(|(before, now)| now.after(before))
+}
+
+/// End of the peer's window.
+pub(super) fn edge_of(e: &Event) -> Option<Seq> {
+    Some(Seq(e.seq(Field::snd_una)?.0.wrapping_add(e.u32(Field::snd_wnd)?)))
+}
+
+/// Whether the owner of the socket is still to send for the device or the pacing timer.
+fn is_deferred(e: &Event) -> Option<bool> {
+    Some(e.u32(Field::sk_tsq_flags)? & TSQF_DEFERRED != 0)
 }
 
 fn is_owned(e: &Event) -> bool {

@@ -15,6 +15,28 @@ pub enum Held {
     Cork,
     /// The call said `MSG_MORE`.
     MsgMore,
+    /// The device has not sent what it was given, so that `tcp_push()` made no attempt (`tcp_should_autocork()`).
+    Autocork,
+    /// As much is in flight as the congestion window allows.
+    Cwnd,
+    /// The next segment does not fit into the peer's receive window.
+    PeerWindow,
+    /// As [`Held::PeerWindow`], and the window is closed.
+    #[serde(rename = "peer_window")]
+    #[schemars(skip)]
+    ZeroWindow,
+    /// TCP's own pacing (`SK_PACING_NEEDED`): the rate does not allow it yet.
+    Pacing,
+    /// TCP small queues: the device has not sent enough of what it was given.
+    Tsq,
+    /// More bytes, or an ACK, are expected soon enough to fill a larger segment (`tcp_tso_should_defer()`).
+    TsoDefer,
+    /// The layers below did not take the segment.
+    TransmitFailed,
+    /// The connection was not established: the writer slept in its call.
+    NotEstablished,
+    /// The send buffer was full: the writer slept in its call.
+    SendBuffer,
     /// The evidence does not tell.
     Undetermined,
 }
@@ -25,6 +47,8 @@ pub enum Held {
 pub enum Release {
     /// An incoming ACK.
     Ack,
+    /// An incoming segment that acknowledged nothing new and opened the peer's window.
+    WindowUpdate,
     /// A later write filled a segment.
     MoreData,
     /// A later write without `MSG_MORE`.
@@ -41,6 +65,8 @@ pub enum Release {
     Fin,
     /// TCP small queues: the device had sent enough.
     Tsq,
+    /// The timer of TCP's own pacing.
+    PacingTimer,
     /// They never left: reset, abort or time-out.
     Discarded,
     /// They had not left when the trace ended.
@@ -49,14 +75,40 @@ pub enum Release {
     Undetermined,
 }
 
+impl Held {
+    /// Whether it is the everyday work of a sender of bulk data, which is worth a line of its own only when it lasts.
+    pub const fn is_usual(self) -> bool {
+        matches!(
+            self,
+            Self::Cwnd
+                | Self::PeerWindow
+                | Self::ZeroWindow
+                | Self::Pacing
+                | Self::Tsq
+                | Self::TsoDefer
+                | Self::SendBuffer
+        )
+    }
+}
+
 /// One cause in a row of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Part {
     /// What held the bytes.
     #[serde(rename = "cause")]
     pub held: Held,
+    /// The peer's window was closed, not only too small.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub zero: bool,
     /// For how long, nanoseconds.
     pub held_ns: u64,
+}
+
+impl Part {
+    /// So long by this.
+    pub const fn of(held: Held, held_ns: u64) -> Self {
+        Self { held, zero: matches!(held, Held::ZeroWindow), held_ns }
+    }
 }
 
 /// A write that took part in a hold.
@@ -105,6 +157,11 @@ impl Hold {
     /// Holds that this is about.
     pub const fn holds(&self) -> u64 {
         1
+    }
+
+    /// Whether each of its causes is usual for bulk data.
+    pub fn is_usual(&self) -> bool {
+        self.parts.iter().all(|part| part.held.is_usual())
     }
 
     /// Lines of the evidence that do not matter to most readers.
@@ -164,6 +221,27 @@ pub enum Timer {
     Retransmit,
 }
 
+/// What an attempt to send came up against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Limit {
+    /// The congestion window.
+    Cwnd {
+        /// Segments it allows.
+        snd_cwnd: u32,
+    },
+    /// The peer's receive window.
+    PeerWindow {
+        /// What the peer announced, bytes.
+        window_bytes: u32,
+    },
+    /// The rate of TCP's own pacing.
+    Pacing {
+        /// How long until it allows the next segment, nanoseconds.
+        pacing_wait_ns: u64,
+    },
+}
+
 /// One line of evidence. Sequence numbers count from the first byte that the trace saw on the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -203,6 +281,9 @@ pub enum Fact {
         /// The armed write timer, by the kernel's number (`ICSK_TIME_*`); 0 is none.
         #[serde(skip_serializing_if = "Option::is_none")]
         icsk_pending: Option<u32>,
+        /// The limit that the cause is about, by its kernel name.
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        limit: Option<Limit>,
     },
     /// A write timer is armed.
     TimerArmed {
@@ -254,6 +335,20 @@ pub enum Fact {
     },
     /// The device, or the pacing timer, let the socket send again.
     Tsq,
+    /// The pacing timer fired.
+    PacingTimer,
+    /// The layers below did not take a segment.
+    TransmitFailed {
+        /// Bytes of it.
+        bytes: u32,
+        /// What they said: a negative error, or a positive `NET_XMIT_*`.
+        result: i32,
+    },
+    /// A segment that acknowledged nothing new changed the peer's window.
+    WindowUpdate {
+        /// The window after it, bytes.
+        window_bytes: u32,
+    },
     /// Bytes left.
     Left {
         /// How many.

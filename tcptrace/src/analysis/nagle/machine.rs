@@ -12,9 +12,10 @@ use crate::{
     analysis::{
         Analysis,
         nagle::{
-            Fact, Held, Hold, MAX_WRITES, Part, Release, Timer, Write,
+            Fact, Held, Hold, Limit, MAX_WRITES, Part, Release, Timer, Write,
             attempt::Attempt,
-            attribution::{Attribution, Context},
+            attribution::{Attribution, Context, Ready, edge_of},
+            blocked::Blocked,
             timer,
         },
     },
@@ -50,6 +51,23 @@ pub struct Machine {
     nodelay_seen: bool,
     /// Timer that the evidence already says is armed, and its deadline.
     armed: Option<(Timer, u64)>,
+    /// The write's own attempt to send, until its push ends.
+    attempted: Option<Attempted>,
+    /// A segment that the layers below did not take: the thread at work, and whether it owned the socket.
+    failed: Option<(u32, bool)>,
+    /// A segment that acknowledged nothing new, while it is at work.
+    update: Option<(u64, u64)>,
+    /// Writes that sleep in their call.
+    blocked: Blocked,
+}
+
+/// An attempt to send that a write has made.
+#[derive(Clone, Copy, Debug)]
+struct Attempted {
+    tid: u32,
+    write_seq: Option<Seq>,
+    /// A segment of it was not taken by the layers below.
+    failed: bool,
 }
 
 /// A write, and the part of it that waits.
@@ -97,6 +115,10 @@ impl Default for Machine {
             known: false,
             nodelay_seen: false,
             armed: None,
+            attempted: None,
+            failed: None,
+            update: None,
+            blocked: Blocked::default(),
         }
     }
 }
@@ -117,6 +139,11 @@ impl Analysis for Machine {
         Hook::tcp_sendmsg_locked,
         Hook::tcp_done,
         Hook::tcp_tsq_write,
+        Hook::__tcp_transmit_skb,
+        Hook::tcp_pace_kick,
+        Hook::sk_stream_wait_memory,
+        Hook::sk_stream_wait_connect,
+        Hook::do_tcp_sendpages,
     ];
     const REQUIRED: usize = 8;
 
@@ -126,9 +153,13 @@ impl Analysis for Machine {
             self.learn_option(nonagle, e);
         }
         self.catch_up(e, out);
+        self.blocked.notice(e);
         match e.hook {
             Hook::tcp_push => self.on_push(e),
-            Hook::tcp_sendmsg_locked => self.on_write_end(e),
+            Hook::tcp_sendmsg_locked | Hook::do_tcp_sendpages => {
+                self.on_write_end(e);
+                out.extend(self.blocked.returned(e, self.nodelay_seen));
+            }
             Hook::tcp_write_xmit => self.on_attempt(e),
             Hook::tcp_event_new_data_sent => self.on_departure(e, out),
             Hook::tcp_rcv_established | Hook::tcp_rcv_state_process => self.on_segment(e),
@@ -136,13 +167,17 @@ impl Analysis for Machine {
             Hook::tcp_send_fin => self.on_fin(e),
             Hook::do_tcp_setsockopt => self.on_option(e),
             Hook::tcp_tsq_write => {
-                self.attribution.enter(Context::Tsq, e);
-                self.note(e, Fact::Tsq);
+                let ready = self.attribution.sends_again(e);
+                self.on_ready(e, ready);
             }
             Hook::tcp_tsq_handler => {
-                self.attribution.device_ready(e);
-                self.note(e, Fact::Tsq);
+                let ready = self.attribution.may_send_again(e);
+                self.on_ready(e, ready);
             }
+            Hook::tcp_pace_kick => self.attribution.pacing_timer(),
+            Hook::__tcp_transmit_skb => self.on_failure(e),
+            Hook::sk_stream_wait_memory => self.blocked.sleeps(e, Held::SendBuffer),
+            Hook::sk_stream_wait_connect => self.blocked.sleeps(e, Held::NotEstablished),
             Hook::socket_reused => self.on_reuse(e, out),
             Hook::tcp_done | Hook::tcp_v4_destroy_sock => {
                 if self.is_waiting() {
@@ -166,6 +201,8 @@ impl Analysis for Machine {
 
     fn on_loss(&mut self, _at_ns: u64) {
         self.attribution.forget();
+        (self.attempted, self.failed, self.update) = (None, None, None);
+        self.blocked.on_loss();
         if self.is_waiting() {
             self.certainty = Certainty::May;
         }
@@ -245,8 +282,10 @@ impl Machine {
             return;
         };
         self.attribution.write_done(e);
+        self.update = None;
         self.mss = e.arg("mss_now");
         if !snd_nxt.before(write_seq) {
+            (self.attempted, self.failed) = (None, None);
             return;
         }
         self.base.get_or_insert(snd_nxt);
@@ -277,7 +316,12 @@ impl Machine {
         } else {
             e.arg("nonagle")
         };
-        self.hold_by(e, nonagle);
+        let own = |attempted: &Attempted| {
+            attempted.tid == e.tid && attempted.write_seq == Some(write_seq)
+        };
+        let attempted = self.attempted.take().filter(own);
+        let failed = self.takes_failure(e) || attempted.is_some_and(|attempted| attempted.failed);
+        self.hold_by(e, nonagle, failed, attempted.is_none());
     }
 
     fn wait(&mut self, write: Waiting) {
@@ -340,17 +384,57 @@ impl Machine {
 
     /// `tcp_write_xmit()` returned and left bytes: perhaps for another reason than before.
     fn on_attempt(&mut self, e: &Event) {
+        self.attribution.attempted(e);
+        let failed = self.takes_failure(e);
+        let (write_seq, owned) = (e.seq(Field::write_seq), e.u32(Field::sk_lock_owned) == Some(1));
+        let written = self.waiting.back().map(|last| last.end);
+        let writes = owned
+            && e.waiting().is_some_and(|waiting| waiting > 0)
+            && written.is_none_or(|end| write_seq.is_some_and(|now| end.before(now)));
+        if writes {
+            // The write's push ends next: it tells which bytes are new, and why they stay.
+            self.attempted = Some(Attempted { tid: e.tid, write_seq, failed });
+            return;
+        }
         // A loss probe and a push of one buffer stop after it, whatever waits.
-        if self.is_waiting() && e.arg("push_one") == Some(0) {
-            self.hold_by(e, e.arg("nonagle"));
+        if self.is_waiting() && (e.arg("push_one") == Some(0) || failed) {
+            self.hold_by(e, e.arg("nonagle"), failed, false);
         }
     }
 
-    fn hold_by(&mut self, e: &Event, nonagle: Option<u32>) {
+    /// A segment was not taken by the layers below: the attempt that ends next tells so.
+    fn on_failure(&mut self, e: &Event) {
+        let (seq, next) = (e.seq(Field::seq), e.seq(Field::snd_nxt));
+        // What is sent again does not wait.
+        if seq.zip(next).is_none_or(|(seq, next)| seq.before(next)) {
+            return;
+        }
+        self.failed = Some((e.tid, e.u32(Field::sk_lock_owned) == Some(1)));
+        let bytes = e.seq(Field::end_seq).zip(seq).map_or(0, |(end, seq)| end.since(seq));
+        let result = e.arg("ret").unwrap_or(0).cast_signed();
+        self.note(e, Fact::TransmitFailed { bytes, result });
+    }
+
+    fn takes_failure(&mut self, e: &Event) -> bool {
+        let now = (e.tid, e.u32(Field::sk_lock_owned) == Some(1));
+        self.failed.take().is_some_and(|failed| failed == now)
+    }
+
+    fn on_ready(&mut self, e: &Event, ready: Ready) {
+        (self.failed, self.update) = (None, None);
+        let fact = match ready {
+            Ready::Device => Fact::Tsq,
+            Ready::PacingTimer => Fact::PacingTimer,
+        };
+        self.note(e, fact);
+    }
+
+    fn hold_by(&mut self, e: &Event, nonagle: Option<u32>, failed: bool, unattempted: bool) {
         if !self.is_waiting() {
             return;
         }
-        let attempt = Attempt::of(e, nonagle, self.mss);
+        let fin = self.attribution.is_fin();
+        let attempt = Attempt { e, nonagle, mss: self.mss, failed, unattempted, fin };
         self.paced = attempt.is_paced();
         let held = attempt.held();
         let changed = self.causes.last().is_none_or(|(_, last)| *last != held);
@@ -358,7 +442,7 @@ impl Machine {
             self.cause(e.at_ns, held);
         }
         if changed || e.hook == Hook::tcp_push {
-            let fact = self.held_fact(e, held);
+            let fact = self.held_fact(e, held, attempt.limit(held));
             self.note(e, fact);
         }
         self.note_timer(e);
@@ -377,7 +461,7 @@ impl Machine {
         self.causes.push((at_ns, held));
     }
 
-    fn held_fact(&self, e: &Event, cause: Held) -> Fact {
+    fn held_fact(&self, e: &Event, cause: Held, limit: Option<Limit>) -> Fact {
         let unacked =
             e.seq(Field::snd_nxt).zip(e.seq(Field::snd_una)).map(|(nxt, una)| nxt.since(una));
         let small = e
@@ -393,6 +477,7 @@ impl Machine {
             unacked_bytes: unacked,
             mss_bytes: self.mss,
             icsk_pending: e.u32(Field::icsk_pending),
+            limit,
         }
     }
 
@@ -434,6 +519,11 @@ impl Machine {
             let full = mss.is_some_and(|mss| end_seq.since(seq) >= mss);
             self.attribution.release(e, full, held, self.paced)
         };
+        if let (Release::WindowUpdate, Some((n, at_ns)), Some(window_bytes)) =
+            (release, self.update.take(), e.u32(Field::snd_wnd))
+        {
+            self.note_at(n, at_ns, Fact::WindowUpdate { window_bytes });
+        }
         let fin = self.attribution.is_fin() && e.seq(Field::write_seq) == Some(end_seq);
         let fact = Fact::Left {
             bytes: end_seq.since(seq).saturating_sub(u32::from(fin)),
@@ -531,8 +621,10 @@ impl Machine {
     }
 
     fn on_segment(&mut self, e: &Event) {
-        self.attribution.enter(Context::Segment, e);
         let acked = e.acked();
+        self.attribution.enter(Context::Segment { acked: acked > 0, edge: edge_of(e) }, e);
+        self.failed = None;
+        self.update = (acked == 0).then_some((e.n, e.at_ns));
         let data =
             e.seq(Field::end_seq).zip(e.seq(Field::seq)).map_or(0, |(end, start)| end.since(start));
         if acked > 0 || data > 0 {
@@ -544,6 +636,7 @@ impl Machine {
     fn on_timer(&mut self, e: &Event) {
         let Some((pending, timer)) = timer::fired(e) else { return };
         self.attribution.enter(Context::Timer(pending), e);
+        (self.failed, self.update) = (None, None);
         if let Some(timer) = timer {
             self.note(e, Fact::TimerFired { timer });
         }
@@ -551,6 +644,7 @@ impl Machine {
 
     fn on_fin(&mut self, e: &Event) {
         self.attribution.fin_queued(e);
+        (self.failed, self.update) = (None, None);
         self.note(e, Fact::FinQueued { task: Task { pid: e.pid, tid: e.tid } });
     }
 
@@ -598,11 +692,11 @@ fn parts(causes: &[(u64, Held)], from_ns: u64, until_ns: u64) -> Vec<Part> {
         let end = causes.get(i + 1).map_or(until_ns, |(next, _)| (*next).clamp(from_ns, until_ns));
         let last = i + 1 == causes.len();
         if end > start || (last && parts.is_empty()) {
-            parts.push(Part { held: *held, held_ns: end.saturating_sub(start) });
+            parts.push(Part::of(*held, end.saturating_sub(start)));
         }
     }
     if parts.is_empty() {
-        parts.push(Part { held: Held::Undetermined, held_ns: until_ns.saturating_sub(from_ns) });
+        parts.push(Part::of(Held::Undetermined, until_ns.saturating_sub(from_ns)));
     }
     parts
 }

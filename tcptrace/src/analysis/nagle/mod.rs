@@ -25,11 +25,12 @@
 
 mod attempt;
 mod attribution;
+mod blocked;
 mod hold;
 mod machine;
 pub(in crate::analysis) mod timer;
 
 #[cfg(feature = "mutate")]
 pub use hold::Mutation;
-pub use hold::{Fact, Held, Hold, MAX_WRITES, Part, Release, Timer, Write};
+pub use hold::{Fact, Held, Hold, Limit, MAX_WRITES, Part, Release, Timer, Write};
 pub use machine::Machine;

@@ -105,6 +105,11 @@ impl Analysis for Machine {
         Hook::tcp_done,
         Hook::tcp_tsq_write,
         Hook::tcp_fin,
+        Hook::__tcp_transmit_skb,
+        Hook::tcp_pace_kick,
+        Hook::sk_stream_wait_memory,
+        Hook::sk_stream_wait_connect,
+        Hook::do_tcp_sendpages,
     ];
     const REQUIRED: usize = 8;
     const EVERYTHING: bool = true;
@@ -147,7 +152,7 @@ impl State {
         match e.hook {
             Hook::socket => self.meet(e),
             Hook::tcp_push => self.on_push(e),
-            Hook::tcp_sendmsg_locked => self.on_write_end(e),
+            Hook::tcp_sendmsg_locked | Hook::do_tcp_sendpages => self.on_write_end(e),
             Hook::tcp_write_xmit => self.on_attempt(e),
             Hook::tcp_event_new_data_sent => self.on_departure(e),
             Hook::tcp_rcv_established | Hook::tcp_rcv_state_process => self.on_segment(e),
@@ -156,7 +161,13 @@ impl State {
             Hook::tcp_send_fin => self.on_fin(e),
             Hook::do_tcp_setsockopt => self.on_option(e),
             Hook::tcp_tsq_write | Hook::tcp_tsq_handler => self.note(e, Fact::Tsq),
-            Hook::tcp_done | Hook::tcp_v4_destroy_sock | Hook::socket_reused => {}
+            Hook::__tcp_transmit_skb => self.on_failure(e),
+            Hook::sk_stream_wait_memory => self.on_sleep(e, Held::SendBuffer),
+            Hook::sk_stream_wait_connect => self.on_sleep(e, Held::NotEstablished),
+            Hook::tcp_pace_kick
+            | Hook::tcp_done
+            | Hook::tcp_v4_destroy_sock
+            | Hook::socket_reused => {}
         }
         self.follow_hold(e);
         self.on_life(e);
@@ -315,6 +326,20 @@ impl State {
             }
             _ => self.note(e, Fact::WriteReturned { given_bytes: size, returned: result, task }),
         }
+    }
+
+    fn on_sleep(&mut self, e: &Event, cause: Held) {
+        let task = self.act(e);
+        self.note(e, Fact::WriterSleeps { cause, task });
+    }
+
+    fn on_failure(&mut self, e: &Event) {
+        let bytes = e
+            .seq(Field::end_seq)
+            .zip(e.seq(Field::seq))
+            .map_or(0, |(end, seq)| end.since(seq));
+        let result = e.arg("ret").unwrap_or(0).cast_signed();
+        self.note(e, Fact::TransmitFailed { bytes, result });
     }
 
     fn on_attempt(&mut self, e: &Event) {

@@ -5,7 +5,7 @@ use super::{
     words::{short, state, timer_name},
 };
 use crate::{
-    analysis::nagle::{Fact, Held, Timer},
+    analysis::nagle::{Fact, Held, Limit, Timer},
     explain::{
         Context, Line, Mark, task,
         units::{bytes, duration, ticks},
@@ -51,7 +51,17 @@ pub(super) fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
             (format!("{option} {what}"), format!("{}{unseen}", task(*setter, context.comms)))
         }
         Fact::FinQueued { task: closer } => ("FIN queued".to_owned(), task(*closer, context.comms)),
-        Fact::Tsq => ("TSQ or pacing".to_owned(), "the socket may send again".to_owned()),
+        Fact::Tsq => ("TSQ".to_owned(), "the socket may send again".to_owned()),
+        Fact::PacingTimer => {
+            ("pacing timer fired".to_owned(), "the socket may send again".to_owned())
+        }
+        Fact::TransmitFailed { bytes: size, result } => (
+            "transmit failed".to_owned(),
+            format!("{} not taken: {}", bytes((*size).into()), failure(*result)),
+        ),
+        Fact::WindowUpdate { window_bytes } => {
+            ("window update".to_owned(), format!("window {}", bytes((*window_bytes).into())))
+        }
         Fact::Left { bytes: size, seq, end_seq, fin } => {
             let segments = match story.mss() {
                 Some(mss) if mss > 0 && size % mss == 0 && *size > mss => {
@@ -82,6 +92,7 @@ fn held(fact: &Fact) -> String {
         unacked_bytes,
         mss_bytes,
         icsk_pending,
+        limit,
     } = fact
     else {
         return String::new();
@@ -94,6 +105,14 @@ fn held(fact: &Fact) -> String {
     if let (Held::Nagle, Some(end)) = (cause, small_end_seq) {
         words.push(format!("small segment up to seq {end} among them"));
     }
+    words.extend(match limit {
+        Some(Limit::Cwnd { snd_cwnd }) => Some(format!("snd_cwnd={snd_cwnd}")),
+        Some(Limit::PeerWindow { window_bytes }) => Some(format!("snd_wnd={window_bytes}")),
+        Some(Limit::Pacing { pacing_wait_ns }) => {
+            Some(format!("the rate allows it in {}", duration(*pacing_wait_ns)))
+        }
+        None => None,
+    });
     words.push(match mss_bytes {
         Some(mss) if waiting < mss => format!("{waiting} B of a {mss} B segment"),
         Some(mss) => format!("{} in segments of {mss} B", bytes((*waiting).into())),
@@ -101,6 +120,16 @@ fn held(fact: &Fact) -> String {
     });
     words.retain(|word| !word.is_empty());
     words.join(", ")
+}
+
+/// What the layers below said: a dropped segment, or an error by its number.
+fn failure(result: i32) -> String {
+    match result {
+        -1 => "EPERM (a firewall)".to_owned(),
+        -105 => "ENOBUFS (no memory)".to_owned(),
+        1.. => "dropped by the queueing discipline".to_owned(),
+        error => format!("error {}", -i64::from(error)),
+    }
 }
 
 /// `224 ms = RTO (srtt 20.0 ms)`: the rule is named only when it yields the number.

@@ -7,11 +7,11 @@ use super::{
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
-        nagle::{Fact, Held, Hold, Release, Timer},
+        nagle::{Fact, Held, Hold, Limit, Release, Timer},
     },
     explain::{
         Context, Explanation, task,
-        units::{bytes, count, duration, ticks_ns},
+        units::{bytes, count, counted, duration, ticks_ns},
     },
     finding::{Certainty, Evidence, Finding},
 };
@@ -140,6 +140,38 @@ impl Story<'_> {
                     format!("Nagle held {}{behind}", self.them())
                 }
             }
+            Held::Autocork => format!(
+                "autocorking held {} until the device has sent what it was given before",
+                self.them()
+            ),
+            Held::Cwnd => match self.limit() {
+                Some(Limit::Cwnd { snd_cwnd }) => format!(
+                    "the congestion window was full ({} in flight)",
+                    counted(u64::from(snd_cwnd), "segment", "segments")
+                ),
+                _ => "the congestion window was full".to_owned(),
+            },
+            Held::PeerWindow => match self.limit() {
+                Some(Limit::PeerWindow { window_bytes }) => format!(
+                    "the peer's window of {} had no room for the next segment",
+                    bytes(window_bytes.into())
+                ),
+                _ => "the peer's window had no room for the next segment".to_owned(),
+            },
+            Held::ZeroWindow => "the peer's window was closed".to_owned(),
+            Held::Pacing => format!("pacing held {}", self.them()),
+            Held::Tsq => format!(
+                "TCP small queues held {} until the device has sent what it was given before",
+                self.them()
+            ),
+            Held::TsoDefer => {
+                format!("TSO deferral held {} for a larger segment", self.them())
+            }
+            Held::TransmitFailed => {
+                "the layers below did not take the segment (queueing discipline, firewall or memory)".to_owned()
+            }
+            Held::NotEstablished => "the connection was not established yet".to_owned(),
+            Held::SendBuffer => "the send buffer was full, and the writer slept".to_owned(),
             Held::Undetermined => {
                 let seen = self.facts().find_map(|fact| match fact {
                     Fact::Held {
@@ -181,7 +213,9 @@ impl Story<'_> {
     fn release(&self) -> String {
         let them = self.them();
         match self.hold.release {
+            Release::Ack if self.sleeps() => "; an ACK made room".to_owned(),
             Release::Ack => format!("; an ACK released {them}"),
+            Release::WindowUpdate => format!("; a window update released {them}"),
             Release::MoreData => "; released by more data".to_owned(),
             Release::Push => format!("; a write without MSG_MORE sent {them}"),
             Release::Nodelay => format!("; setting TCP_NODELAY sent {them}"),
@@ -192,6 +226,7 @@ impl Story<'_> {
             Release::Tsq => {
                 format!("; {them_} left when the device had room again (TSQ)", them_ = self.they())
             }
+            Release::PacingTimer => format!("; the pacing timer sent {them}"),
             Release::Discarded => format!("; the connection ended and {} never left", self.they()),
             Release::StillHeld => match self.due() {
                 Some(due) => format!("; {due}"),
@@ -199,6 +234,19 @@ impl Story<'_> {
             },
             Release::Undetermined => format!("; what released {them} is not determined"),
         }
+    }
+
+    /// The writer slept in its call.
+    fn sleeps(&self) -> bool {
+        self.hold.parts.iter().all(|part| part.held == Held::SendBuffer)
+    }
+
+    /// What the first attempt came up against.
+    fn limit(&self) -> Option<Limit> {
+        self.facts().find_map(|fact| match fact {
+            Fact::Held { limit, .. } => *limit,
+            _ => None,
+        })
     }
 
     fn they(&self) -> &'static str {
@@ -275,7 +323,11 @@ impl Story<'_> {
                 };
                 Some(format!("send both parts with one writev(), or set TCP_NODELAY{never}."))
             }
-            Held::Undetermined => None,
+            Held::TransmitFailed => Some(
+                "look at what drops: tc -s qdisc, the counters of the firewall's OUTPUT chain."
+                    .to_owned(),
+            ),
+            _ => None,
         }
     }
 }

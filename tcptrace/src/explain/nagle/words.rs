@@ -22,8 +22,8 @@ pub(in crate::explain) const WORDS: Words = Words {
     manual: "\
 Why written bytes waited in this host's TCP, and what let them go.
 
-Each hold is one finding: how many bytes waited, how long, what held them (Nagle's algorithm, TCP_CORK or MSG_MORE) \
-and what released them. A hold starts when a write leaves bytes waiting on a socket that had none waiting, and ends \
+Each hold is one finding: how many bytes waited, how long, what held them (Nagle's algorithm, TCP_CORK, \
+MSG_MORE, a window, pacing, the device and the like) and what released them. A hold starts when a write leaves bytes waiting on a socket that had none waiting, and ends \
 when the last byte of that write has left, or never will. What the evidence does not tell is called not determined, \
 never guessed; a finding across lost events says \"may\". A tail is what was left after whole segments of the same \
 write.
@@ -107,6 +107,16 @@ pub(in crate::explain) const fn short(held: Held) -> &'static str {
         Held::Nagle => "Nagle",
         Held::Cork => "cork",
         Held::MsgMore => "MSG_MORE",
+        Held::Autocork => "autocork",
+        Held::Cwnd => "cwnd",
+        Held::PeerWindow => "peer window",
+        Held::ZeroWindow => "zero window",
+        Held::Pacing => "pacing",
+        Held::Tsq => "TSQ",
+        Held::TsoDefer => "TSO deferral",
+        Held::TransmitFailed => "transmit failed",
+        Held::NotEstablished => "not established",
+        Held::SendBuffer => "send buffer",
         Held::Undetermined => "not determined",
     }
 }
@@ -117,6 +127,16 @@ pub(super) const fn long(held: Held) -> &'static str {
         Held::Nagle => "Nagle",
         Held::Cork => "TCP_CORK",
         Held::MsgMore => "MSG_MORE",
+        Held::Autocork => "autocorking",
+        Held::Cwnd => "the congestion window",
+        Held::PeerWindow => "peer window too small",
+        Held::ZeroWindow => "peer window closed",
+        Held::Pacing => "pacing",
+        Held::Tsq => "TCP small queues",
+        Held::TsoDefer => "TSO deferral",
+        Held::TransmitFailed => "after a failed transmission",
+        Held::NotEstablished => "not established",
+        Held::SendBuffer => "a full send buffer",
         Held::Undetermined => "not determined",
     }
 }
@@ -124,6 +144,7 @@ pub(super) const fn long(held: Held) -> &'static str {
 pub(in crate::explain) const fn released_by(release: Release) -> &'static str {
     match release {
         Release::Ack => "ACK",
+        Release::WindowUpdate => "window update",
         Release::MoreData => "more data",
         Release::Push => "push",
         Release::Nodelay => "TCP_NODELAY",
@@ -132,6 +153,7 @@ pub(in crate::explain) const fn released_by(release: Release) -> &'static str {
         Release::LossProbe => "loss probe",
         Release::Fin => "FIN",
         Release::Tsq => "TSQ",
+        Release::PacingTimer => "pacing timer",
         Release::Discarded => "discarded",
         Release::StillHeld => "still held",
         Release::Undetermined => "not determined",
@@ -150,7 +172,7 @@ pub(in crate::explain) fn merged(parts: &[Part]) -> Vec<Part> {
         }
     }
     if out.is_empty() {
-        out.push(Part { held: Held::Undetermined, held_ns: 0 });
+        out.push(Part::of(Held::Undetermined, 0));
     }
     out
 }
