@@ -85,7 +85,7 @@ fn hold(bytes: u32, written: u32, packets_out: u32, held_ns: u64) -> Hold {
         written_bytes: Some(written),
         tail: bytes < written,
         packets_out: Some(packets_out),
-        parts: vec![Part { held: Held::Cork, held_ns }],
+        parts: vec![Part::of(Held::Cork, held_ns)],
         release: if packets_out == 0 { Release::ProbeTimer } else { Release::LossProbe },
         writes: vec![Write { bytes, at_ns: START + 40_000, held_ns }],
         writes_left_out: 0,
@@ -103,6 +103,7 @@ fn held(bytes: u32, packets_out: u32) -> Fact {
         unacked_bytes: None,
         mss_bytes: Some(50),
         icsk_pending: None,
+        limit: None,
     }
 }
 

@@ -44,7 +44,7 @@ const EVERYWHERE: [&str; 12] = [
     "cork_close",
     "more_next_write",
     "discarded_by_the_peers_reset",
-    "undetermined_zero_window_then_cork",
+    "zero_window_then_cork",
     "innocent_slow_reader",
 ];
 

@@ -27,6 +27,8 @@ use crate::{
 const WIDTHS: (usize, usize) = (100, 120);
 /// Shorter holds are not printed singly.
 const MIN_HOLD: Duration = Duration::from_millis(1);
+/// Holds that a sender of bulk data meets all the time (windows, pacing, the device) are not printed singly when shorter.
+const MIN_USUAL_HOLD: Duration = Duration::from_millis(200);
 
 /// What is watched.
 #[derive(Clone, Debug, clap::Args)]
@@ -117,7 +119,8 @@ pub(super) struct Options {
     /// Leave out holds that are shorter; 0 shows all [default: 1ms]
     ///
     /// Leave out single holds that are shorter, as 500us, 1ms, 0.5s; 0 shows all. The summary counts every one. The
-    /// default is 1ms.
+    /// default is 1ms, and 200ms for what a sender of bulk data meets all the time: cwnd, peer_window, tsq, tso_defer,
+    /// pacing, send_buffer.
     #[arg(long, value_name = "DUR", value_parser = duration_or_zero, help_heading = "Filters")]
     pub(super) min_hold: Option<Duration>,
     /// Explain a recorded trace; - is stdin
@@ -271,9 +274,18 @@ impl Watched {
     }
 }
 
+/// Shorter findings are counted, not printed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Least {
+    /// Of any kind, nanoseconds.
+    pub(super) any_ns: u64,
+    /// Of those whose causes are usual for bulk data, nanoseconds.
+    pub(super) usual_ns: u64,
+}
+
 impl Options {
-    /// Shorter findings of `words` are counted, not printed, nanoseconds.
-    pub(super) fn limit_ns(&self, words: &Words) -> Result<u64, Failure> {
+    /// What findings of `words` are printed singly.
+    pub(super) fn least(&self, words: &Words) -> Result<Least, Failure> {
         match self.min_hold {
             Some(_) if !words.asks => {
                 let message = format!(
@@ -283,8 +295,11 @@ impl Options {
                 Err(Failure { message, code: WRONG })
             }
             limit => {
-                let limit = limit.unwrap_or(MIN_HOLD).as_nanos();
-                Ok(u64::try_from(limit).unwrap_or(u64::MAX))
+                let in_ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                Ok(Least {
+                    any_ns: in_ns(limit.unwrap_or(MIN_HOLD)),
+                    usual_ns: in_ns(limit.unwrap_or(MIN_USUAL_HOLD)),
+                })
             }
         }
     }

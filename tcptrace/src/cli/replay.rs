@@ -8,7 +8,7 @@ use std::{
 use super::{
     command::{Failure, WRONG, print, unwritten},
     input,
-    options::Time,
+    options::{Least, Time},
     session::{MOST_WAITING, totals},
     status::Status,
 };
@@ -24,6 +24,9 @@ use crate::{
     timeline::{Entry, RowKey, Tally},
     trace::text::Writer,
 };
+
+/// Every finding counts.
+const ALL: Least = Least { any_ns: 0, usual_ns: 0 };
 
 /// The flags of `replay`.
 #[derive(Clone, Debug, clap::Args)]
@@ -75,7 +78,7 @@ impl Asked {
     }
 
     fn row(&self, lost: bool) -> String {
-        let headline = (words(self.kind).headline)(&totals(&self.tally, 0, lost));
+        let headline = (words(self.kind).headline)(&totals(&self.tally, ALL, lost));
         let worst =
             self.worst.as_ref().map(|(_, text)| format!("; worst: {text}")).unwrap_or_default();
         format!("{}{worst}", headline.trim_end_matches('.'))

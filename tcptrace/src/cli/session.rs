@@ -6,7 +6,7 @@ use tcptrace_common::{hook::Hook, loss::Loss};
 
 use super::{
     command::{Failure, WRONG},
-    options::Options,
+    options::{Least, Options},
     status::Status,
     value::{MIB, MOST_BUFFER},
 };
@@ -32,8 +32,8 @@ const FOUND: u8 = 1;
 pub(super) struct Setting<'a> {
     pub(super) kind: Kind,
     pub(super) run: Run<'a>,
-    /// Shorter findings are counted, not printed.
-    pub(super) limit_ns: u64,
+    /// What is printed singly.
+    pub(super) least: Least,
     pub(super) buffer_bytes: u32,
     /// What a recorded trace is narrowed to; the running kernel does that itself.
     pub(super) only: Option<&'a Filter>,
@@ -44,7 +44,7 @@ pub(super) struct Setting<'a> {
 /// What a run has so far.
 pub(super) struct Session<'a> {
     run: Run<'a>,
-    limit_ns: u64,
+    least: Least,
     buffer_bytes: u32,
     only: Option<&'a Filter>,
     correlator: Correlator,
@@ -76,14 +76,14 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn new(setting: &Setting<'a>, options: &Options, status: Status) -> Self {
-        let Setting { kind, run, limit_ns, buffer_bytes, only, until_ns } = *setting;
+        let Setting { kind, run, least, buffer_bytes, only, until_ns } = *setting;
         let correlator = Correlator::new(kind);
         #[cfg(feature = "mutate")]
         let correlator = correlator.with_mutation(options.mutate);
         let started_ns = run.facts.mono_ns;
         Self {
             run,
-            limit_ns,
+            least,
             buffer_bytes,
             only,
             correlator,
@@ -212,7 +212,8 @@ impl<'a> Session<'a> {
                 remote: entry.socket.remote.map(|remote| remote.ip()),
                 columns: place.columns,
             };
-            let printed = !self.run.words.asks || place.lasted_ns >= self.limit_ns;
+            let least_ns = if place.usual { self.least.usual_ns } else { self.least.any_ns };
+            let printed = !self.run.words.asks || place.lasted_ns >= least_ns;
             self.tally.add(&entry, key, (place.bytes, place.lasted_ns), printed);
             if printed {
                 let text = self.format.finding(&self.run, &entry);
@@ -253,7 +254,7 @@ impl<'a> Session<'a> {
             })
             .collect();
         let lost_some = !lost.is_empty() || ending.reach != Reach::Whole;
-        let totals = totals(&self.tally, self.limit_ns, lost_some);
+        let totals = totals(&self.tally, self.least, lost_some);
         let closing = Closing {
             started_ns: ending.started_ns,
             ended_ns: ending.ended_ns,
@@ -294,13 +295,14 @@ impl<'a> Session<'a> {
 }
 
 /// The numbers of the headline.
-pub(super) fn totals(tally: &Tally, limit_ns: u64, lost: bool) -> Totals {
+pub(super) fn totals(tally: &Tally, least: Least, lost: bool) -> Totals {
     let sum =
         |number: fn(&Durations) -> u64| tally.durations().map(number).fold(0, u64::saturating_add);
     Totals {
         findings: sum(Durations::count),
         below_limit: tally.below_limit(),
-        limit_ns,
+        limit_ns: least.any_ns,
+        usual_limit_ns: least.usual_ns,
         total_ns: sum(Durations::total_ns),
         longest_ns: tally.durations().map(Durations::longest_ns).max().unwrap_or(0),
         sockets_found: tally.sockets() as u64,

@@ -31,7 +31,7 @@ pub(super) fn watch(kind: Kind, options: &Options) -> Result<u8, Failure> {
 }
 
 fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
-    let limit_ns = options.limit_ns(words(kind))?;
+    let least = options.least(words(kind))?;
     if options.write.as_deref() == Some(Path::new("-")) {
         return Err(Failure {
             message: format!(
@@ -59,7 +59,7 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
     let setting = Setting {
         kind,
         run,
-        limit_ns,
+        least,
         buffer_bytes: header.buffer_bytes,
         only: None,
         until_ns: None,
@@ -72,7 +72,7 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
 }
 
 fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
-    let limit_ns = options.limit_ns(words(kind))?;
+    let least = options.least(words(kind))?;
     let status = Status::new();
     let mut source = input::open(path, &status)?;
     let name = path.display().to_string();
@@ -107,7 +107,7 @@ fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
     let setting = Setting {
         kind,
         run,
-        limit_ns,
+        least,
         buffer_bytes: header.buffer_bytes,
         only: asked.then_some(&only),
         until_ns: until_ns(options, &header),

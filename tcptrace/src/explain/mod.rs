@@ -100,6 +100,8 @@ pub struct Place {
     pub bytes: u64,
     /// How long it lasted, nanoseconds.
     pub lasted_ns: u64,
+    /// It is the everyday work of a sender of bulk data, which is worth a line of its own only when it lasts.
+    pub usual: bool,
 }
 
 /// What a question's things are called.
@@ -137,6 +139,8 @@ pub struct Totals {
     pub below_limit: u64,
     /// The printing limit, nanoseconds.
     pub limit_ns: u64,
+    /// The same for what is usual for bulk data ([`Place::usual`]), nanoseconds.
+    pub usual_limit_ns: u64,
     /// Sum of durations, nanoseconds.
     pub total_ns: u64,
     /// The longest, nanoseconds.

@@ -151,11 +151,13 @@ fn one(outcome: &mut Outcome, hold: &Hold, tool: &Reported) {
     }
 }
 
-/// Nothing is reported but causes that held, in their order, and that some were not determined.
+/// Nothing is reported but causes that held, in their order, and that some were not determined or the congestion window,
+/// which a loss makes smaller than any wire shows.
 fn undetermined_in_part(causes: &[&str], reported: &[String]) -> bool {
     let mut left = causes.iter();
-    let mut named = reported.iter().filter(|cause| *cause != "undetermined");
-    reported.iter().any(|cause| cause == "undetermined")
+    let unseen = |cause: &&String| *cause == "undetermined" || *cause == "cwnd";
+    let mut named = reported.iter().filter(|cause| !unseen(cause));
+    reported.iter().any(|cause| unseen(&cause))
         && named.all(|cause| left.any(|held| held == cause))
 }
 

@@ -53,6 +53,8 @@ struct Replay {
     /// End of the last short segment that `tcp_write_xmit` sent (`snd_sml`); the probe timer's segments do not count.
     small_end: u64,
     last_ack_ns: Option<u64>,
+    /// The last segment acknowledged nothing new and widened the window.
+    update: bool,
     waiting: Vec<Waiting>,
     causes: Vec<&'static str>,
     /// The FIN is queued behind what waits.
@@ -86,6 +88,7 @@ impl Replay {
             ends: Vec::new(),
             small_end: 0,
             last_ack_ns: None,
+            update: false,
             waiting: Vec::new(),
             causes: Vec::new(),
             fin: false,
@@ -161,12 +164,14 @@ impl Replay {
         let advanced = acked > self.acked;
         self.acked = self.acked.max(acked);
         self.recovers &= self.acked < self.sent;
-        self.window = u64::from(segment.window) << self.window_shift;
+        let window = u64::from(segment.window) << self.window_shift;
+        let widened = window > std::mem::replace(&mut self.window, window);
         if !advanced && segment.bytes > 0 {
             // The fast path for data looks at the write queue only when the acknowledgement is news.
             return;
         }
         self.last_ack_ns = Some(segment.at_ns);
+        self.update = !advanced && widened;
         let lets_go = rest
             .iter()
             .take_while(|later| later.at_ns < segment.at_ns + ACK_TO_DEPARTURE_NS)
@@ -249,10 +254,11 @@ impl Replay {
                     "push"
                 }
             }
+            _ if by_ack && self.update => "window_update",
             _ if by_ack => "ack",
-            // Too early for any write timer: the pacing timer, a release that tcptrace does not name.
+            // Too early for any write timer: the pacing timer.
             _ if self.paced && segment.at_ns < self.quiet_since_ns() + PROBE_TIMER_NS => {
-                "undetermined"
+                "pacing_timer"
             }
             // B.1: the loss probe needs something in flight, the probe timer nothing.
             _ if self.acked < self.sent => "loss_probe",
@@ -274,12 +280,16 @@ impl Replay {
         let small_in_flight = self.small_end > self.acked && self.sent > self.acked;
         self.after_loss |= self.recovers;
         let next = (self.written - self.sent).min(self.mss);
-        // tcp_cwnd_test() and tcp_snd_wnd_test() come first; this release of tcptrace names neither.
+        // tcp_cwnd_test() comes first, then tcp_snd_wnd_test().
         let closed = self.sent + next > self.acked.saturating_add(self.window);
         let acked = self.ends.iter().filter(|end| **end <= self.acked).count();
         let full = self.ends.len() - acked >= INITIAL_WINDOW + acked;
         // tcp_nagle_test(): a FIN lets all go that is in front of it.
-        let cause = if closed || full || self.fin {
+        let cause = if full {
+            "cwnd"
+        } else if closed {
+            "peer_window"
+        } else if self.fin {
             "undetermined"
         } else if self.cork {
             "cork"
@@ -287,6 +297,8 @@ impl Replay {
             "msg_more"
         } else if !self.nodelay && small_in_flight {
             "nagle"
+        } else if self.paced {
+            "pacing"
         } else {
             "undetermined"
         };

@@ -4,13 +4,13 @@ mod apart;
 mod cork;
 mod discarded;
 mod innocent;
+mod limits;
 mod loopback;
 mod more;
 mod nagle;
 mod random;
 mod story;
 mod threads;
-mod undetermined;
 
 pub(crate) use apart::{attached_mid_hold, losses_forced, losses_random, under_load};
 pub(crate) use random::random;
@@ -32,7 +32,7 @@ pub(crate) fn all() -> Vec<Story> {
     stories.extend(threads::stories());
     stories.extend(loopback::stories());
     stories.extend(discarded::stories());
-    stories.extend(undetermined::stories());
+    stories.extend(limits::stories());
     stories.extend(innocent::stories());
     stories
 }

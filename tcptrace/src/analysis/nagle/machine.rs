@@ -944,17 +944,176 @@ mod tests {
     }
 
     #[test]
-    fn what_else_could_hold_is_excluded_first() {
-        for (from, to) in [
-            ("snd_cwnd=10", "snd_cwnd=0"),
-            ("snd_wnd=60000", "snd_wnd=0"),
-            ("sk_tsq_flags=0", "sk_tsq_flags=1"),
-            ("sk_pacing_status=0", "sk_pacing_status=1 tcp_wstamp_ns=2 tcp_clock_cache=1"),
-            ("snd_cwnd=10 ", ""),
+    fn a_limit_that_comes_first_is_the_cause() {
+        for (from, to, held) in [
+            ("snd_cwnd=10", "snd_cwnd=0", "Cwnd"),
+            ("snd_wnd=60000", "snd_wnd=7", "PeerWindow"),
+            ("snd_wnd=60000", "snd_wnd=0", "ZeroWindow"),
+            (
+                "sk_pacing_status=0",
+                "sk_pacing_status=1 tcp_wstamp_ns=2 tcp_clock_cache=1",
+                "Pacing",
+            ),
+            // Without it nothing is excluded.
+            ("snd_cwnd=10 ", "", "Undetermined"),
+            ("sk_tsq_flags=0 ", "", "Undetermined"),
         ] {
             let text = push("1.0", "nonagle=2", CORKED, 100, 108).replace(from, to);
-            assert_eq!(check(&text), ["8 B: Undetermined 0; StillHeld [8@0]"], "{to}");
+            assert_eq!(check(&text), [format!("8 B: {held} 0; StillHeld [8@0]")], "{to}");
         }
+    }
+
+    /// As [`check`], where nothing can come between two of the events: one holder of the lock makes them all.
+    fn told(text: String) -> Vec<String> {
+        found(Machine { known: true, ..Machine::default() }, &text, &[])
+    }
+
+    /// An attempt of the write that the next push ends.
+    fn attempt(at: &str, fields: &str, snd_nxt: u32, write_seq: u32) -> String {
+        push(at, "nonagle=1", fields, snd_nxt, write_seq)
+            .replace("tcp_push mss_now=1000 ", "tcp_write_xmit mss_now=1000 push_one=0 ")
+            .replace("sk_pacing_status=0", "sk_pacing_status=0 sk_lock_owned=1")
+    }
+
+    const THROTTLED: &str = "nonagle=1 packets_out=1 snd_sml=100 snd_una=100";
+
+    #[test]
+    fn a_push_without_an_attempt_is_autocorking() {
+        let text = push("1.0", "nonagle=1 size_goal=2000", THROTTLED, 200, 250)
+            .replace("sk_tsq_flags=0", "sk_tsq_flags=1")
+            + "1.008 s1 pid=0 tcp_tsq_write | sk_lock_owned=0\n"
+            + &left("1.008", 0, 200, 250, 250);
+        assert_eq!(check(&text), ["50 B: Autocork 8; Tsq [50@8]"]);
+        // A later write finds the device idle.
+        let text = push("1.0", "nonagle=1 size_goal=2000", THROTTLED, 200, 250)
+            .replace("sk_tsq_flags=0", "sk_tsq_flags=1")
+            + &left("1.009", 7, 200, 300, 300);
+        assert_eq!(check(&text), ["50 B: Autocork 9; MoreData [50@9]"]);
+        // The buffer had grown as far as it can.
+        let text = push("1.0", "nonagle=1 size_goal=50", THROTTLED, 200, 250)
+            .replace("sk_tsq_flags=0", "sk_tsq_flags=1");
+        assert_eq!(check(&text), ["50 B: Undetermined 0; StillHeld [50@0]"]);
+    }
+
+    #[test]
+    fn an_attempt_that_the_device_stops_is_tsq() {
+        let throttled = |text: String| text.replace("sk_tsq_flags=0", "sk_tsq_flags=1");
+        let text = throttled(attempt("1.0", THROTTLED, 200, 250))
+            + &throttled(push("1.0", "nonagle=1 size_goal=2000", THROTTLED, 200, 250));
+        assert_eq!(told(text), ["50 B: Tsq 0; StillHeld [50@0]"]);
+    }
+
+    #[test]
+    fn more_than_a_segment_waits_for_a_larger_one() {
+        let text = push("1.0", "nonagle=1", THROTTLED, 200, 5200)
+            .replace("tail_len=5000", "tail_len=5000 head_len=5000");
+        assert_eq!(check(&text), ["5000 B: TsoDefer 0; StillHeld [5000@0]"]);
+        let idle = text.replace("packets_out=1", "packets_out=0");
+        assert_eq!(check(&idle), ["5000 B: Undetermined 0; StillHeld [5000@0]"]);
+    }
+
+    #[test]
+    fn a_segment_that_was_not_taken_is_the_cause_of_its_own_attempt_only() {
+        let failed = "1.0 s1 pid=7 __tcp_transmit_skb clone_it=1 ret=1 | seq=200 end_seq=250 snd_nxt=200 sk_lock_owned=1\n";
+        let owned =
+            |text: String| text.replace("sk_pacing_status=0", "sk_pacing_status=0 sk_lock_owned=1");
+        let push = |at: &str| owned(push(at, "nonagle=1", THROTTLED, 200, 250));
+        let probe = "1.2 s1 pid=0 tcp_write_timer_handler | icsk_pending=3 sk_lock_owned=0\n".to_owned()
+            + &left("1.2", 0, 200, 250, 250);
+        assert_eq!(
+            told(failed.to_owned() + &push("1.0") + &probe),
+            ["50 B: TransmitFailed 200; ProbeTimer [50@200]"]
+        );
+        // Something sent again failed.
+        let again = failed.replace("seq=200 end_seq=250", "seq=100 end_seq=200");
+        assert_eq!(
+            told(again + &push("1.0") + &probe),
+            ["50 B: Undetermined 200; ProbeTimer [50@200]"]
+        );
+        // A timer's segment failed, and a write came later.
+        let timer = "0.9 s1 pid=0 tcp_write_timer_handler | icsk_pending=3 sk_lock_owned=0\n"
+            .to_owned()
+            + &failed.replace("1.0 ", "0.9 ").replace("sk_lock_owned=1", "sk_lock_owned=0");
+        assert_eq!(
+            told(timer + &push("1.0") + &probe),
+            ["50 B: Undetermined 200; ProbeTimer [50@200]"]
+        );
+    }
+
+    #[test]
+    fn the_pacing_timer_is_told_from_the_device() {
+        let paced = push("1.0", "nonagle=1", THROTTLED, 200, 250).replace(
+            "sk_pacing_status=0",
+            "sk_pacing_status=1 tcp_wstamp_ns=2 tcp_clock_cache=1",
+        );
+        let ready = "1.036 s1 pid=0 tcp_tsq_write | sk_lock_owned=0\n";
+        let text = paced.clone()
+            + "1.036 s1 pid=0 tcp_pace_kick |\n"
+            + ready
+            + &left("1.036", 0, 200, 250, 250);
+        assert_eq!(check(&text), ["50 B: Pacing 36; PacingTimer [50@36]"]);
+        // Where the timer cannot be probed, it comes as the device does.
+        let text = paced + ready + &left("1.036", 0, 200, 250, 250);
+        assert_eq!(check(&text), ["50 B: Pacing 36; Undetermined [50@36]"]);
+    }
+
+    #[test]
+    fn what_the_owner_put_off_is_told_by_the_note_in_the_socket() {
+        let text = |flags: &str| {
+            push("1.0", "nonagle=2", CORKED, 100, 108)
+                + "1.1 s1 pid=7 tcp_tsq_handler | sk_lock_owned=1\n"
+                + "1.1 s1 pid=7 tcp_rcv_established | ack_seq=100 snd_una=100 seq=1 end_seq=1 sk_lock_owned=1\n"
+                + &left("1.1", 7, 100, 108, 108).replace("repair=0", flags)
+        };
+        // Still to be done: the segment is at work. Done with: the owner sends for the device.
+        assert_eq!(check(&text("sk_tsq_flags=4")), ["8 B: Cork 100; Ack [8@100]"]);
+        assert_eq!(check(&text("sk_tsq_flags=0")), ["8 B: Cork 100; Tsq [8@100]"]);
+    }
+
+    #[test]
+    fn a_wider_window_alone_is_a_window_update() {
+        let text = |window: u32, ack: u32| {
+            push("1.0", "nonagle=1", THROTTLED, 200, 250).replace("snd_wnd=60000", "snd_wnd=100")
+                + &format!("1.05 s1 pid=0 tcp_rcv_established | ack_seq={ack} snd_una=100 snd_wnd=100 snd_nxt=200 seq=1 end_seq=1 sk_lock_owned=0\n")
+                + &left("1.05", 0, 200, 250, 250)
+                    .replace("repair=0", &format!("repair=0 snd_una={ack} snd_wnd={window}"))
+        };
+        assert_eq!(check(&text(60_000, 100)), ["50 B: PeerWindow 50; WindowUpdate [50@50]"]);
+        assert_eq!(check(&text(100, 200)), ["50 B: PeerWindow 50; Ack [50@50]"]);
+        assert_eq!(check(&text(60_000, 200)), ["50 B: PeerWindow 50; Ack [50@50]"]);
+    }
+
+    #[test]
+    fn a_writer_that_sleeps_for_room_is_a_hold_of_its_own() {
+        let sleeps = "1.0 s1 pid=7 sk_stream_wait_memory | write_seq=2100 snd_nxt=1100\n";
+        let ack = "1.1 s1 pid=0 tcp_rcv_established | ack_seq=1100 snd_una=100 snd_nxt=2100 write_seq=2100 seq=1 end_seq=1 sk_lock_owned=0\n";
+        let more = "1.101 s1 pid=7 tcp_write_xmit push_one=1 | write_seq=2500 snd_nxt=2500\n";
+        let returns = |ret: i32| format!("1.102 s1 pid=7 tcp_sendmsg_locked size=2500 ret={} | write_seq=2600 snd_nxt=2600\n", ret.cast_unsigned());
+        assert_eq!(
+            told(sleeps.to_owned() + ack + more + &returns(2500)),
+            ["500 B: SendBuffer 101; Ack tail [500@101]"]
+        );
+        // It gave up, or would not wait; the peer reset.
+        let nothing_more = |ret: i32| returns(ret).replace("2600", "2100");
+        assert_eq!(told(sleeps.to_owned() + &nothing_more(2000)), [""; 0]);
+        assert_eq!(told(sleeps.to_owned() + &nothing_more(-11)), [""; 0]);
+        assert_eq!(
+            told(sleeps.to_owned() + &nothing_more(-104)),
+            ["2500 B: SendBuffer 102; Discarded [2500@102]"]
+        );
+    }
+
+    #[test]
+    fn a_splice_that_ends_pushes_what_said_that_more_would_come() {
+        let text = push(
+            "1.0",
+            "flags=32768 nonagle=0",
+            "nonagle=0 packets_out=0 snd_sml=0 snd_una=100",
+            100,
+            140,
+        ) + &wrote("1.0", 40, 140)
+            + &left("1.01", 7, 100, 140, 140);
+        assert_eq!(check(&text), ["40 B: MsgMore 10; Push [40@10]"]);
     }
 
     #[test]

@@ -204,6 +204,21 @@ pub enum Fact {
     },
     /// The device, or the pacing timer, let the socket send again.
     Tsq,
+    /// A write sleeps in its call.
+    WriterSleeps {
+        /// Why: the send buffer is full, or there is no connection yet.
+        cause: Held,
+        /// Who sleeps.
+        #[serde(skip)]
+        task: Task,
+    },
+    /// The layers below did not take a segment.
+    TransmitFailed {
+        /// Bytes of it.
+        bytes: u32,
+        /// What they said: a negative error, or a positive `NET_XMIT_*`.
+        result: i32,
+    },
     /// `close()` or `shutdown()` queued a FIN.
     FinQueued {
         /// Who closed.
@@ -275,6 +290,7 @@ impl Fact {
             Self::Write { task, .. }
             | Self::WriteReturned { task, .. }
             | Self::OptionSet { task, .. }
+            | Self::WriterSleeps { task, .. }
             | Self::FinQueued { task } => Some(*task),
             _ => None,
         }

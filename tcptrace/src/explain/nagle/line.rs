@@ -123,7 +123,7 @@ fn held(fact: &Fact) -> String {
 }
 
 /// What the layers below said: a dropped segment, or an error by its number.
-fn failure(result: i32) -> String {
+pub(in crate::explain) fn failure(result: i32) -> String {
     match result {
         -1 => "EPERM (a firewall)".to_owned(),
         -105 => "ENOBUFS (no memory)".to_owned(),

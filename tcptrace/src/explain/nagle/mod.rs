@@ -10,6 +10,6 @@ mod tests;
 
 pub use fields::Fields;
 pub(super) use fields::fields;
-pub(super) use line::{armed, pending};
+pub(super) use line::{armed, failure, pending};
 pub(super) use story::explain;
 pub(super) use words::{WORDS, merged, named, place, released_by, short, timer_name};

@@ -6,7 +6,7 @@ use super::words::headline;
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
-        nagle::{Fact, Held, Hold, Part, Release, Timer, Write},
+        nagle::{Fact, Held, Hold, Limit, Part, Release, Timer, Write},
     },
     event::{Facts, SocketId},
     explain::{Context, Explanation, Totals},
@@ -23,7 +23,7 @@ fn hold(held: Held, release: Release) -> Hold {
         written_bytes: Some(8),
         tail: false,
         packets_out: Some(1),
-        parts: vec![Part { held, held_ns: 42 * MS }],
+        parts: vec![Part::of(held, 42 * MS)],
         release,
         writes: vec![Write { bytes: 8, at_ns: 0, held_ns: 42 * MS }],
         writes_left_out: 0,
@@ -41,6 +41,12 @@ fn waiting(cause: Held) -> Fact {
         unacked_bytes: Some(10),
         mss_bytes: Some(50),
         icsk_pending: Some(0),
+        limit: match cause {
+            Held::Cwnd => Some(Limit::Cwnd { snd_cwnd: 10 }),
+            Held::PeerWindow | Held::ZeroWindow => Some(Limit::PeerWindow { window_bytes: 4 }),
+            Held::Pacing => Some(Limit::Pacing { pacing_wait_ns: 40 * MS }),
+            _ => None,
+        },
     }
 }
 
@@ -92,6 +98,16 @@ fn held_number(held: Held) -> usize {
         Held::Cork => 1,
         Held::MsgMore => 2,
         Held::Undetermined => 3,
+        Held::Autocork => 4,
+        Held::Cwnd => 5,
+        Held::PeerWindow => 6,
+        Held::ZeroWindow => 7,
+        Held::Pacing => 8,
+        Held::Tsq => 9,
+        Held::TsoDefer => 10,
+        Held::TransmitFailed => 11,
+        Held::NotEstablished => 12,
+        Held::SendBuffer => 13,
     }
 }
 
@@ -109,6 +125,8 @@ fn release_number(release: Release) -> usize {
         Release::Discarded => 9,
         Release::StillHeld => 10,
         Release::Undetermined => 11,
+        Release::WindowUpdate => 12,
+        Release::PacingTimer => 13,
     }
 }
 
@@ -125,10 +143,47 @@ fn every_cause_has_its_sentence() {
             Held::Undetermined,
             "8 B waited 42.0 ms: cause not determined (nonagle=1 packets_out=0 icsk_pending=0); an ACK released them.",
         ),
+        (
+            Held::Autocork,
+            "8 B waited 42.0 ms: autocorking held them until the device has sent what it was given before; an ACK released them.",
+        ),
+        (
+            Held::Cwnd,
+            "8 B waited 42.0 ms: the congestion window was full (10 segments in flight); an ACK released them.",
+        ),
+        (
+            Held::PeerWindow,
+            "8 B waited 42.0 ms: the peer's window of 4 B had no room for the next segment; an ACK released them.",
+        ),
+        (
+            Held::ZeroWindow,
+            "8 B waited 42.0 ms: the peer's window was closed; an ACK released them.",
+        ),
+        (Held::Pacing, "8 B waited 42.0 ms: pacing held them; an ACK released them."),
+        (
+            Held::Tsq,
+            "8 B waited 42.0 ms: TCP small queues held them until the device has sent what it was given before; an ACK released them.",
+        ),
+        (
+            Held::TsoDefer,
+            "8 B waited 42.0 ms: TSO deferral held them for a larger segment; an ACK released them.",
+        ),
+        (
+            Held::TransmitFailed,
+            "8 B waited 42.0 ms: the layers below did not take the segment (queueing discipline, firewall or memory); an ACK released them.",
+        ),
+        (
+            Held::NotEstablished,
+            "8 B waited 42.0 ms: the connection was not established yet; an ACK released them.",
+        ),
+        (
+            Held::SendBuffer,
+            "8 B waited 42.0 ms: the send buffer was full, and the writer slept; an ACK made room.",
+        ),
     ];
     let mut numbers: Vec<_> = sentences.iter().map(|(held, _)| held_number(*held)).collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, [0, 1, 2, 3]);
+    assert_eq!(numbers, (0..14).collect::<Vec<_>>());
     for (held, sentence) in sentences {
         assert_eq!(verdict(hold(held, Release::Ack)), sentence);
     }
@@ -138,6 +193,8 @@ fn every_cause_has_its_sentence() {
 fn every_release_has_its_sentence() {
     let ends = [
         (Release::Ack, "; an ACK released them."),
+        (Release::WindowUpdate, "; a window update released them."),
+        (Release::PacingTimer, "; the pacing timer sent them."),
         (Release::MoreData, "; released by more data."),
         (Release::Push, "; a write without MSG_MORE sent them."),
         (Release::Nodelay, "; setting TCP_NODELAY sent them."),
@@ -152,7 +209,7 @@ fn every_release_has_its_sentence() {
     let mut numbers: Vec<_> = ends.iter().map(|(release, _)| release_number(*release)).collect();
     numbers.push(release_number(Release::StillHeld));
     numbers.sort_unstable();
-    assert_eq!(numbers, (0..12).collect::<Vec<_>>());
+    assert_eq!(numbers, (0..14).collect::<Vec<_>>());
     for (release, end) in ends {
         assert_eq!(
             verdict(hold(Held::Cork, release)),
@@ -275,7 +332,7 @@ fn several_writes_are_counted() {
 #[test]
 fn causes_in_a_row_add_up_and_neighbours_join() {
     let mut row = hold(Held::Cork, Release::Ack);
-    let part = |held, ms| Part { held, held_ns: ms * MS };
+    let part = |held, ms| Part::of(held, ms * MS);
     row.parts = vec![part(Held::Cork, 30), part(Held::Cork, 6), part(Held::Nagle, 45)];
     assert_eq!(
         verdict(row.clone()),
@@ -332,7 +389,7 @@ fn advice_only_where_the_evidence_carries_it() {
     assert_eq!(met_late.as_deref(), short);
     assert_eq!(change(Hold { nodelay_seen: true, ..nagle.clone() }).as_deref(), short);
     assert_eq!(change(Hold { release: Release::Nodelay, ..nagle.clone() }), None);
-    let brief = vec![Part { held: Held::Nagle, held_ns: 40_000 }];
+    let brief = vec![Part::of(Held::Nagle, 40_000)];
     assert_eq!(change(Hold { parts: brief, ..nagle }), None);
     assert_eq!(change(hold(Held::Undetermined, Release::Ack)), None);
 }
@@ -391,7 +448,7 @@ fn every_fact_has_its_line() {
             "TCP_NODELAY set | server[2211]",
             "TCP_NODELAY changed | server[2211]; new value not seen",
             "FIN queued | server[2211]",
-            "TSQ or pacing | the socket may send again",
+            "TSQ | the socket may send again",
             "8 B left | seq 0..8, with the FIN",
             "8 B discarded | the connection ended",
         ]

@@ -53,6 +53,7 @@ pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, hold: &Hold) 
         columns: vec![causes.join("+"), released_by(hold.release).to_owned()],
         bytes: u64::from(hold.bytes),
         lasted_ns: finding.until_ns.saturating_sub(finding.from_ns),
+        usual: hold.is_usual(),
     }
 }
 
@@ -76,7 +77,8 @@ pub(super) fn headline(totals: &Totals) -> String {
         Totals { findings: 0, writes: Some(writes), .. } => {
             format!("no byte waited; {} left at once.", counted(*writes, "write", "writes"))
         }
-        Totals { findings, below_limit, .. } if findings == below_limit => format!(
+        Totals { findings, below_limit, .. }
+            if findings == below_limit && totals.longest_ns < totals.limit_ns => format!(
             "no byte {} {} or longer; {} on {sockets}, the longest {}",
             if totals.lost { "was seen to wait" } else { "waited" },
             limit(totals.limit_ns),
@@ -86,11 +88,7 @@ pub(super) fn headline(totals: &Totals) -> String {
         Totals { findings, below_limit, .. } => {
             let shorter = match below_limit {
                 0 => String::new(),
-                _ => format!(
-                    "; {} shorter than {} and not printed",
-                    count(*below_limit),
-                    limit(totals.limit_ns)
-                ),
+                _ => format!("; {} {} and not printed", count(*below_limit), shorter_than(totals)),
             };
             format!(
                 "{} on {sockets}, {} of waiting in all{shorter}",
@@ -99,6 +97,16 @@ pub(super) fn headline(totals: &Totals) -> String {
             )
         }
     }
+}
+
+/// `shorter than 1 ms`, and the other limit where there is one.
+fn shorter_than(totals: &Totals) -> String {
+    let any = limit(totals.limit_ns);
+    if totals.usual_limit_ns > totals.limit_ns {
+        let usual = limit(totals.usual_limit_ns);
+        return format!("shorter than {any} (windows, pacing, device: {usual})");
+    }
+    format!("shorter than {any}")
 }
 
 /// A word for tables.

@@ -3,12 +3,12 @@
 use super::words::{error, flags, state};
 use crate::{
     analysis::{
-        nagle,
+        nagle::{self, Held},
         timeline::{Fact, Stretch},
     },
     explain::{
         Context, Line, Mark,
-        nagle::{armed, merged, named, pending, released_by, short, timer_name},
+        nagle::{armed, failure, merged, named, pending, released_by, short, timer_name},
         task,
         units::{bytes, duration},
     },
@@ -54,6 +54,17 @@ pub(super) fn line(
         Fact::Tsq => {
             (Mark::None, "TSQ or pacing".to_owned(), "the socket may send again".to_owned())
         }
+        Fact::WriterSleeps { cause: Held::NotEstablished, .. } => {
+            (Mark::None, "writer sleeps".to_owned(), "not connected yet".to_owned())
+        }
+        Fact::WriterSleeps { .. } => {
+            (Mark::None, "writer sleeps".to_owned(), "the send buffer is full".to_owned())
+        }
+        Fact::TransmitFailed { bytes: size, result } => (
+            Mark::None,
+            "transmit failed".to_owned(),
+            format!("{} not taken: {}", bytes((*size).into()), failure(*result)),
+        ),
         Fact::FinQueued { .. } => (Mark::Out, "FIN queued".to_owned(), String::new()),
         Fact::HoldBegan { .. }
         | Fact::HeldBy { .. }
@@ -207,7 +218,7 @@ fn timer_rule(fact: &Fact, context: &Context<'_>) -> String {
 
 fn span(fact: &Fact) -> (Mark, String, String) {
     let by = |cause| match cause {
-        nagle::Held::Undetermined => "held, cause not determined".to_owned(),
+        Held::Undetermined => "held, cause not determined".to_owned(),
         cause => format!("held by {}", short(cause)),
     };
     match fact {

@@ -217,7 +217,7 @@ fn every_other_fact_has_its_line() {
 
 #[test]
 fn a_hold_is_a_span() {
-    let part = |held, ms: u64| Part { held, held_ns: ms * MS };
+    let part = |held, ms: u64| Part::of(held, ms * MS);
     let one = || vec![part(Held::Cork, 226)];
     let shown = [
         Fact::HoldBegan { cause: Held::Cork, bytes: 8, held_ns: 0 },

@@ -49,6 +49,7 @@ pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, stretch: &Str
         columns: Vec::new(),
         bytes: stretch.written_bytes,
         lasted_ns: finding.until_ns.saturating_sub(finding.from_ns),
+        usual: false,
     }
 }
 

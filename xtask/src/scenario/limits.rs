@@ -1,5 +1,5 @@
-//! Stories in which something holds bytes that this release does not name: it must say so, and never blame Nagle's
-//! algorithm, `TCP_CORK` or `MSG_MORE`.
+//! Stories in which a limit holds bytes: the congestion window, the peer's window, the rate of pacing. Nagle's algorithm,
+//! `TCP_CORK` and `MSG_MORE` must not be blamed for it.
 
 use crate::oracle::Call;
 
@@ -8,8 +8,6 @@ use super::{
     story::{SYN, close, cork, held, more, ms, nodelay, story, with, write},
 };
 
-const NOT_NAMED: &[&str] = &["undetermined"];
-
 /// The stories of this family.
 pub(crate) fn stories() -> Vec<Story> {
     let mut stories = zero_window();
@@ -17,7 +15,7 @@ pub(crate) fn stories() -> Vec<Story> {
     stories.push(
         // h09: the first ten segments are not paced. The next one waits until the rate allows it, with nothing in flight.
         story(
-            "undetermined_pacing",
+            "pacing",
             vec![
                 Step::Do(Call::PacingRate(20_000)),
                 write(10_000),
@@ -30,7 +28,7 @@ pub(crate) fn stories() -> Vec<Story> {
                 Step::Ack(10_300),
                 close(),
             ],
-            vec![held(300, NOT_NAMED, "undetermined", 79_500)],
+            vec![held(300, &["pacing"], "pacing_timer", 79_500)],
         ),
     );
     stories
@@ -54,12 +52,12 @@ fn congestion_window() -> Vec<Story> {
     vec![
         // h08
         story(
-            "undetermined_congestion_window",
+            "congestion_window",
             vec![write(15_000), ms(30), Step::Ack(10_000), ms(30), Step::Ack(15_000), close()],
-            vec![held(5_000, NOT_NAMED, "ack", 30_500)],
+            vec![held(5_000, &["cwnd"], "ack", 30_500)],
         ),
         story(
-            "undetermined_congestion_window_then_cork",
+            "congestion_window_then_cork",
             vec![
                 cork(true),
                 write(10_050),
@@ -71,12 +69,12 @@ fn congestion_window() -> Vec<Story> {
                 Step::Ack(10_050),
                 close(),
             ],
-            vec![held(50, &["undetermined", "cork"], "uncork", 50_200)],
+            vec![held(50, &["cwnd", "cork"], "uncork", 50_200)],
         ),
         story(
-            "undetermined_congestion_window_then_nagle",
+            "congestion_window_then_nagle",
             ten_small,
-            vec![held(50, &["undetermined", "nagle"], "ack", 50_200)],
+            vec![held(50, &["cwnd", "nagle"], "ack", 50_200)],
         ),
     ]
 }
@@ -87,7 +85,7 @@ fn zero_window() -> Vec<Story> {
     vec![
         // h07b: a probe at 247 ms, and its answer.
         with(
-            "undetermined_zero_window",
+            "zero_window",
             closed(),
             vec![
                 write(500),
@@ -99,10 +97,10 @@ fn zero_window() -> Vec<Story> {
                 Step::Ack(500),
                 close(),
             ],
-            vec![held(500, NOT_NAMED, "ack", 547_200)],
+            vec![held(500, &["peer_window"], "window_update", 547_200)],
         ),
         with(
-            "undetermined_zero_window_then_cork",
+            "zero_window_then_cork",
             closed(),
             vec![
                 cork(true),
@@ -115,14 +113,14 @@ fn zero_window() -> Vec<Story> {
                 Step::Ack(500),
                 close(),
             ],
-            vec![held(500, &["undetermined", "cork"], "uncork", 80_200)],
+            vec![held(500, &["peer_window", "cork"], "uncork", 80_200)],
         ),
         // The window update makes an attempt without MSG_MORE.
         with(
-            "undetermined_zero_window_under_msg_more",
+            "zero_window_under_msg_more",
             closed(),
             vec![more(500), ms(50), Step::Window(257), ms(20), Step::Ack(500), close()],
-            vec![held(500, NOT_NAMED, "ack", 50_100)],
+            vec![held(500, &["peer_window"], "window_update", 50_100)],
         ),
     ]
 }
