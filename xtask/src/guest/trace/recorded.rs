@@ -39,7 +39,7 @@ pub(crate) fn explained(
     let unread = timeline.lines().filter(|line| serde_json::from_str::<Value>(line).is_err());
     wrong.extend(unread.map(|line| format!("no JSON: {line}")));
     let row = replay.lines().find(|line| line.trim_start().starts_with("nagle "));
-    if row.is_none_or(|row| !row.contains(&format!(" {} holds", holds.len()))) {
+    if row.is_none_or(|row| !row.contains(&format!(" {} hold", holds.len()))) {
         wrong.push(format!("replay counts {} holds as {row:?}", holds.len()));
     }
     Ok((nagle, wrong))
