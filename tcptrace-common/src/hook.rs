@@ -133,6 +133,9 @@ hooks! {
     tcp_tsq_write = 14 Entry [] { write_seq snd_nxt sk_tsq_flags sk_lock_owned } or tcp_tsq_handler;
     /// The socket has become another connection: the end of the one before was not seen, or was `connect(AF_UNSPEC)`.
     socket_reused = 15 Record [] { write_seq snd_nxt };
+    /// The call that left bytes waiting, by the number of its user stack; follows its `tcp_push`. In the ring buffer the
+    /// number is the kernel's, or an error's; in a trace it is that of a `stack` line.
+    user_stack = 30 Record [stack = 0] {};
 }
 
 impl Hook {

@@ -154,6 +154,7 @@ impl Analysis for Machine {
                     );
                 }
             }
+            Hook::user_stack => self.on_stack(e),
             Hook::socket | Hook::tcp_fin => {}
         }
     }
@@ -328,6 +329,7 @@ impl Machine {
                 break;
             }
         }
+        at += usize::from(self.evidence.get(at).is_some_and(|next| next.fact.stack().is_some()));
         if left > 0 && self.waiting.len() == 1 && at <= self.evidence.len() {
             if self.base == Some(range.1) {
                 self.base = Some(start);
@@ -335,6 +337,19 @@ impl Machine {
             let (seq, end_seq) = (self.relative(range.0), self.relative(range.1));
             let fact = Fact::Left { bytes: left, seq, end_seq, fin: false };
             self.evidence.insert(at, Evidence { n: e.n, at_ns: when, fact });
+        }
+    }
+
+    /// Where the write at work came from; told once for each.
+    fn on_stack(&mut self, e: &Event) {
+        let (Some(number), own) = (e.arg("stack"), Task { pid: e.pid, tid: e.tid }) else { return };
+        let write =
+            |line: &Evidence<Fact>| matches!(&line.fact, Fact::Write { task, .. } if *task == own);
+        let Some(at) = self.evidence.iter().rposition(write) else { return };
+        let told = self.evidence.get(at + 1).is_some_and(|next| next.fact.stack().is_some());
+        if self.is_waiting() && !told && self.evidence.len() < MAX_EVIDENCE {
+            let fact = Fact::Stack { number };
+            self.evidence.insert(at + 1, Evidence { n: e.n, at_ns: e.at_ns, fact });
         }
     }
 

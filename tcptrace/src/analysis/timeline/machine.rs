@@ -156,6 +156,7 @@ impl State {
             Hook::tcp_send_fin => self.on_fin(e),
             Hook::do_tcp_setsockopt => self.on_option(e),
             Hook::tcp_tsq_write | Hook::tcp_tsq_handler => self.note(e, Fact::Tsq),
+            Hook::user_stack => self.note(e, Fact::Stack { number: e.arg("stack").unwrap_or(0) }),
             Hook::tcp_done | Hook::tcp_v4_destroy_sock | Hook::socket_reused => {}
         }
         self.follow_hold(e);

@@ -8,6 +8,7 @@ use crate::{
         Cause, Fact as AnyFact,
         nagle::{Held, Hold, Release, Write},
     },
+    explain::name_of,
     finding::Finding,
 };
 
@@ -61,6 +62,12 @@ fn is_false(value: &bool) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 fn is_zero(value: &u32) -> bool {
     *value == 0
+}
+
+/// The names of what held the bytes, and of what let them go.
+pub(in crate::explain) fn names(hold: &Hold) -> (Vec<String>, Vec<String>) {
+    let causes = hold.parts.iter().map(|part| name_of(&part.held)).collect();
+    (causes, vec![name_of(&hold.release)])
 }
 
 pub(in crate::explain) fn fields<'a>(

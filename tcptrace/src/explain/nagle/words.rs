@@ -10,7 +10,7 @@ use crate::{
         nagle::{Held, Hold, Part, Release, Timer},
     },
     explain::{
-        Place, Shape, Totals, Words,
+        Place, Shape, Totals, Words, names_of,
         units::{count, counted, duration, limit},
     },
     finding::Finding,
@@ -37,6 +37,8 @@ written is read, shown or stored.",
     columns: &["cause", "released by"],
     headline,
     shape: Shape::Story,
+    causes: names_of::<Held>,
+    releases: names_of::<Release>,
     asks: true,
 };
 
