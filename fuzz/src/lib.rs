@@ -4,7 +4,7 @@
 //! held; then the input changes what it likes. Every byte string means something, and the same string the same.
 
 use tcptrace::{
-    event::{Event, SocketId},
+    event::{About, Event, SocketId},
     trace::{
         Header,
         item::{Cost, Ending, Item, Reach},
@@ -97,7 +97,11 @@ impl Bytes<'_> {
                     let tid = self.word();
                     steps.push(Step::Item(Item::Comm { tid, comm: self.text() }));
                 }
-                246..=255 => steps.push(Step::Settle),
+                246..=248 => {
+                    let (pid, path) = (self.word(), self.text());
+                    steps.push(Step::Item(Item::About(About::Cgroup { pid, path })));
+                }
+                249..=255 => steps.push(Step::Settle),
             }
         }
         steps

@@ -53,6 +53,7 @@ fn run(kind: Kind, steps: &[Step], last_ns: u64, counted: bool) -> Vec<Entry> {
             Step::Item(Item::Tick { now_ns }) => correlator.tick(*now_ns),
             Step::Item(Item::Loss { at_ns, .. }) => correlator.loss(*at_ns),
             Step::Item(Item::Comm { tid, comm }) => correlator.comm(*tid, comm.clone()),
+            Step::Item(Item::About(about)) => correlator.about(about.clone()),
             Step::Settle => correlator.settle(&mut out),
         }
     }

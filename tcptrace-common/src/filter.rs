@@ -6,6 +6,10 @@ pub const MAX_PORTS: usize = 16;
 pub const MAX_SIDES: usize = 8;
 /// Most thread names of one run.
 pub const MAX_COMMS: usize = 8;
+/// Most network namespaces of one run.
+pub const MAX_NETNS: usize = 8;
+/// Most cgroups of one run; the loader puts them into the map `CGROUPS`.
+pub const MAX_CGROUPS: usize = 8;
 /// Most processes of one command that are followed at a time; the sockets of any further one are not met, which is
 /// counted as a loss.
 pub const MAX_PROCESSES: u32 = 16_384;
@@ -51,8 +55,14 @@ pub struct Filter {
     pub remote_len: u32,
     /// How many of `ports` are in use; 0 lets every port through.
     pub ports_len: u32,
+    /// How many of `netns` are in use; 0 lets the sockets of every network namespace through.
+    pub netns_len: u32,
+    /// How many of the map `CGROUPS` are in use; 0 lets the tasks of every cgroup through.
+    pub cgroups_len: u32,
     /// Keeps the size a multiple of the alignment.
     pub pad: u32,
+    /// Numbers (inodes) of network namespaces.
+    pub netns: [u32; MAX_NETNS],
     /// Local or remote ports, first and last of each range, host byte order.
     pub ports: [(u16, u16); MAX_PORTS],
     /// Names of the thread that writes, padded with zeros, as they lie in memory.
@@ -73,7 +83,10 @@ impl Filter {
         local_len: 0,
         remote_len: 0,
         ports_len: 0,
+        netns_len: 0,
+        cgroups_len: 0,
         pad: 0,
+        netns: [0; MAX_NETNS],
         ports: [(0, 0); MAX_PORTS],
         comms: [[0; 2]; MAX_COMMS],
         local: [Side::ANY; MAX_SIDES],
@@ -83,6 +96,7 @@ impl Filter {
 
 const _: () = assert!(size_of::<Side>() == 40, "no implicit padding");
 const _: () = assert!(
-    size_of::<Filter>() == 32 + 4 * MAX_PORTS + COMM_BYTES * MAX_COMMS + 2 * 40 * MAX_SIDES,
+    size_of::<Filter>()
+        == 40 + 4 * MAX_NETNS + 4 * MAX_PORTS + COMM_BYTES * MAX_COMMS + 2 * 40 * MAX_SIDES,
     "no implicit padding"
 );

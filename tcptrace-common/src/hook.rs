@@ -144,6 +144,9 @@ hooks! {
     sk_stream_wait_connect = 19 Entry [] { write_seq snd_nxt skc_state };
     /// sendfile, splice or an in-kernel sender has given pages, to 6.4; later kernels do it by `tcp_sendmsg_locked`.
     do_tcp_sendpages = 20 Exit [size = 3, flags = 4, ret = ret_of(5)] { write_seq snd_nxt };
+    /// The call that left bytes waiting, by the number of its user stack; follows its `tcp_push`. In the ring buffer the
+    /// number is the kernel's, or an error's; in a trace it is that of a `stack` line.
+    user_stack = 30 Record [stack = 0] {};
 }
 
 impl Hook {

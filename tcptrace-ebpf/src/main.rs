@@ -12,6 +12,7 @@ mod probe;
 mod process;
 mod read;
 mod socket;
+mod stack;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -2,15 +2,15 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, CgroupArray, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tcptrace_common::{
-    filter::{Filter, MAX_PROCESSES},
+    filter::{Filter, MAX_CGROUPS, MAX_PROCESSES},
     layout::Layout,
     loss::COUNTERS,
 };
 
-use crate::{frame, socket::State};
+use crate::{frame, socket::State, stack::Stacks};
 
 /// Events to user space. When it is full, the event is lost and counted.
 #[map]
@@ -42,6 +42,15 @@ pub static FRAMES: LruHashMap<frame::Key, frame::Arguments> = LruHashMap::with_m
 #[map]
 pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 
+/// The cgroups whose tasks are let through, put in by the loader; those below them belong to them.
+#[map]
+pub static CGROUPS: CgroupArray = CgroupArray::with_max_entries(MAX_CGROUPS as u32, 0);
+
+/// User stacks of calls, by the number that the kernel gives them. When another stack has the place of one, that one is
+/// not told, and user space says so. Where no stacks are wanted it has room for one.
+#[map]
+pub static STACKS: Stacks = Stacks::new(4096);
+
 /// 1 once every program is attached: what only some of them see would be told wrongly.
 #[map]
 pub static ENABLED: Array<u32> = Array::with_max_entries(1, 0);
@@ -62,6 +71,11 @@ pub static FILTER: Filter = Filter::ALL;
 /// wanted too. With 0, what serves only that is not even in the program that runs.
 #[unsafe(no_mangle)]
 pub static EVERYTHING: u32 = 0;
+
+/// Written by the loader before the load, constant to the verifier: 1 when the user stack of a call that leaves bytes
+/// waiting is wanted.
+#[unsafe(no_mangle)]
+pub static USER_STACKS: u32 = 0;
 
 /// Written by the loader before the load: unread bytes at which user space is woken without waiting for its poll.
 #[unsafe(no_mangle)]

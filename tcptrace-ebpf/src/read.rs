@@ -55,6 +55,18 @@ pub trait Reader: Copy {
         if place.width == 0 { v } else { v & ((1 << (place.width & 63)) - 1) }
     }
 
+    /// As [`Self::value`], of a 4-byte field behind a pointer.
+    #[inline(always)]
+    fn followed_value(&self, field: Field) -> u32 {
+        let place = place(field);
+        if place.size != 4 || place.deref == NO_DEREF {
+            return 0;
+        }
+        let at = self.base(field).wrapping_add(place.offset as usize);
+        let to = self.bytes(at, 8) as *const u8;
+        self.bytes(to.wrapping_add(place.deref as usize), 4) as u32
+    }
+
     /// As [`Self::value`], both halves of a 16-byte field.
     #[inline(always)]
     fn wide_value(&self, field: Field) -> [u64; 2] {

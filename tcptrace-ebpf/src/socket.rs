@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use tcptrace_common::{
     field::Field,
-    filter::{MAX_COMMS, MAX_PORTS, MAX_SIDES, Side},
+    filter::{MAX_CGROUPS, MAX_COMMS, MAX_NETNS, MAX_PORTS, MAX_SIDES, Side},
     hook::Hook,
     loss::Loss,
     tcp::{AF_INET, TCP_CLOSE},
@@ -19,7 +19,7 @@ use tcptrace_common::{
 
 use crate::{
     emit,
-    maps::{ENABLED, EVERYTHING, FILTER, MARK_MASK, MARKS, PROCESSES, SOCKETS},
+    maps::{CGROUPS, ENABLED, EVERYTHING, FILTER, MARK_MASK, MARKS, PROCESSES, SOCKETS},
     read::Reader,
 };
 
@@ -223,11 +223,12 @@ fn bucket<R: Reader>(reader: &R) -> u32 {
     reader.value(Field::skc_hash) as u32 & MARK_MASK
 }
 
-/// Whether the socket itself is asked for, by its ports, its ends and its family.
+/// Whether the socket itself is asked for, by its ports, its ends, its family and its network namespace.
 #[inline(always)]
 pub fn passes<R: Reader>(reader: &R) -> bool {
     port_passes(reader)
         && family_passes(reader)
+        && netns_passes(reader)
         && end_passes(reader, &raw const FILTER.local_len, &raw const FILTER.local, &LOCAL)
         && end_passes(reader, &raw const FILTER.remote_len, &raw const FILTER.remote, &REMOTE)
 }
@@ -311,6 +312,30 @@ fn family_passes<R: Reader>(reader: &R) -> bool {
     is_v4 == (wanted == AF_INET)
 }
 
+/// Whether the socket's network namespace is asked for.
+#[inline(always)]
+fn netns_passes<R: Reader>(reader: &R) -> bool {
+    // SAFETY: a number of the filter.
+    let used = unsafe { told(&raw const FILTER.netns_len) };
+    if used == 0 {
+        return true;
+    }
+    let own = reader.followed_value(Field::netns);
+    let mut i = 0;
+    while i < MAX_NETNS {
+        if i as u32 >= used {
+            return false;
+        }
+        let row = (&raw const FILTER.netns).cast::<u32>().wrapping_add(i);
+        // SAFETY: `i` is below the length of the table.
+        if unsafe { told(row) } == own {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
 /// Whether this end is asked for.
 #[inline(always)]
 fn end_passes<R: Reader>(
@@ -357,23 +382,24 @@ fn end_passes<R: Reader>(
 #[inline(always)]
 fn tasks_matter() -> bool {
     // SAFETY: numbers of the filter.
-    let (pid, tree, comms) = unsafe {
+    let (pid, tree, comms, cgroups) = unsafe {
         (
             told(&raw const FILTER.pid),
             told(&raw const FILTER.tree),
             told(&raw const FILTER.comms_len),
+            told(&raw const FILTER.cgroups_len),
         )
     };
-    pid != 0 || tree != 0 || comms != 0
+    pid != 0 || tree != 0 || comms != 0 || cgroups != 0
 }
 
-/// Whether the task at work is asked for, by its process, its name and its descent.
+/// Whether the task at work is asked for, by its process, its name, its descent and its cgroup.
 #[inline(always)]
 pub fn task_passes() -> bool {
     // SAFETY: numbers of the filter.
     let (pid, tree) = unsafe { (told(&raw const FILTER.pid), told(&raw const FILTER.tree)) };
     if pid == 0 && tree == 0 {
-        return comm_passes();
+        return comm_passes() && cgroup_passes();
     }
     // SAFETY: the helper has no argument.
     let own = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
@@ -381,6 +407,28 @@ pub fn task_passes() -> bool {
     (pid == 0 || pid == own)
         && (tree == 0 || unsafe { PROCESSES.get(&own) }.is_some())
         && comm_passes()
+        && cgroup_passes()
+}
+
+/// Whether the task at work is in one of the cgroups, or below. Under cgroup v1 alone there are none to be asked for.
+#[inline(always)]
+fn cgroup_passes() -> bool {
+    // SAFETY: a number of the filter.
+    let used = unsafe { told(&raw const FILTER.cgroups_len) };
+    if used == 0 {
+        return true;
+    }
+    let mut i = 0;
+    while i < MAX_CGROUPS as u32 {
+        if i >= used {
+            return false;
+        }
+        if CGROUPS.current_task_under_cgroup(i) == Ok(true) {
+            return true;
+        }
+        i += 1;
+    }
+    false
 }
 
 #[inline(always)]

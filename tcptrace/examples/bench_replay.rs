@@ -295,6 +295,7 @@ fn read(way: &str, file: &str) -> Done {
                 print(&mut entries);
             }
             (Some(correlator), Item::Comm { tid, comm }) => correlator.comm(*tid, comm.clone()),
+            (Some(correlator), Item::About(about)) => correlator.about(about.clone()),
             _ => {}
         }
         true

@@ -63,6 +63,8 @@ fn counts(
         hooks: hooks.clone(),
         required: hooks.len(),
         filter: everything.unwrap_or_default().parse::<Filter>()?.kernel()?,
+        cgroups: Vec::new(),
+        stacks: false,
         command: None,
         everything: everything.is_some(),
         form,

@@ -14,13 +14,16 @@ use tcptrace_common::{
 
 use crate::{
     analysis::{Kind, Machine},
-    event::{Event, SocketId},
+    event::{About, Event, Frame, SocketId},
     finding::Certainty,
     timeline::{AnyFinding, Entry, Socket},
 };
 
 /// Most thread names that are kept; then the oldest threads' are dropped.
 const MAX_COMMS: usize = 65_536;
+
+/// Most user stacks that are kept; then the first are dropped.
+const MAX_STACKS: usize = 65_536;
 
 /// The sockets that live, in no order: what is told of several of them is put into order first.
 #[derive(Debug, Default)]
@@ -66,6 +69,11 @@ pub struct Correlator {
     comms: BTreeMap<u32, String>,
     /// Names that hold from the next event on.
     fresh_comms: Vec<(u32, String)>,
+    /// The cgroups of processes, and those that hold from the next event on.
+    cgroups: BTreeMap<u32, String>,
+    fresh_cgroups: Vec<(u32, String)>,
+    /// User stacks, by number.
+    stacks: BTreeMap<u32, Vec<Frame>>,
     concluded: Vec<Entry>,
     #[cfg(feature = "mutate")]
     mutation: Option<crate::analysis::nagle::Mutation>,
@@ -80,6 +88,9 @@ impl Correlator {
             due: BTreeSet::new(),
             comms: BTreeMap::new(),
             fresh_comms: Vec::new(),
+            cgroups: BTreeMap::new(),
+            fresh_cgroups: Vec::new(),
+            stacks: BTreeMap::new(),
             concluded: Vec::new(),
             #[cfg(feature = "mutate")]
             mutation: None,
@@ -170,13 +181,35 @@ impl Correlator {
         self.fresh_comms.push((tid, comm));
     }
 
-    fn learn_comms(&mut self) {
-        for (tid, comm) in self.fresh_comms.drain(..) {
-            if self.comms.len() >= MAX_COMMS {
-                self.comms.pop_first();
+    /// The cgroup that a process is in, from the next event on; or a user stack.
+    pub fn about(&mut self, about: About) {
+        match about {
+            About::Cgroup { pid, path } => {
+                if self.fresh_cgroups.len() >= MAX_COMMS {
+                    self.learn_comms();
+                }
+                self.fresh_cgroups.push((pid, path));
             }
-            self.comms.insert(tid, comm);
+            About::Stack { number, frames } => {
+                if self.stacks.len() >= MAX_STACKS {
+                    self.stacks.pop_first();
+                }
+                self.stacks.insert(number, frames);
+            }
         }
+    }
+
+    fn learn_comms(&mut self) {
+        let learn = |known: &mut BTreeMap<u32, String>, fresh: &mut Vec<(u32, String)>| {
+            for (number, name) in fresh.drain(..) {
+                if known.len() >= MAX_COMMS {
+                    known.pop_first();
+                }
+                known.insert(number, name);
+            }
+        };
+        learn(&mut self.comms, &mut self.fresh_comms);
+        learn(&mut self.cgroups, &mut self.fresh_cgroups);
     }
 
     /// The trace is over at `at_ns`: hands over everything, with what was still going on. Where nobody has counted the
@@ -209,8 +242,17 @@ impl Correlator {
             #[cfg(feature = "mutate")]
             let finding = crate::analysis::mutate(finding, self.mutation);
             let comms = self.comms_of(&finding);
-            self.concluded.push(Entry { socket: socket.clone(), finding, comms });
+            let task = finding.cause.task();
+            let cgroup = task.and_then(|task| self.cgroups.get(&task.pid)).cloned();
+            let stacks = self.stacks_of(&finding);
+            self.concluded.push(Entry { socket: socket.clone(), finding, comms, cgroup, stacks });
         }
+    }
+
+    /// The user stacks that the finding mentions.
+    fn stacks_of(&self, finding: &AnyFinding) -> BTreeMap<u32, Vec<Frame>> {
+        let numbers = finding.evidence.iter().filter_map(|line| line.fact.stack());
+        numbers.filter_map(|number| Some((number, self.stacks.get(&number)?.clone()))).collect()
     }
 
     /// Names of the threads that the finding mentions.

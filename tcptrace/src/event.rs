@@ -51,6 +51,51 @@ pub struct Facts {
     pub not_seen: Vec<&'static str>,
     /// Fields that were wanted and that this kernel does not have.
     pub absent: Vec<&'static str>,
+    /// Number of the network namespace of process 1, the host's own; `None` when it could not be read.
+    pub netns: Option<u32>,
+}
+
+/// Most frames of a user stack that are told, the innermost first.
+pub const MAX_FRAMES: usize = 8;
+
+/// Where a call came from: one frame of a user stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// The function; `?` where no symbol covers the address.
+    pub function: String,
+    /// Source file, where the program carries debug information.
+    pub file: Option<String>,
+    /// Line in it.
+    pub line: Option<u32>,
+}
+
+/// What is known of something that events name by a number. A reader that does not know one passes over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The cgroup that a process is in.
+    Cgroup {
+        /// Process.
+        pid: u32,
+        /// Path from the root.
+        path: String,
+    },
+    /// A user stack.
+    Stack {
+        /// Its number in this trace, from 1.
+        number: u32,
+        /// The innermost first; none when they could not be named.
+        frames: Vec<Frame>,
+    },
+}
+
+impl About {
+    /// What it is about: a later one of the same key takes its place.
+    pub const fn key(&self) -> (u8, u32) {
+        match self {
+            Self::Cgroup { pid, .. } => (0, *pid),
+            Self::Stack { number, .. } => (1, *number),
+        }
+    }
 }
 
 /// A TCP sequence number: compares in wrapping order (RFC 9293 3.4).

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tcptrace_common::{
-    filter::{self, COMM_BYTES, MAX_COMMS, MAX_PORTS, MAX_SIDES},
+    filter::{self, COMM_BYTES, MAX_CGROUPS, MAX_COMMS, MAX_NETNS, MAX_PORTS, MAX_SIDES},
     tcp::{AF_INET, AF_INET6},
 };
 
@@ -24,10 +24,14 @@ pub struct Filter {
     pub remote: Vec<Side>,
     /// Address family.
     pub family: Option<Family>,
+    /// Network namespaces of the sockets, by number (inode).
+    pub netns: Vec<u32>,
     /// The process that writes.
     pub pid: Option<u32>,
     /// Names of the thread that writes, 15 bytes at most.
     pub comms: Vec<String>,
+    /// Cgroups of the process that writes, as paths from the root: each with those below it.
+    pub cgroups: Vec<String>,
     /// A command that is watched with its children.
     pub command: Option<Command>,
 }
@@ -119,11 +123,17 @@ impl Filter {
             ..filter::Filter::ALL
         };
         let comms = self.comms.iter().map(|comm| kernel_comm(comm)).collect::<Result<Vec<_>, _>>();
+        let cgroups = vec![0_u8; self.cgroups.len()];
         let sides = |sides: &[Side]| sides.iter().map(|side| side.kernel()).collect::<Vec<_>>();
         let (local, remote) = (sides(&self.local), sides(&self.remote));
         kernel.ports_len =
             fill(&mut kernel.ports, &self.ports, ("--port", "ports or ranges", MAX_PORTS))?;
         kernel.comms_len = fill(&mut kernel.comms, &comms?, ("--comm", "names", MAX_COMMS))?;
+        kernel.netns_len =
+            fill(&mut kernel.netns, &self.netns, ("--netns", "namespaces", MAX_NETNS))?;
+        // The cgroups themselves are in a map.
+        kernel.cgroups_len =
+            fill(&mut [0_u8; MAX_CGROUPS], &cgroups, ("--cgroup", "cgroups", MAX_CGROUPS))?;
         kernel.local_len = fill(&mut kernel.local, &local, ("--local", "addresses", MAX_SIDES))?;
         kernel.remote_len =
             fill(&mut kernel.remote, &remote, ("--remote", "addresses", MAX_SIDES))?;
@@ -145,6 +155,11 @@ impl Filter {
             && self.family.is_none_or(|wanted| family.is_none_or(|found| found == wanted))
     }
 
+    /// Whether a socket of this network namespace is let through; one that is not known does not keep it out.
+    pub fn netns_passes(&self, netns: Option<u32>) -> bool {
+        self.netns.is_empty() || netns.is_none_or(|netns| self.netns.contains(&netns))
+    }
+
     /// Whether everything that it lets through is let through by `wider` too, as far as that can be told: a recording of
     /// the one can answer for the other.
     pub fn is_within(&self, wider: &Self) -> bool {
@@ -160,6 +175,13 @@ impl Filter {
             && sides(&self.remote, &wider.remote)
             && same(self.family.is_some(), wider.family.is_some(), self.family == wider.family)
             && same(self.pid.is_some(), wider.pid.is_some(), self.pid == wider.pid)
+            && (wider.netns.is_empty()
+                || self.netns.iter().all(|netns| wider.netns.contains(netns)))
+            && (wider.cgroups.is_empty()
+                || self
+                    .cgroups
+                    .iter()
+                    .all(|own| wider.cgroups.iter().any(|all| is_below(own, all))))
             && (wider.comms.is_empty() || self.comms.iter().all(|comm| wider.comms.contains(comm)))
     }
 
@@ -174,23 +196,30 @@ impl Filter {
             local: of(&self.local, &wider.local),
             remote: of(&self.remote, &wider.remote),
             family: self.family.or(wider.family),
+            netns: of(&self.netns, &wider.netns),
             pid: self.pid.or(wider.pid),
             comms: of(&self.comms, &wider.comms),
+            cgroups: of(&self.cgroups, &wider.cgroups),
             command: self.command.clone().or_else(|| wider.command.clone()),
         }
     }
 
     /// Whether it asks who acts: then a socket is met when such a task first uses it, not when it begins.
     pub fn is_about_tasks(&self) -> bool {
-        self.pid.is_some() || !self.comms.is_empty() || self.command.is_some()
+        self.pid.is_some()
+            || !self.comms.is_empty()
+            || !self.cgroups.is_empty()
+            || self.command.is_some()
     }
 
-    /// Whether this task is let through, by its process and its name; a name that is not known does not keep it out.
+    /// Whether this task is let through, by its process, its name and its cgroup; what is not known does not keep it out.
     /// Who descends from a command cannot be judged here: every task passes that criterion.
-    pub fn task_passes(&self, pid: u32, comm: Option<&str>) -> bool {
+    pub fn task_passes(&self, pid: u32, comm: Option<&str>, cgroup: Option<&str>) -> bool {
         self.pid.is_none_or(|wanted| wanted == pid)
             && (self.comms.is_empty()
                 || comm.is_none_or(|comm| self.comms.iter().any(|wanted| wanted == comm)))
+            && (self.cgroups.is_empty()
+                || cgroup.is_none_or(|own| self.cgroups.iter().any(|all| is_below(own, all))))
     }
 
     /// One line for the header of a trace, read back by [`str::parse`]: `port=80,8000-8010 comm=nginx`; empty when
@@ -206,8 +235,10 @@ impl Filter {
         add("local", self.local.iter().map(Side::to_string).collect());
         add("remote", self.remote.iter().map(Side::to_string).collect());
         add("family", self.family.iter().map(|family| family.number().to_string()).collect());
+        add("netns", self.netns.iter().map(u32::to_string).collect());
         add("pid", self.pid.iter().map(u32::to_string).collect());
         add("comm", self.comms.iter().map(|comm| escaped(comm)).collect());
+        add("cgroup", self.cgroups.iter().map(|path| escaped(path)).collect());
         let command = |command: &Command| format!("{}@{}", escaped(&command.program), command.pid);
         add("command", self.command.iter().map(command).collect());
         words.join(" ")
@@ -229,8 +260,12 @@ impl fmt::Display for Filter {
         words.extend((!self.local.is_empty()).then(|| format!("local {}", any(&self.local))));
         words.extend((!self.remote.is_empty()).then(|| format!("remote {}", any(&self.remote))));
         words.extend(self.family.map(|family| format!("IPv{}", family.number())));
+        let netns: Vec<String> = self.netns.iter().map(u32::to_string).collect();
+        words.extend((!netns.is_empty()).then(|| format!("netns {}", netns.join(" or "))));
         words.extend(self.pid.map(|pid| format!("pid {pid}")));
         words.extend((!self.comms.is_empty()).then(|| format!("comm {}", self.comms.join(" or "))));
+        let cgroups = self.cgroups.join(" or ");
+        words.extend((!cgroups.is_empty()).then(|| format!("cgroup {cgroups}")));
         words.extend(self.command.iter().map(|command| format!("command {}", command.program)));
         f.write_str(&if words.is_empty() { "everything".to_owned() } else { words.join(", ") })
     }
@@ -270,8 +305,10 @@ impl Filter {
                     _ => return None,
                 });
             }
+            "netns" => self.netns.push(value.parse().ok()?),
             "pid" => self.pid = Some(value.parse().ok()?),
             "comm" => self.comms.push(unescaped(value)?),
+            "cgroup" => self.cgroups.push(unescaped(value)?),
             "command" => {
                 let (program, pid) = value.rsplit_once('@')?;
                 let (program, pid) = (unescaped(program)?, pid.parse().ok()?);
@@ -418,6 +455,12 @@ fn port_number(port: &str, text: &str) -> Result<u16, SideError> {
     })
 }
 
+/// Whether a cgroup is this one, or below it; both as paths from the root.
+fn is_below(own: &str, all: &str) -> bool {
+    let below = own.strip_prefix(all.trim_end_matches('/'));
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Copies the values to where the kernel looks for them; how many there are.
 fn fill<T: Copy>(
     places: &mut [T],
@@ -517,6 +560,14 @@ mod tests {
             ("pid=5", "pid=6", false),
             ("pid=5", "port=80", true),
             ("comm=a", "comm=b", false),
+            ("netns=7", "netns=7,8", true),
+            ("", "netns=7", true),
+            ("netns=9", "netns=7,8", false),
+            ("cgroup=/a/b", "cgroup=/a", true),
+            ("cgroup=/a", "cgroup=/", true),
+            ("cgroup=/ab", "cgroup=/a", false),
+            ("cgroup=/a", "cgroup=/a/b", false),
+            ("cgroup=/a", "pid=5", true),
         ] {
             assert_eq!(filter(own).is_within(&filter(wider)), within, "{own} in {wider}");
         }
@@ -610,13 +661,34 @@ mod tests {
     }
 
     #[test]
+    fn sockets_pass_by_namespace() {
+        let passes = |filter: &str, netns| filter.parse::<Filter>().unwrap().netns_passes(netns);
+        assert!(passes("", Some(1)) && passes("netns=1,2", Some(2)) && passes("netns=1", None));
+        assert!(!passes("netns=1,2", Some(3)));
+    }
+
+    #[test]
     fn tasks_pass_by_process_and_name() {
-        let passes =
-            |filter: &str, pid, comm| filter.parse::<Filter>().unwrap().task_passes(pid, comm);
+        let passes = |filter: &str, pid, comm| {
+            filter.parse::<Filter>().unwrap().task_passes(pid, comm, None)
+        };
         assert!(passes("", 1, None) && passes("port=80 command=x@9", 1, Some("y")));
         assert!(passes("pid=5", 5, None) && !passes("pid=5", 6, None));
         assert!(passes("comm=nginx,redis", 1, Some("redis")) && passes("comm=nginx", 1, None));
         assert!(!passes("comm=nginx", 1, Some("nginx2")) && !passes("comm=a pid=5", 6, Some("a")));
+        let within = |filter: &str, cgroup| {
+            filter.parse::<Filter>().unwrap().task_passes(1, None, Some(cgroup))
+        };
+        assert!(
+            within("cgroup=/a,/b", "/b/c")
+                && within("cgroup=/b/c", "/b/c")
+                && within("cgroup=/", "/b")
+        );
+        assert!(
+            !within("cgroup=/b", "/bc")
+                && !within("cgroup=/b/c", "/b")
+                && !within("cgroup=/b", "/")
+        );
     }
 
     #[test]
@@ -630,6 +702,7 @@ mod tests {
             ("remote=:443,[2001:db8::]/32 family=6", "remote :443 or [2001:db8::]/32, IPv6"),
             ("comm=a%20b,c", "comm a b or c"),
             ("command=./bench@7", "command ./bench"),
+            ("netns=7,8 cgroup=/a%20b,/c", "netns 7 or 8, cgroup /a b or /c"),
         ] {
             let filter: Filter = filter.parse().unwrap();
             assert_eq!(filter.to_string(), shown);
@@ -665,6 +738,8 @@ mod tests {
         assert_eq!(filter(16).kernel().map(|kernel| kernel.ports_len), Ok(16));
         let error = filter(17).kernel().unwrap_err();
         assert_eq!(error.to_string(), "17 ports or ranges are too many, at most 16 fit");
+        let cgroups = Filter { cgroups: vec!["/".to_owned(); 9], ..Filter::default() };
+        assert!(matches!(cgroups.kernel(), Err(FilterError::TooMany { flag: "--cgroup", .. })));
         let sides = Filter { remote: vec![side(":1"); 9], ..Filter::default() };
         assert!(matches!(sides.kernel(), Err(FilterError::TooMany { flag: "--remote", .. })));
         let long = Filter { comms: vec!["sixteen-bytes-it".to_owned()], ..Filter::default() };
@@ -684,13 +759,15 @@ mod tests {
             local in prop::collection::vec(any_side(), 0..3),
             remote in prop::collection::vec(any_side(), 0..3),
             family in prop::option::of(prop::sample::select(vec![Family::V4, Family::V6])),
+            netns in prop::collection::vec(any::<u32>(), 0..3),
             pid in any::<Option<u32>>(),
             comms in prop::collection::vec(".{1,5}", 0..3),
+            cgroups in prop::collection::vec("/.{0,9}", 0..3),
             command in prop::option::of((".{1,20}", any::<u32>())),
         ) -> Filter {
             let ports = ports.into_iter().map(|(a, b)| (a.min(b), a.max(b))).collect();
             let command = command.map(|(program, pid)| Command { program, pid });
-            Filter { ports, local, remote, family, pid, comms, command }
+            Filter { ports, local, remote, family, netns, pid, comms, cgroups, command }
         }
     }
 

@@ -17,7 +17,7 @@ use std::{
 use tcptrace_common::{hook::Hook, loss::Loss};
 
 use crate::{
-    event::{Event, SocketId},
+    event::{About, Event, SocketId},
     trace::{Encoder, Ending, Header, Item, Reach, binary::Filled},
 };
 
@@ -118,6 +118,7 @@ pub struct Recorder {
     /// Sockets and threads that are known: the next file begins with them.
     sockets: BTreeMap<SocketId, Event>,
     comms: BTreeMap<u32, String>,
+    about: BTreeMap<(u8, u32), About>,
     first_part: u32,
     /// When the file at hand began, nanoseconds, and its size.
     part_ns: u64,
@@ -206,6 +207,7 @@ impl Recorder {
             rotation,
             sockets: BTreeMap::new(),
             comms: BTreeMap::new(),
+            about: BTreeMap::new(),
             part_ns: started_ns,
             part_bytes: 0,
             last_ns: started_ns,
@@ -254,6 +256,16 @@ impl Recorder {
                         self.comms.pop_first();
                     }
                     self.comms.insert(*tid, comm.clone());
+                }
+            }
+            Item::About(about) => {
+                self.tell_skipped();
+                self.news = true;
+                if self.header.part > 0 {
+                    if self.about.len() >= MAX_COMMS {
+                        self.about.pop_first();
+                    }
+                    self.about.insert(about.key(), about.clone());
                 }
             }
         }
@@ -356,7 +368,7 @@ impl Recorder {
     fn tell_left_out(&mut self) {
         if !self.stuck && !self.again.is_empty() {
             let again = std::mem::take(&mut self.again);
-            self.announce(again.comms, again.sockets);
+            self.announce(again);
         }
         for (hook, events) in std::mem::take(&mut self.untold) {
             self.encode(&Item::Loss { hook, at_ns: self.last_ns, events });
@@ -364,9 +376,11 @@ impl Recorder {
     }
 
     /// Tells who threads and sockets are, in as many frames as that takes.
-    fn announce(&mut self, comms: BTreeMap<u32, String>, sockets: BTreeMap<SocketId, Event>) {
+    fn announce(&mut self, known: Known) {
+        let Known { sockets, comms, about } = known;
         let comms = comms.into_iter().map(|(tid, comm)| Item::Comm { tid, comm });
-        for item in comms.chain(sockets.into_values().map(Item::Event)) {
+        let names = comms.chain(about.into_values().map(Item::About));
+        for item in names.chain(sockets.into_values().map(Item::Event)) {
             self.encode(&item);
             if self.encoder.is_full() {
                 self.flush();
@@ -382,7 +396,7 @@ impl Recorder {
     fn encode(&mut self, item: &Item) {
         let identity = match item {
             Item::Event(event) => event.hook == Hook::socket,
-            Item::Loss { .. } | Item::Comm { .. } => true,
+            Item::Loss { .. } | Item::Comm { .. } | Item::About(_) => true,
             Item::Tick { .. } => false,
         };
         if self.again.forget(item) {
@@ -461,7 +475,9 @@ impl Recorder {
         }
         self.header = header;
         (self.part_ns, self.part_bytes) = (self.last_ns, bytes);
-        self.announce(self.comms.clone(), self.sockets.clone());
+        let (sockets, comms, about) =
+            (self.sockets.clone(), self.comms.clone(), self.about.clone());
+        self.announce(Known { sockets, comms, about });
     }
 }
 
@@ -470,11 +486,12 @@ impl Recorder {
 struct Known {
     sockets: BTreeMap<SocketId, Event>,
     comms: BTreeMap<u32, String>,
+    about: BTreeMap<(u8, u32), About>,
 }
 
 impl Known {
     fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && self.comms.is_empty()
+        self.sockets.is_empty() && self.comms.is_empty() && self.about.is_empty()
     }
 
     /// Keeps it to be told again; `false` when a socket's record is not: there is no room, or it takes another's place.
@@ -487,6 +504,12 @@ impl Known {
             Item::Comm { tid, comm } => {
                 if self.comms.len() < MAX_AGAIN {
                     self.comms.insert(tid, comm);
+                }
+                true
+            }
+            Item::About(about) => {
+                if self.about.len() < MAX_AGAIN {
+                    self.about.insert(about.key(), about);
                 }
                 true
             }
@@ -507,6 +530,10 @@ impl Known {
             }
             Item::Comm { tid, .. } => {
                 self.comms.remove(tid);
+                false
+            }
+            Item::About(about) => {
+                self.about.remove(&about.key());
                 false
             }
             Item::Event(_) | Item::Tick { .. } | Item::Loss { .. } => false,

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     analysis::{Cause, Fact},
-    event::SocketId,
+    event::{Frame, SocketId},
     finding::{Certainty, Finding},
 };
 
@@ -40,6 +40,10 @@ pub struct Entry {
     pub finding: AnyFinding,
     /// Names of the threads that the finding mentions, by thread number.
     pub comms: BTreeMap<u32, String>,
+    /// The cgroup of the process whose doing it is, as a path from the root.
+    pub cgroup: Option<String>,
+    /// The user stacks that the finding mentions, by number.
+    pub stacks: BTreeMap<u32, Vec<Frame>>,
 }
 
 /// Most rows of a [`Tally`]; what would be one more counts in [`Tally::others`].
@@ -259,7 +263,13 @@ mod tests {
             certainty: Certainty::May,
             not_seen: Vec::new(),
         };
-        let entry = Entry { socket: Socket::default(), finding, comms: BTreeMap::new() };
+        let entry = Entry {
+            socket: Socket::default(),
+            finding,
+            comms: BTreeMap::new(),
+            cgroup: None,
+            stacks: BTreeMap::new(),
+        };
         for pid in 0..=256 {
             let key = RowKey { pid, process: String::new(), remote: None, columns: Vec::new() };
             tally.add(&entry, key, (8, 5), pid > 0);

@@ -76,7 +76,7 @@ fn the_flags_of_a_question_stand_by_what_they_do_and_help_is_last() {
 #[test]
 fn only_what_works_is_in_the_help() {
     let help = ["-h", "--help"].map(|flag| text(&tcptrace(&["nagle", flag]).stdout)).concat();
-    for flag in ["--mutate", "--cgroup", "--perfetto", "--top"] {
+    for flag in ["--mutate", "--perfetto", "--html"] {
         assert!(!help.contains(flag), "{flag}");
         assert_eq!(tcptrace(&["nagle", &format!("{flag}-"), "x"]).status.code(), Some(2), "{flag}");
     }
@@ -87,6 +87,13 @@ fn only_what_works_is_in_the_help() {
         "--pid",
         "--comm",
         "--user",
+        "--cgroup",
+        "--container",
+        "--netns",
+        "--stack",
+        "--cause",
+        "--release",
+        "--top",
         "--min-hold",
         "--duration",
         "--json",
@@ -113,6 +120,89 @@ fn a_flag_that_a_command_cannot_honour_is_an_error_that_names_one_that_can() {
         "error: --min-hold: tcptrace timeline shows every hold; tcptrace nagle takes it\n  \
          try: tcptrace timeline -h\n",
     );
+    refused(
+        &["timeline", "--cause", "cork"],
+        "error: --cause: tcptrace timeline shows every event; tcptrace nagle takes it\n  \
+         try: tcptrace nagle --cause cork\n",
+    );
+    refused(
+        &["timeline", "--top", "3"],
+        "error: --top: the summary of tcptrace timeline has no table; tcptrace nagle takes it\n  \
+         try: tcptrace timeline -h\n",
+    );
+}
+
+/// A recording of this version's first one, on 6.1.
+fn recorded(name: &str) -> String {
+    format!("{}/tests/traces/0.1.0/6.1/{name}.tcptrace", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn causes_and_releases_narrow_what_is_printed_and_counted() {
+    let trace = recorded("cork_probe_timer_then_tail");
+    for (flags, holds) in [
+        (["--cause", "cork"].as_slice(), 2),
+        (&["--cause", "nagle,msg_more"], 0),
+        (&["--cause", "nagle", "--cause", "cork"], 2),
+        (&["--release", "loss_probe"], 1),
+        (&["--release", "loss_probe,ack", "--cause", "cork"], 1),
+        (&["--release", "ack"], 0),
+    ] {
+        let output = tcptrace(&[&["nagle", "--json", "--exit-code", "-r", &trace], flags].concat());
+        let found = text(&output.stdout);
+        assert_eq!(found.matches("\"type\":\"hold\"").count(), holds, "{flags:?}: {found}");
+        assert!(found.contains(&format!("\"type\":\"summary\",\"holds\":{holds},")), "{found}");
+        assert_eq!(output.status.code(), Some(i32::from(holds > 0)), "{flags:?}");
+    }
+    let help = text(&tcptrace(&["nagle", "--cause", "help"]).stdout);
+    assert!(help.contains("--cause cork ") && !help.contains("--release"), "{help}");
+    refused(
+        &["nagle", "--release", "cork"],
+        &format!(
+            "error: --release: no 'cork' in tcptrace nagle: there are {}\n  \
+             try: tcptrace nagle --release help\n",
+            text(&tcptrace(&["nagle", "--release", "help"]).stdout)
+                .lines()
+                .filter_map(|line| line.split_whitespace().nth(1))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    );
+}
+
+#[test]
+fn the_table_has_as_many_rows_as_are_wanted() {
+    let trace = recorded("cork_probe_timer_then_tail");
+    let shown =
+        |flags: &[&str]| text(&tcptrace(&[&["nagle", "-r", &trace], flags].concat()).stdout);
+    assert!(!shown(&[]).contains("in other rows"));
+    let one = shown(&["--top", "1"]);
+    assert!(one.contains("probe timer") && one.contains("  1 holds in other rows\n"), "{one}");
+    refused(
+        &["nagle", "--top", "0"],
+        "error: --top: '0' is not a number of rows\n  try: tcptrace nagle --top 10\n",
+    );
+}
+
+#[test]
+fn a_recording_is_not_asked_what_only_this_host_knows() {
+    let trace = recorded("cork_probe_timer_then_tail");
+    for (flags, said) in [
+        (["--netns", "1"], "a recording knows numbers only"),
+        (["--container", "web"], "--container"),
+        (["--cgroup", "/a/.."], "not a path from the root"),
+    ] {
+        let output = tcptrace(&[&["nagle", "-r", &trace], flags.as_slice()].concat());
+        let error = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains(said), "{error}");
+    }
+    let output = tcptrace(&["nagle", "-r", &trace, "--stack"]);
+    assert!(text(&output.stderr).contains("recorded without stacks"));
+    let other = tcptrace(&["nagle", "--json", "-r", &trace, "--netns", "net:[7]"]);
+    assert!(text(&other.stdout).contains("\"holds\":0,"));
+    // It does not tell cgroups, and what is not known keeps nothing out.
+    let unknown = tcptrace(&["nagle", "--json", "-r", &trace, "--cgroup", "/a"]);
+    assert!(text(&unknown.stdout).contains("\"holds\":2,"));
 }
 
 #[test]

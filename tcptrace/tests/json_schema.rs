@@ -9,7 +9,7 @@ use strict::{check, complaints, parsed};
 use tcptrace::{
     analysis::Kind,
     correlate::Correlator,
-    event::Facts,
+    event::{About, Facts, Frame},
     explain::words,
     filter::Filter,
     render::{Format as _, Json, Run},
@@ -102,6 +102,9 @@ fn stories() -> Vec<String> {
             .replace("size=5 ret=5", "size=2005 ret=2005")
             + &left("1.2", 0, (2100, 2105), 2105),
         push("1.0", "nonagle=2", CORKED, (100, 108)) + &many,
+        // With the user stack of the call, and without.
+        push("1.0", "nonagle=2", CORKED, (100, 108)) + "1.0 s1 pid=7 user_stack stack=1 |\n",
+        push("1.0", "nonagle=2", CORKED, (100, 108)) + "1.0 s1 pid=7 user_stack stack=0 |\n",
         // The call was not seen.
         push("1.0", "nonagle=2", CORKED, (100, 108)).lines().next().unwrap_or_default().to_owned()
             + "\n"
@@ -154,6 +157,10 @@ fn lines(kind: Kind, story: &str) -> Vec<String> {
         Run { words: words(kind), facts: &facts, filter: &filter, everything: kind.everything() };
     let (mut correlator, mut entries) = (Correlator::new(kind), Vec::new());
     correlator.comm(7, "server".to_owned());
+    correlator.about(About::Cgroup { pid: 7, path: "/server".to_owned() });
+    let (file, line) = (Some("reply.c".to_owned()), Some(40));
+    let frame = Frame { function: "reply".to_owned(), file, line };
+    correlator.about(About::Stack { number: 1, frames: vec![frame] });
     let mut last_ns = 0;
     for (n, line) in (1..).zip(story.lines()) {
         if line == LOSS {
@@ -277,7 +284,7 @@ fn a_wrong_line_does_not_pass() {
 }
 
 /// Whole numbers whose names say all: counts, kernel fields without a unit, numbers of things.
-const WITHOUT_UNIT: [&str; 35] = [
+const WITHOUT_UNIT: [&str; 36] = [
     "ack_seq",
     "below_limit",
     "bytes",
@@ -293,6 +300,7 @@ const WITHOUT_UNIT: [&str; 35] = [
     "hz",
     "icsk_pending",
     "id",
+    "line",
     "n",
     "netns",
     "nonagle",

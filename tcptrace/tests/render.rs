@@ -2,14 +2,14 @@
 
 mod strict;
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use tcptrace::{
     analysis::{
         Cause, Fact as AnyFact, Kind,
         nagle::{Fact, Held, Hold, Part, Release, Timer, Write},
     },
-    event::{Facts, SocketId},
+    event::{Facts, Frame, SocketId},
     explain::{Totals, words},
     filter::Filter,
     finding::{Certainty, Evidence, Finding, Task},
@@ -75,6 +75,8 @@ fn entry(hold: Hold, (from_ns, until_ns): (u64, u64), facts: Vec<(u64, Fact)>) -
             not_seen: Vec::new(),
         },
         comms: [(2211, "server".to_owned())].into(),
+        cgroup: Some("/system.slice/server.service".to_owned()),
+        stacks: BTreeMap::new(),
     }
 }
 
@@ -202,6 +204,72 @@ fn a_long_story_is_cut_short_unless_all_is_wanted() {
     );
 }
 
+fn with_stack(frames: Vec<Frame>) -> Entry {
+    let mut entry = corked();
+    let stack = Evidence { n: 18, at_ns: START, fact: AnyFact::Nagle(Fact::Stack { number: 4 }) };
+    entry.finding.evidence.insert(1, stack);
+    entry.stacks = [(4, frames)].into();
+    entry
+}
+
+#[test]
+fn a_user_stack_stands_under_its_write_or_is_called_not_seen() {
+    let facts = facts();
+    let frame = |function: &str, file: Option<&str>, line| Frame {
+        function: function.to_owned(),
+        file: file.map(str::to_owned),
+        line,
+    };
+    let named = with_stack(vec![
+        frame("write", None, None),
+        frame("send_reply", Some("src/reply.c"), Some(40)),
+        frame("a\u{1b}[2J", Some("x.c"), None),
+    ]);
+    let shown = text(Detail::Evidence).finding(&run(&facts), &named);
+    assert!(
+        shown.contains(
+            "       0.00 ms  write 8 B             server[2211]
+                  at write
+                  at send_reply       src/reply.c:40
+                  at a?[2J            x.c
+       0.04 ms  held: cork "
+        ),
+        "{shown}"
+    );
+    let line = passed(Json.finding(&run(&facts), &named));
+    assert!(
+        line.contains(
+            r#""event":"stack","frames":[{"function":"write"},{"function":"send_reply","file":"src/reply.c","line":40},"#
+        ),
+        "{line}"
+    );
+    let gone = with_stack(Vec::new());
+    let shown = text(Detail::Evidence).finding(&run(&facts), &gone);
+    assert!(shown.contains("\n                  not seen: its user stack\n"), "{shown}");
+    let line = passed(Json.finding(&run(&facts), &gone));
+    assert!(line.ends_with("\"not_seen\":[\"frames\"]}\n"), "{line}");
+}
+
+#[test]
+fn cgroup_and_namespace_are_told_where_they_are_not_the_hosts_own() {
+    let told = |netns, detail| {
+        let facts = Facts { netns, ..facts() };
+        let shown = text(detail).finding(&run(&facts), &corked());
+        (shown.contains("\n  cgroup: /system.slice/server.service\n  netns: 4026531840\n"), shown)
+    };
+    for (netns, detail, wanted) in [
+        (Some(4_026_531_840), Detail::Evidence, false),
+        (Some(1), Detail::Evidence, true),
+        (None, Detail::Evidence, false),
+        (None, Detail::Everything, true),
+        (Some(1), Detail::Verdicts, false),
+    ] {
+        let (found, shown) = told(netns, detail);
+        assert_eq!(found, wanted, "{shown}");
+        assert_eq!(shown.contains("netns"), wanted);
+    }
+}
+
 #[test]
 fn json_has_fixed_fields_and_no_nulls() {
     let facts = facts();
@@ -220,7 +288,7 @@ fn json_has_fixed_fields_and_no_nulls() {
         concat!(
             r#"{"type":"hold","time":"2026-11-22T14:03:07.412030000Z","monotonic_ns":5000030000,"socket":{"id":1,"#,
             r#""cookie":4097,"netns":4026531840,"local":"192.0.2.10:8080","remote":"192.0.2.77:40112"},"#,
-            r#""process":{"pid":2211,"tid":2211,"comm":"server"},"bytes":5,"written_bytes":105,"held_ns":43840000,"#,
+            r#""process":{"pid":2211,"tid":2211,"comm":"server","cgroup":"/system.slice/server.service"},"bytes":5,"written_bytes":105,"held_ns":43840000,"#,
             r#""causes":[{"cause":"cork","held_ns":43840000}],"release":"loss_probe","tail":true,"#,
             r#""writes":[{"bytes":5,"at_ns":10000,"held_ns":43840000}],"certainty":"seen","evidence":["#,
             r#"{"n":17,"at_ns":-30000,"event":"write","bytes":105,"msg_more":false},"#,
@@ -241,10 +309,14 @@ fn json_has_fixed_fields_and_no_nulls() {
 fn json_names_what_is_not_known() {
     let facts = facts();
     let mut entry = corked();
+    entry.cgroup = None;
     (entry.socket, entry.comms) = (Socket { id: SocketId(3), ..Socket::default() }, [].into());
     let line = passed(Json.finding(&run(&facts), &entry));
     assert!(line.contains(r#""socket":{"id":3},"process":{"pid":2211,"tid":2211},"#), "{line}");
-    assert!(line.ends_with("\"not_seen\":[\"netns\",\"local\",\"remote\",\"comm\"]}\n"), "{line}");
+    assert!(
+        line.ends_with("\"not_seen\":[\"netns\",\"local\",\"remote\",\"comm\",\"cgroup\"]}\n"),
+        "{line}"
+    );
     let gap = Gap { hook: "tcp_push", events: 7, from_ns: 0, until_ns: 50_000_000 };
     assert_eq!(
         passed(Json.gap(&run(&facts), &gap)),
@@ -256,13 +328,13 @@ fn json_names_what_is_not_known() {
 fn the_start_line_tells_each_criterion() {
     let facts = facts();
     let words_of = "port=80,8000-8010 local=10.0.0.0/8 remote=[2001:db8::]/32:443 family=6 pid=5 \
-                    comm=nginx command=./bench@9";
+                    netns=7 comm=nginx cgroup=/a command=./bench@9";
     let filter: Filter = words_of.parse().expect("a filter in its own words");
     let run = Run { words: words(Kind::Nagle), facts: &facts, filter: &filter, everything: false };
     let start = Json.start(&run);
     let told = concat!(
         r#""filter":{"port":[80,"8000-8010"],"local":["10.0.0.0/8"],"#,
-        r#""remote":["[2001:db8::]/32:443"],"family":6,"pid":5,"comm":["nginx"],"command":"./bench"},"#
+        r#""remote":["[2001:db8::]/32:443"],"family":6,"netns":[7],"pid":5,"comm":["nginx"],"cgroup":["/a"],"command":"./bench"},"#
     );
     assert!(start.contains(told), "{start}");
     let everything = Run { filter: &Filter::default(), ..run };
@@ -300,6 +372,7 @@ fn closing<'a>(tally: &'a Tally, totals: Totals, lost: &'a [Lost]) -> Closing<'a
         started_ns: 0,
         ended_ns: 12_400_000_000,
         tally,
+        top: 10,
         totals,
         midlife: Some(1),
         events: 82_193,

@@ -287,7 +287,7 @@ fn json_has_every_line_as_an_object() {
             r#""causes":[{"cause":"cork","held_ns":227040000}],"release":"probe_timer","certainty":"seen"},"#,
             r#"{"n":8,"at_ns":247060000,"event":"segment_in","acked_bytes":8,"ack_seq":8,"acks_fin":false,"#,
             r#""data_bytes":0,"syn":false,"fin":false,"released":false}],"#,
-            r#""text":"1 write of 8 B, 8 B left, 1 hold ended, in 247.1 ms.","not_seen":["netns"]}"#,
+            r#""text":"1 write of 8 B, 8 B left, 1 hold ended, in 247.1 ms.","not_seen":["netns","cgroup"]}"#,
         )
     );
     let nobody = "5.0 s1 pid=0 tcp_rcv_established | seq=1 end_seq=9 ack_seq=1 snd_una=1\n";
@@ -346,6 +346,7 @@ fn the_summary_counts_lines_and_has_no_table() {
         started_ns: 0,
         ended_ns: 1_200_000_000,
         tally: &tally,
+        top: 10,
         totals,
         midlife: None,
         events: 30,

@@ -39,10 +39,16 @@ pub(crate) fn build(program: Program, object: Option<&Path>) -> Result<PathBuf> 
         }
     };
     // Apart from the other, so that neither build undoes the other's work.
-    let folder = if matches!(program, Program::Mutant) { "guest-mutant" } else { "guest" };
+    let folder = match program {
+        Program::Mutant => "guest-mutant",
+        Program::Xtask => "guest-xtask",
+        _ => "guest",
+    };
     let target = command::target().join(folder);
     // What the guests test is what people get: the one program that is built as a release.
     let release = matches!(program, Program::Tcptrace);
+    // Its functions are looked for in user stacks.
+    let named = matches!(program, Program::Xtask);
     let mut cargo = command::cargo();
     cargo
         .args(["build", "--quiet", "--locked", "--target", TRIPLE, "--target-dir"])
@@ -50,9 +56,9 @@ pub(crate) fn build(program: Program, object: Option<&Path>) -> Result<PathBuf> 
         .args(arguments)
         .args(release.then_some("--release"))
         // With a target named, these flags leave build scripts and procedural macros alone.
-        .env("CARGO_ENCODED_RUSTFLAGS", flags())
-        .env("CARGO_PROFILE_DEV_DEBUG", "0")
-        .env("CARGO_PROFILE_DEV_STRIP", "true");
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(named))
+        .env("CARGO_PROFILE_DEV_DEBUG", if named { "line-tables-only" } else { "0" })
+        .env("CARGO_PROFILE_DEV_STRIP", if named { "none" } else { "true" });
     if let Some(object) = object {
         cargo.env(toolchain::OBJECT_VARIABLE, object);
     }
@@ -63,13 +69,14 @@ pub(crate) fn build(program: Program, object: Option<&Path>) -> Result<PathBuf> 
     Ok(file)
 }
 
-/// Static, and without the folders of this machine, so that the same source gives the same bytes elsewhere.
-fn flags() -> OsString {
+/// Static, with frame pointers where its functions are to be named, and without the folders of this machine, so that the same source gives the same bytes elsewhere.
+fn flags(named: bool) -> OsString {
     let home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
     let places = [(Some(command::repository()), "/tcptrace"), (home, "/cargo")];
     let mut flags = vec![OsString::from("-Ctarget-feature=+crt-static")];
+    flags.extend(named.then(|| OsString::from("-Cforce-frame-pointers=yes")));
     for (from, to) in places.iter().filter_map(|(from, to)| Some((from.as_ref()?, to))) {
         let mut flag = OsString::from("--remap-path-prefix=");
         flag.push(from);

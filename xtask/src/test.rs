@@ -14,7 +14,7 @@ use crate::{
     bench,
     binaries::{self, Program},
     command, ebpf,
-    guest::{filters, refusals, trace},
+    guest::{filters, refusals, stack, trace},
     hooks, host_tests,
     kernels::{self, Series},
     mutate,
@@ -119,7 +119,7 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
 /// The names of all rows that a guest's run has.
 fn rows() -> Vec<String> {
     let stories = scenario::all().into_iter().map(|story| story.name);
-    let others = [RANDOM, refusals::NAME, filters::NAME];
+    let others = [RANDOM, refusals::NAME, filters::NAME, stack::NAME];
     let others = scenario::APART.into_iter().chain(others).chain(trace::NAMES);
     stories.chain(others.map(str::to_owned)).collect()
 }

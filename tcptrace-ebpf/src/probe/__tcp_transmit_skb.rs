@@ -30,9 +30,4 @@ fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
     }
 }
 
-on_exit!(
-    __tcp_transmit_skb,
-    __tcp_transmit_skb_kprobe,
-    __tcp_transmit_skb_kretprobe,
-    segment = 1
-);
+on_exit!(__tcp_transmit_skb, __tcp_transmit_skb_kprobe, __tcp_transmit_skb_kretprobe, segment = 1);

@@ -49,6 +49,9 @@ macro_rules! on_exit {
                 // The slot after the last argument holds the result; the helper for it is younger than 5.10.
                 body(&reader, |n| {
                     use tcptrace_common::hook::RET;
+                    if n == crate::stack::OF_CALLER {
+                        return crate::stack::of_caller(&ctx);
+                    }
                     ctx.arg::<u64>(if n >= RET { n - RET } else { n }) as u32
                 });
             }
@@ -68,6 +71,9 @@ macro_rules! on_exit {
                 && let Some(reader) = crate::read::Helper::new(arguments[0], 0 $( | arguments[$skb] )?)
             {
                 body(&reader, |n| {
+                    if n == crate::stack::OF_CALLER {
+                        return crate::stack::of_caller(&ctx);
+                    }
                     (if n >= tcptrace_common::hook::RET {
                         ret
                     } else {

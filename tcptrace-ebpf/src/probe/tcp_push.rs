@@ -12,6 +12,7 @@ use crate::{
     emit,
     read::Reader,
     socket::{self, AtWork},
+    stack,
 };
 
 const SLOTS: usize = Hook::tcp_push.slots();
@@ -38,7 +39,10 @@ fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
     }
     let Some(state) = socket::meet(Hook::tcp_push, reader) else { return };
     socket::hold(state, reader);
-    emit::emit::<R, SLOTS>(Hook::tcp_push, reader, values());
+    if emit::emit::<R, SLOTS>(Hook::tcp_push, reader, values()) && stack::wanted() {
+        let values = [arg(stack::OF_CALLER), 0, 0, 0];
+        emit::emit::<R, { Hook::user_stack.slots() }>(Hook::user_stack, reader, values);
+    }
 }
 
 on_exit!(tcp_push, tcp_push_kprobe, tcp_push_kretprobe);

@@ -106,6 +106,10 @@ macro_rules! declare {
             pub const fn task(&self) -> Option<Task> {
                 match self { $( Self::$variant(f) => f.task() ),* }
             }
+            /// The user stack that it tells, by number.
+            pub const fn stack(&self) -> Option<u32> {
+                match self { $( Self::$variant(f) => f.stack() ),* }
+            }
         }
 
         impl Kind {

@@ -11,6 +11,7 @@ use super::{
     child::Waiting,
     command::{CANNOT, Failure},
     options::{Attach, Limits, Watched, kernel_form},
+    place::folders,
 };
 use crate::{
     analysis::Kind,
@@ -42,7 +43,7 @@ pub(super) fn attach(
     watched: &Watched,
     limits: &Limits,
 ) -> Result<Attached, Failure> {
-    let mut filter = watched.filter();
+    let mut filter = watched.filter(true)?;
     // What is wrong with the flags is told before anything is started.
     kernel_form(&filter)?;
     let command = Waiting::start(&watched.command, watched.account()?)?;
@@ -52,6 +53,8 @@ pub(super) fn attach(
         hooks,
         required,
         filter: kernel_form(&filter)?,
+        cgroups: folders(&filter.cgroups)?,
+        stacks: watched.stack,
         command: filter.command.as_ref().map(|command| command.pid),
         everything: kinds.iter().any(|kind| kind.everything()),
         form: match limits.attach {
@@ -68,6 +71,7 @@ pub(super) fn attach(
         facts: source.facts().clone(),
         questions: kinds.iter().map(|kind| words(*kind).question.to_owned()).collect(),
         filter: filter.words(),
+        stacks: watched.stack,
         buffer_bytes: limits.buffer,
         planned_ns: limits.duration.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
         ..Header::default()

@@ -234,6 +234,9 @@ macro_rules! questions {
                     disable_help_flag = true,
                     arg = help_flag(),
                     mut_arg("min_hold", |arg| arg.hide(!words(Kind::$variant).asks)),
+                    mut_arg("cause", |arg| arg.hide(!words(Kind::$variant).asks)),
+                    mut_arg("release", |arg| arg.hide(!words(Kind::$variant).asks)),
+                    mut_arg("top", |arg| arg.hide(!words(Kind::$variant).asks)),
                     max_term_width = 100
                 )]
                 $variant(Options)

@@ -14,8 +14,12 @@ use tcptrace_common::filter as kernel;
 
 use super::{
     command::{Failure, WRONG, command},
+    narrow::Narrow,
+    place,
     user::{Account, of_command},
-    value::{Ports, buffer, comm, count, duration, duration_or_zero, pid, ports, side, width},
+    value::{
+        Ports, buffer, comm, count, duration, duration_or_zero, pid, ports, rows, side, width,
+    },
 };
 use crate::{
     explain::Words,
@@ -70,6 +74,32 @@ pub(super) struct Watched {
     /// Repeated: any of them.
     #[arg(long, value_name = "NAME", value_parser = comm, help_heading = "Filters")]
     pub(super) comm: Vec<String>,
+    /// Only what this cgroup, and those below it, write
+    ///
+    /// Only what processes of this cgroup (version 2), and of those below it, write: a path from the root as
+    /// /system.slice/nginx.service, or below /sys/fs/cgroup. Repeated: any of them.
+    #[arg(long, value_name = "PATH", hide_short_help = true, help_heading = "Filters")]
+    pub(super) cgroup: Vec<String>,
+    /// Only what this container writes
+    ///
+    /// Only what the processes of this container write: its number, or the first 12 digits of that, or a name that
+    /// stands in the path of a cgroup, which those of Docker and Kubernetes do not. It is looked up in the paths of the
+    /// cgroups (version 2), and no runtime is asked. Repeated: any of them. A recording keeps paths: --cgroup with --read.
+    #[arg(long, value_name = "NAME|ID", hide_short_help = true, help_heading = "Filters")]
+    pub(super) container: Vec<String>,
+    /// Only sockets of this network namespace
+    ///
+    /// Only sockets of this network namespace: that of a process, or a file as /run/netns/blue, or as the kernel writes it,
+    /// net:[4026531840], which is the form for --read. Repeated: any of them. Default: those of all namespaces.
+    #[arg(long, value_name = "PID|PATH", hide_short_help = true, help_heading = "Filters")]
+    pub(super) netns: Vec<String>,
+    /// The user stack of the call that wrote
+    ///
+    /// Show the user stack of each call that left bytes waiting: at most 8 functions, the innermost first, with file and
+    /// line where the program has debug information. It is looked up while the process lives; one that was compiled
+    /// without frame pointers shows its innermost function only.
+    #[arg(long, hide_short_help = true, help_heading = "Output")]
+    pub(super) stack: bool,
     /// Whom COMMAND runs as
     ///
     /// Whom COMMAND runs as: a name, or a number. Default: under sudo whoever typed it, else whoever runs tcptrace.
@@ -123,6 +153,34 @@ pub(super) struct Options {
     /// pacing, send_buffer.
     #[arg(long, value_name = "DUR", value_parser = duration_or_zero, help_heading = "Filters")]
     pub(super) min_hold: Option<Duration>,
+    /// Only these causes: nagle,cork; help lists them
+    ///
+    /// Print and count only what one of these held, by the names of --json, as nagle,cork: one cause of several is enough.
+    /// help lists the names.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        hide_short_help = true,
+        help_heading = "Filters"
+    )]
+    pub(super) cause: Vec<String>,
+    /// Only these releases: ack,fin; help lists them
+    ///
+    /// Print and count only what one of these let go, by the names of --json, as ack,fin. help lists the names.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        hide_short_help = true,
+        help_heading = "Filters"
+    )]
+    pub(super) release: Vec<String>,
+    /// Rows of the summary's table [default: 10]
+    ///
+    /// Most rows of the summary's table, the worst first. The default is 10.
+    #[arg(long, value_name = "N", value_parser = rows, conflicts_with = "json", hide_short_help = true, help_heading = "Output")]
+    pub(super) top: Option<usize>,
     /// Explain a recorded trace; - is stdin
     ///
     /// Explain a recorded trace instead of the running kernel: what record or --write has stored, or a text of cat; -
@@ -131,7 +189,7 @@ pub(super) struct Options {
         short,
         long,
         value_name = "FILE",
-        conflicts_with_all = ["write", "command", "user", "attach", "buffer"],
+        conflicts_with_all = ["write", "command", "user", "attach", "buffer", "container"],
         help_heading = "Output"
     )]
     pub(super) read: Option<PathBuf>,
@@ -242,21 +300,27 @@ impl Time {
 }
 
 impl Watched {
-    pub(super) fn filter(&self) -> Filter {
+    /// What is to be watched: what is typed of this host is looked up there, unless a recording is asked.
+    pub(super) fn filter(&self, live: bool) -> Result<Filter, Failure> {
         let family = match (self.ipv4, self.ipv6) {
             (true, _) => Some(Family::V4),
             (_, true) => Some(Family::V6),
             _ => None,
         };
-        Filter {
+        let netns = self.netns.iter().map(|text| place::netns(text, live));
+        let cgroups = self.cgroup.iter().map(|text| place::cgroup(text, live));
+        let containers = self.container.iter().map(|text| place::container(text));
+        Ok(Filter {
             ports: self.port.iter().flat_map(|ports| ports.0.iter().copied()).collect(),
             local: self.local.clone(),
             remote: self.remote.clone(),
             family,
+            netns: netns.collect::<Result<_, _>>()?,
             pid: self.pid,
             comms: self.comm.clone(),
+            cgroups: cgroups.chain(containers).collect::<Result<_, _>>()?,
             command: None,
-        }
+        })
     }
 
     /// Whom COMMAND runs as; `None` is whoever runs tcptrace.
@@ -304,6 +368,18 @@ impl Options {
         }
     }
 
+    /// The causes and releases asked for.
+    pub(super) fn narrow(&self, words: &Words) -> Result<Narrow, Failure> {
+        if self.top.is_some() && words.columns.is_empty() {
+            let message = format!(
+                "--top: the summary of tcptrace {} has no table; tcptrace nagle takes it\n  try: tcptrace {0} -h",
+                words.question
+            );
+            return Err(Failure { message, code: WRONG });
+        }
+        Narrow::new(words, &self.cause, &self.release)
+    }
+
     pub(super) fn format(&self) -> Box<dyn Format> {
         if self.json {
             return Box::new(Json);
@@ -342,6 +418,8 @@ pub(super) fn kernel_form(filter: &Filter) -> Result<kernel::Filter, Failure> {
             FilterError::TooMany { flag: "--port", .. } => ("--port", "--port 8000-8010"),
             FilterError::TooMany { flag: "--local", .. } => ("--local", "--local 10.0.0.0/8"),
             FilterError::TooMany { flag: "--remote", .. } => ("--remote", "--remote 10.0.0.0/8"),
+            FilterError::TooMany { flag: "--netns", .. } => ("--netns", "--port 80"),
+            FilterError::TooMany { flag: "--cgroup", .. } => ("--cgroup", "--cgroup /system.slice"),
             _ => ("--comm", "--pid $(pidof -s server)"),
         };
         let command = command(env::args().nth(1).as_deref());
@@ -380,7 +458,7 @@ mod tests {
         let text =
             |count: usize| (1..=count).map(|port| port.to_string()).collect::<Vec<_>>().join(",");
         let most = options(&text(kernel::MAX_PORTS));
-        let kernel = |options: &Options| kernel_form(&options.watched.filter());
+        let kernel = |options: &Options| kernel_form(&options.watched.filter(true).ok().unwrap());
         assert_eq!(kernel(&most).ok().map(|filter| filter.ports_len), Some(16));
         let more = options(&text(kernel::MAX_PORTS + 1));
         assert_eq!(kernel(&more).err().map(|failure| failure.code), Some(WRONG));

@@ -93,7 +93,7 @@ pub(super) fn record(options: &Options) -> Result<u8, Failure> {
                 removed(&recorder.removed(), &status);
             }
             Item::Loss { events, .. } => lost += events,
-            Item::Event(_) | Item::Comm { .. } => {}
+            Item::Event(_) | Item::Comm { .. } | Item::About(_) => {}
         }
         if recorder.has_failed() { Flow::Stop } else { Flow::Continue }
     })?;

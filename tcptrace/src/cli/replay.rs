@@ -101,7 +101,7 @@ impl Replay {
                 self.last_ns = event.at_ns.max(self.last_ns);
             }
             Item::Tick { now_ns } => self.last_ns = (*now_ns).max(self.last_ns),
-            Item::Loss { .. } | Item::Comm { .. } => {}
+            Item::Loss { .. } | Item::Comm { .. } | Item::About(_) => {}
         }
         for each in &mut self.asked {
             match item {
@@ -119,6 +119,7 @@ impl Replay {
                 }
                 Item::Loss { at_ns, .. } => each.correlator.loss(*at_ns),
                 Item::Comm { tid, comm } => each.correlator.comm(*tid, comm.clone()),
+                Item::About(about) => each.correlator.about(about.clone()),
             }
         }
     }

@@ -6,6 +6,7 @@ use tcptrace_common::{hook::Hook, loss::Loss};
 
 use super::{
     command::{Failure, WRONG},
+    narrow::Narrow,
     options::{Least, Options},
     status::Status,
     value::{MIB, MOST_BUFFER},
@@ -27,6 +28,8 @@ pub(super) const MOST_WAITING: usize = 65_536;
 const OPEN: u8 = 4;
 /// There were findings.
 const FOUND: u8 = 1;
+/// Rows of the summary's table, unless --top says otherwise.
+const TOP: usize = 10;
 
 /// What is asked, and of what.
 pub(super) struct Setting<'a> {
@@ -34,6 +37,8 @@ pub(super) struct Setting<'a> {
     pub(super) run: Run<'a>,
     /// What is printed singly.
     pub(super) least: Least,
+    /// Findings of other causes and releases are left out.
+    pub(super) narrow: &'a Narrow,
     pub(super) buffer_bytes: u32,
     /// What a recorded trace is narrowed to; the running kernel does that itself.
     pub(super) only: Option<&'a Filter>,
@@ -45,6 +50,9 @@ pub(super) struct Setting<'a> {
 pub(super) struct Session<'a> {
     run: Run<'a>,
     least: Least,
+    narrow: &'a Narrow,
+    /// Most rows of the summary's table.
+    top: usize,
     buffer_bytes: u32,
     only: Option<&'a Filter>,
     correlator: Correlator,
@@ -76,7 +84,7 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn new(setting: &Setting<'a>, options: &Options, status: Status) -> Self {
-        let Setting { kind, run, least, buffer_bytes, only, until_ns } = *setting;
+        let Setting { kind, run, least, narrow, buffer_bytes, only, until_ns } = *setting;
         let correlator = Correlator::new(kind);
         #[cfg(feature = "mutate")]
         let correlator = correlator.with_mutation(options.mutate);
@@ -84,6 +92,8 @@ impl<'a> Session<'a> {
         Self {
             run,
             least,
+            narrow,
+            top: options.top.unwrap_or(TOP),
             buffer_bytes,
             only,
             correlator,
@@ -117,7 +127,7 @@ impl<'a> Session<'a> {
         let at_ns = match &item {
             Item::Event(event) => event.at_ns,
             Item::Tick { now_ns: at_ns } | Item::Loss { at_ns, .. } => *at_ns,
-            Item::Comm { .. } => self.latest_ns,
+            Item::Comm { .. } | Item::About(_) => self.latest_ns,
         };
         if self.done || self.until_ns.is_some_and(|until_ns| at_ns > until_ns) {
             return Flow::Stop;
@@ -158,6 +168,7 @@ impl<'a> Session<'a> {
                 self.write(&gap);
             }
             Item::Comm { tid, comm } => self.correlator.comm(tid, comm),
+            Item::About(about) => self.correlator.about(about),
         }
         self.done |= self.output.is_err();
         if self.done { Flow::Stop } else { Flow::Continue }
@@ -185,7 +196,8 @@ impl<'a> Session<'a> {
         let comm = entry.comms.get(&task.tid).or_else(|| entry.comms.get(&task.pid));
         self.only.is_none_or(|only| {
             only.socket_passes(entry.socket.local, entry.socket.remote)
-                && only.task_passes(task.pid, comm.map(String::as_str))
+                && only.netns_passes(entry.socket.netns)
+                && only.task_passes(task.pid, comm.map(String::as_str), entry.cgroup.as_deref())
         })
     }
 
@@ -203,7 +215,8 @@ impl<'a> Session<'a> {
     fn print(&mut self) {
         for entry in std::mem::take(&mut self.entries) {
             let place = explain::place(&entry.finding);
-            if self.done || !self.passes(&entry, place.task) {
+            if self.done || !self.passes(&entry, place.task) || !self.narrow.passes(&entry.finding)
+            {
                 continue;
             }
             let key = RowKey {
@@ -259,6 +272,7 @@ impl<'a> Session<'a> {
             started_ns: ending.started_ns,
             ended_ns: ending.ended_ns,
             tally: &self.tally,
+            top: self.top,
             totals,
             midlife: None,
             events: self.events,

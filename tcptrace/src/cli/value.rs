@@ -99,6 +99,14 @@ pub(super) fn question(text: &str) -> Result<Kind, BadValue> {
     )
 }
 
+/// How many rows are shown.
+pub(super) fn rows(text: &str) -> Result<usize, BadValue> {
+    match text.parse() {
+        Ok(rows) if rows > 0 => Ok(rows),
+        _ => bad(format!("'{text}' is not a number of rows"), "10"),
+    }
+}
+
 /// How many files are kept.
 pub(super) fn files(text: &str) -> Result<usize, BadValue> {
     match text.parse() {

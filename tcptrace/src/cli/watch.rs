@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     attach::attach,
-    command::{Failure, WRONG},
-    input,
+    command::{Failure, WRONG, print},
+    input, narrow,
     options::Options,
     session::{Session, Setting},
     status::Status,
@@ -24,6 +24,9 @@ use crate::{
 
 /// Runs a question from its first item to its summary; the exit code.
 pub(super) fn watch(kind: Kind, options: &Options) -> Result<u8, Failure> {
+    if let Some(names) = narrow::help(words(kind), &options.cause, &options.release) {
+        return print(names.as_bytes()).map(|()| 0);
+    }
     match &options.read {
         Some(path) => recorded(kind, options, path),
         None => live(kind, options),
@@ -32,6 +35,7 @@ pub(super) fn watch(kind: Kind, options: &Options) -> Result<u8, Failure> {
 
 fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
     let least = options.least(words(kind))?;
+    let narrow = options.narrow(words(kind))?;
     if options.write.as_deref() == Some(Path::new("-")) {
         return Err(Failure {
             message: format!(
@@ -60,6 +64,7 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
         kind,
         run,
         least,
+        narrow: &narrow,
         buffer_bytes: header.buffer_bytes,
         only: None,
         until_ns: None,
@@ -73,11 +78,15 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
 
 fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
     let least = options.least(words(kind))?;
+    let narrow = options.narrow(words(kind))?;
     let status = Status::new();
     let mut source = input::open(path, &status)?;
     let name = path.display().to_string();
     let header = source.header().clone();
-    let (recorded, only) = (input::filter_of(&header, &name)?, options.watched.filter());
+    let (recorded, only) = (input::filter_of(&header, &name)?, options.watched.filter(false)?);
+    if options.watched.stack && !header.stacks {
+        return Err(without_stacks(&name));
+    }
     let kinds = input::kinds_of(&header);
     if !kinds.contains(&kind) {
         let (question, has) = (words(kind).question, header.questions.join(", "));
@@ -108,6 +117,7 @@ fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
         kind,
         run,
         least,
+        narrow: &narrow,
         buffer_bytes: header.buffer_bytes,
         only: asked.then_some(&only),
         until_ns: until_ns(options, &header),
@@ -127,6 +137,13 @@ fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
             Err(input::wrong(&error))
         }
     }
+}
+
+fn without_stacks(name: &str) -> Failure {
+    let message = format!(
+        "--stack: {name} was recorded without stacks\n  try: tcptrace record --stack -o FILE"
+    );
+    Failure { message, code: WRONG }
 }
 
 /// Where `--duration` ends the reading; a recording that was to be no longer is read to its end, as it was taken.

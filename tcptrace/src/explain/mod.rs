@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     analysis::{Cause, Fact, Kind, for_each_analysis},
-    event::Facts,
+    event::{Facts, Frame},
     finding::{Evidence, Finding, Task},
 };
 
@@ -23,6 +23,8 @@ pub struct Context<'a> {
     pub facts: &'a Facts,
     /// Names of threads.
     pub comms: &'a BTreeMap<u32, String>,
+    /// User stacks, by number.
+    pub stacks: &'a BTreeMap<u32, Vec<Frame>>,
     /// The socket was watched from its birth on.
     pub watched_from_birth: bool,
     /// Sockets are met at their first event, whoever is at work: no filter by process hides one.
@@ -78,6 +80,8 @@ pub enum Mark {
     Within,
     /// It ends.
     End,
+    /// It belongs to the line above, and has no time of its own.
+    Under,
 }
 
 /// How a question's findings are laid out.
@@ -126,9 +130,16 @@ pub struct Words {
     pub headline: fn(&Totals) -> String,
     /// How its findings are laid out.
     pub shape: Shape,
+    /// The names that `--json` has for what held the bytes, and what each means; none where there is no such thing.
+    pub causes: fn() -> Vec<Name>,
+    /// The same of what let them go.
+    pub releases: fn() -> Vec<Name>,
     /// Whether its findings answer something: those that last too short to matter are then not printed.
     pub asks: bool,
 }
+
+/// A name in `--json`, and what it means.
+pub type Name = (String, String);
 
 /// The numbers of a whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -174,6 +185,46 @@ pub fn task(task: Task, comms: &BTreeMap<u32, String>) -> String {
     }
 }
 
+/// The lines of a user stack: a function and where in the source, frame by frame.
+fn stack(number: u32, at_ns: u64, held: bool, context: &Context<'_>) -> Vec<Line> {
+    let under =
+        |label, detail| Line { at_ns, mark: Mark::Under, held, minor: false, label, detail };
+    let one = |frame: &Frame| {
+        let place = match (&frame.file, frame.line) {
+            (Some(file), Some(line)) => format!("{}:{line}", printable(file)),
+            (Some(file), None) => printable(file),
+            (None, _) => String::new(),
+        };
+        under(format!("at {}", printable(&frame.function)), place)
+    };
+    match context.stacks.get(&number).filter(|frames| !frames.is_empty()) {
+        Some(frames) => frames.iter().map(one).collect(),
+        None => vec![under("not seen: its user stack".to_owned(), String::new())],
+    }
+}
+
+/// The name that a value has in `--json`.
+fn name_of(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+/// The names that the values of a type have in `--json`, with the first sentence of what each means.
+fn names_of<T: JsonSchema>() -> Vec<Name> {
+    let schema = schemars::schema_for!(T);
+    let variants = schema.get("oneOf").and_then(serde_json::Value::as_array);
+    let text = |of: &serde_json::Value, key: &str| {
+        of.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    let one = |variant: &serde_json::Value| {
+        let meaning = text(variant, "description").replace(['\n', '`'], " ");
+        (text(variant, "const"), meaning.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    variants.into_iter().flatten().map(one).collect()
+}
+
 /// Something done for each question, with the types of its JSON.
 pub trait Questions {
     /// `F` are a finding's own fields, `E` those of a line of its evidence, as they are serialised.
@@ -201,6 +252,11 @@ macro_rules! dispatch {
         /// Where `finding` counts.
         pub fn place(finding: &Finding<Cause, Fact>) -> Place {
             match &finding.cause { $( Cause::$variant(cause) => $module::place(finding, cause) ),* }
+        }
+
+        /// The names that `--json` has for what held the bytes of `finding`, and for what let them go.
+        pub fn names(finding: &Finding<Cause, Fact>) -> (Vec<String>, Vec<String>) {
+            match &finding.cause { $( Cause::$variant(cause) => $module::names(cause) ),* }
         }
 
         /// A finding's own fields, in the order of the JSON.

@@ -1,6 +1,8 @@
 //! What the running kernel is and has: types, functions, rights. Nothing here loads or attaches anything.
 
 pub mod btf;
+pub mod cgroup;
+pub mod netns;
 pub mod symbols;
 pub mod facts;
 pub mod privilege;

@@ -48,12 +48,18 @@ impl Format for Json {
             pid: task.pid,
             tid: task.tid,
             comm: comm(task).map(String::as_str),
+            cgroup: entry.cgroup.as_deref(),
         });
         let zero = entry.finding.from_ns;
         let evidence = entry.finding.evidence.iter().map(|e| Evidence {
             n: e.n,
             at_ns: e.at_ns.wrapping_sub(zero).cast_signed(),
             fact: explain::fact_fields(&e.fact),
+            frames: e
+                .fact
+                .stack()
+                .and_then(|number| entry.stacks.get(&number))
+                .map_or_else(Vec::new, |frames| frames.iter().map(frame).collect()),
         });
         let socket = &entry.socket;
         let mut not_seen = entry.finding.not_seen.clone();
@@ -65,6 +71,10 @@ impl Format for Json {
             None => Some("process"),
             Some(process) => process.comm.is_none().then_some("comm"),
         });
+        not_seen.extend(process.as_ref().and_then(|p| p.cgroup.is_none().then_some("cgroup")));
+        let unnamed = |number| entry.stacks.get(&number).is_none_or(Vec::is_empty);
+        let mut stacks = entry.finding.evidence.iter().filter_map(|e| e.fact.stack());
+        not_seen.extend(stacks.any(unnamed).then_some("frames"));
         line(&Finding {
             r#type: run.words.one,
             time: rfc3339(run.facts, zero),
@@ -142,12 +152,18 @@ struct Filter<'a> {
     /// Address family: 4 or 6.
     #[serde(skip_serializing_if = "Option::is_none")]
     family: Option<u8>,
+    /// Number (inode) of the socket's network namespace: any of these.
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    netns: &'a [u32],
     /// The process (thread group) that wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
     /// Name of the thread that wrote: any of these.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     comm: &'a [String],
+    /// The cgroup of the process that wrote, as a path from the root, with those below it: any of these.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    cgroup: &'a [String],
     /// The command whose processes wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<&'a str>,
@@ -160,8 +176,10 @@ fn filter(of: &crate::filter::Filter) -> Filter<'_> {
         local: typed(&of.local),
         remote: typed(&of.remote),
         family: of.family.map(Family::number),
+        netns: &of.netns,
         pid: of.pid,
         comm: &of.comms,
+        cgroup: &of.cgroups,
         command: of.command.as_ref().map(|command| command.program.as_str()),
     }
 }
@@ -199,7 +217,7 @@ pub(super) struct Finding<'a, F, E> {
     fields: F,
     certainty: Certainty,
     /// What shows it, in time order.
-    evidence: Vec<Evidence<E>>,
+    evidence: Vec<Evidence<'a, E>>,
     /// The verdict, the same sentence as in the text output.
     text: String,
     /// Names of the fields left out because they are not known, and of what was not seen and would have told more.
@@ -246,17 +264,40 @@ struct Process<'a> {
     /// The thread's name; where that is not known, the process's.
     #[serde(skip_serializing_if = "Option::is_none")]
     comm: Option<&'a str>,
+    /// Its cgroup of version 2, as a path from the root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<&'a str>,
 }
 
 /// One thing that was seen.
 #[derive(Serialize, JsonSchema)]
-struct Evidence<E> {
+struct Evidence<'a, E> {
     /// Number of the event in the trace, from 1.
     n: u64,
     /// When, nanoseconds from the start of the finding; negative before it.
     at_ns: i64,
     #[serde(flatten)]
     fact: E,
+    /// Of a user stack, the innermost function first; at most 8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    frames: Vec<Frame<'a>>,
+}
+
+/// One frame of a user stack.
+#[derive(Serialize, JsonSchema)]
+struct Frame<'a> {
+    /// The function; `?` where no symbol covers the address.
+    function: &'a str,
+    /// Source file, where the program carries debug information.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    /// Line in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+}
+
+fn frame(of: &crate::event::Frame) -> Frame<'_> {
+    Frame { function: &of.function, file: of.file.as_deref(), line: of.line }
 }
 
 /// Events were lost here: what was found across this stretch has the certainty `may`.

@@ -51,6 +51,7 @@ impl Run<'_> {
         Context {
             facts: self.facts,
             comms: &entry.comms,
+            stacks: &entry.stacks,
             watched_from_birth: entry.socket.watched_from_birth,
             // A socket is met late when it holds nothing for long, or when somebody else uses it first.
             meets_all: self.everything && !self.filter.is_about_tasks(),
@@ -91,6 +92,8 @@ pub struct Closing<'a> {
     pub ended_ns: u64,
     /// All findings.
     pub tally: &'a Tally,
+    /// Most rows of the table.
+    pub top: usize,
     /// The numbers of the headline.
     pub totals: Totals,
     /// Sockets that were open before the start; `None` when that cannot be told.

@@ -12,8 +12,8 @@ use crate::{
     timeline::{Row, RowKey},
 };
 
-/// Most rows of the table.
-const TOP: usize = 10;
+/// Most rows of the histogram.
+const MAX_BARS: usize = 10;
 /// First column of the histogram.
 const BARS: usize = 18;
 /// Decades of the histogram, from 0.1 ms on.
@@ -129,7 +129,7 @@ fn table(out: &mut String, layout: Layout, run: &Run<'_>, closing: &Closing<'_>)
     heads.extend(numbers);
     let rows = closing.tally.rows();
     let mut cells: Vec<Vec<String>> = vec![heads.into_iter().map(str::to_owned).collect()];
-    cells.extend(rows.iter().take(TOP).map(|(key, row)| line(key, row)));
+    cells.extend(rows.iter().take(closing.top).map(|(key, row)| line(key, row)));
     let width = |column: usize| {
         cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
     };
@@ -151,7 +151,7 @@ fn table(out: &mut String, layout: Layout, run: &Run<'_>, closing: &Closing<'_>)
         out.push_str(text.trim_end());
         out.push('\n');
     }
-    let hidden: u64 = rows.iter().skip(TOP).map(|(_, row)| row.durations.count()).sum();
+    let hidden: u64 = rows.iter().skip(closing.top).map(|(_, row)| row.durations.count()).sum();
     let hidden = hidden + closing.tally.others().durations.count();
     if hidden > 0 {
         out.extend(["  ", &count(hidden), " ", run.words.many, " in other rows\n"]);
@@ -198,7 +198,7 @@ fn histogram(out: &mut String, layout: Layout, closing: &Closing<'_>) {
     }
     out.push_str(axis.trim_end());
     out.push('\n');
-    for (name, bars) in names.iter().take(TOP) {
+    for (name, bars) in names.iter().take(MAX_BARS) {
         let highest = bars.iter().copied().max().unwrap_or(0).max(1);
         let mut text = format!("  {name:<0$}", BARS - 2);
         if text.width() > BARS {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::SocketId,
-    explain::{Explanation, Shape, explain, units},
+    explain::{Explanation, Mark, Shape, explain, printable, units},
     timeline::{Entry, Socket},
 };
 
@@ -57,6 +57,14 @@ impl Text {
         self.layout.wrap(&mut out, ("", 2), &words.verdict, Tone::Verdict);
         if self.detail != Detail::Verdicts {
             self.evidence(&mut out, words.zero_ns, &words.lines);
+            for (head, what) in self.whereabouts(run, entry) {
+                self.layout.wrap(
+                    &mut out,
+                    (&format!("  {head}:"), head.len() + 4),
+                    &what,
+                    Tone::Plain,
+                );
+            }
             if !entry.finding.not_seen.is_empty() {
                 let names = format!("{}.", entry.finding.not_seen.join(", "));
                 self.layout.wrap(&mut out, ("  not seen:", 12), &names, Tone::Plain);
@@ -67,6 +75,17 @@ impl Text {
             out.push('\n');
         }
         out
+    }
+
+    /// The cgroup and the network namespace, where they tell something: it is not the host's own, or all is wanted.
+    fn whereabouts(&self, run: &Run<'_>, entry: &Entry) -> Vec<(&'static str, String)> {
+        let netns = entry.socket.netns;
+        let apart = run.facts.netns.is_some() && netns.is_some() && netns != run.facts.netns;
+        if !apart && self.detail != Detail::Everything {
+            return Vec::new();
+        }
+        let cgroup = entry.cgroup.as_deref().map(|path| ("cgroup", printable(path)));
+        cgroup.into_iter().chain(netns.map(|netns| ("netns", netns.to_string()))).collect()
     }
 
     /// The lines of one stretch, below a header where the lines before were another socket's, or somebody else's.
@@ -86,27 +105,39 @@ impl Text {
         }
         self.last = whose;
         let mut out = String::new();
-        timeline::header(self.layout, &mut out, &ends(&entry.socket), words);
+        let mut parts = vec![ends(&entry.socket)];
+        parts.extend(words.subject.as_ref().map(|(_, name)| name.clone()));
+        parts.extend(words.aside.clone());
+        let whereabouts = self.whereabouts(run, entry);
+        parts.extend(whereabouts.into_iter().map(|(head, what)| format!("{head} {what}")));
+        timeline::header(self.layout, &mut out, &parts);
         out.push_str(&lines);
         out
     }
 
     fn evidence(&self, out: &mut String, zero_ns: u64, lines: &[crate::explain::Line]) {
-        let cut = if self.detail == Detail::Everything || lines.len() <= MAX_LINES {
+        // What belongs to the line above is shown, and left out, with it.
+        let starts: Vec<usize> = (0..)
+            .zip(lines)
+            .filter(|(_, line)| line.mark != Mark::Under)
+            .map(|(at, _)| at)
+            .collect();
+        let cut = if self.detail == Detail::Everything || starts.len() <= MAX_LINES {
             None
         } else {
             Some(MAX_LINES / 2)
         };
         let shown = |from: usize, to: usize| lines.get(from..to).unwrap_or_default();
+        let start = |at: usize| starts.get(at).copied().unwrap_or(lines.len());
         let (before, after) = match cut {
-            Some(half) => (shown(0, half), shown(lines.len() - half, lines.len())),
+            Some(half) => (shown(0, start(half)), shown(start(starts.len() - half), lines.len())),
             None => (lines, shown(0, 0)),
         };
         for line in before {
             self.line(out, zero_ns, line);
         }
-        if cut.is_some() {
-            let left_out = lines.len() - before.len() - after.len();
+        if let Some(half) = cut {
+            let left_out = starts.len() - 2 * half;
             let text = format!("... {} more (-v shows them)", units::count(left_out as u64));
             self.layout.wrap(out, ("", LABEL), &text, Tone::Plain);
         }
@@ -118,7 +149,11 @@ impl Text {
     fn line(&self, out: &mut String, zero_ns: u64, line: &crate::explain::Line) {
         let (number, unit) = units::offset(line.at_ns.abs_diff(zero_ns));
         let number = if line.at_ns < zero_ns { format!("-{number}") } else { number };
-        let mut head = format!("{number:>11} {unit:<2}  {}", line.label);
+        let mut head = if line.mark == Mark::Under {
+            format!("{:LABEL$}  {}", "", line.label)
+        } else {
+            format!("{number:>11} {unit:<2}  {}", line.label)
+        };
         if !line.detail.is_empty() {
             let gap = DETAIL.saturating_sub(head.width()).max(2);
             head.extend(std::iter::repeat_n(' ', gap));

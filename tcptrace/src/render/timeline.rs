@@ -17,10 +17,7 @@ const DETAIL: usize = 30;
 const NARROW: usize = 80;
 
 /// Whose lines follow: `192.0.2.10:8080 > 192.0.2.77:40112   server[2211]   open before the start`.
-pub(super) fn header(layout: Layout, out: &mut String, ends: &str, words: &Explanation) {
-    let parts =
-        [Some(ends), words.subject.as_ref().map(|(_, name)| name.as_str()), words.aside.as_deref()];
-    let parts: Vec<&str> = parts.into_iter().flatten().collect();
+pub(super) fn header(layout: Layout, out: &mut String, parts: &[String]) {
     let line = parts.join("   ");
     if line.width() <= layout.width {
         layout.columns(out, "", (&line, Tone::Verdict), ("", 0));
@@ -49,7 +46,12 @@ pub(super) fn lines(layout: Layout, out: &mut String, time: &str, words: &Explan
         let sign = if each.at_ns < words.zero_ns { '-' } else { '+' };
         let number = format!("{sign}{number}");
         let digits = OFFSET - 3;
-        head.extend([format!("{number:>digits$} {unit:<2}  ")]);
+        let offset = format!("{number:>digits$} {unit:<2}  ");
+        if each.mark == Mark::Under {
+            pad(&mut head, start + offset.width() + 2);
+        } else {
+            head.push_str(&offset);
+        }
         if narrow {
             // Nothing stands before the offset that has to be kept free.
             head = format!("  {}", head.get(start..).unwrap_or(""));
@@ -65,7 +67,7 @@ fn line(layout: Layout, out: &mut String, mut head: String, line: &Line, narrow:
         Mark::Begin => ("┌ ", Tone::Held),
         Mark::Within => ("│ ", Tone::Held),
         Mark::End => ("└ ", Tone::Held),
-        Mark::None => ("  ", Tone::Plain),
+        Mark::None | Mark::Under => ("  ", Tone::Plain),
     };
     if line.held && tone == Tone::Plain {
         head.push_str("│ ");

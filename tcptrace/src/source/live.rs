@@ -4,14 +4,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
     time::Duration,
 };
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, CgroupArray, HashMap, MapData, PerCpuArray, RingBuf, StackTraceMap},
     programs::{
         Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _,
         kprobe::KProbeLinkId,
@@ -30,10 +32,10 @@ use tokio::{
 };
 
 use crate::{
-    event::{Attached, Facts, Raw},
+    event::{About, Attached, Event, Facts, Raw},
     kernel::{
         btf::Types,
-        facts, privilege, process,
+        facts, netns, privilege, process,
         program::{self, Counts},
         symbols::Symbols,
     },
@@ -42,6 +44,7 @@ use crate::{
         names::Names,
         plan::{Candidate, Form, candidates},
         refusal::AttachError,
+        stacks::Stacks,
     },
 };
 
@@ -56,6 +59,8 @@ const ORDER_NS: u64 = 1_000_000;
 const WAKE_BYTES: u64 = 64 << 10;
 /// The programs that keep the table of the command's processes, by their tracepoints.
 const TREE_PROGRAMS: [&str; 2] = ["sched_process_fork", "sched_process_free"];
+/// Most user stacks that the kernel keeps apart; one whose place is taken is not told.
+const MAX_STACKS: u32 = 4096;
 /// Shortest time between the two samples that tell the kernel's HZ.
 const HZ_SAMPLE: Duration = Duration::from_millis(60);
 
@@ -68,6 +73,10 @@ pub struct Request {
     pub required: usize,
     /// What to let through.
     pub filter: Filter,
+    /// The cgroups that the filter lets through, as folders.
+    pub cgroups: Vec<PathBuf>,
+    /// Whether the user stacks of calls that leave bytes waiting are wanted.
+    pub stacks: bool,
     /// The process of a command: watched with its children where the filter says so, and the run ends when it does.
     pub command: Option<u32>,
     /// Whether the events of sockets that hold no bytes are wanted too. A question that does not need them pays
@@ -91,6 +100,9 @@ pub fn object_hash() -> String {
 /// Counters of lost events, by [`Loss::index`].
 type LostCounters = PerCpuArray<MapData, [u64; COUNTERS as usize]>;
 
+/// User stacks, by the kernel's number.
+type StackMap = StackTraceMap<MapData>;
+
 /// Read-only data of the programs.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -108,6 +120,8 @@ pub struct Live {
     lost: LostCounters,
     facts: Facts,
     names: Names,
+    /// The kernel's stacks, and their names; where they are wanted.
+    stacks: Option<(StackMap, Stacks)>,
     duration: Option<Duration>,
     /// Readable once the command has ended.
     command: Option<OwnedFd>,
@@ -158,6 +172,7 @@ impl Live {
         let Attachment { programs, attached, not_seen } = attach_all(&mut ebpf, plan, request)?;
         std::thread::sleep(HZ_SAMPLE.saturating_sub(sampled.elapsed()));
         let second = clock_sample(&mut ebpf)?;
+        let stacks = request.stacks.then(|| stacks(&mut ebpf)).transpose()?;
         enable(&mut ebpf)?;
         let facts = Facts {
             hz: facts::hz(first, second),
@@ -179,6 +194,7 @@ impl Live {
             ring,
             lost,
             names: Names::default(),
+            stacks,
             duration: request.duration,
             command,
             started_ns: facts.mono_ns,
@@ -208,11 +224,12 @@ impl Live {
         lost.extend(self.new_misses());
         let mut is_all = true;
         while let Some(record) = self.ring.next() {
-            let raw = Raw::decode(&record)
+            let mut raw = Raw::decode(&record)
                 .map_err(|e| SourceError(format!("the ring buffer holds no event: {e}")))?;
             drop(record);
             is_all = raw.event.at_ns <= until_ns;
-            for item in self.names.name(raw) {
+            let stack = stack_of(&mut self.stacks, &mut raw.event).map(Item::About);
+            for item in stack.into_iter().chain(self.names.name(raw)) {
                 if on(item) == Flow::Stop {
                     return Ok((Flow::Stop, false));
                 }
@@ -357,15 +374,60 @@ fn loaded(request: &Request, types: &Types) -> Result<Ebpf, AttachError> {
     let wake_bytes = u64::from(request.buffer_bytes / 4).min(WAKE_BYTES);
     let everything = u32::from(request.everything);
     let processes = if request.command.is_some() { MAX_PROCESSES } else { 1 };
-    EbpfLoader::new()
+    let (user_stacks, stacks) = if request.stacks { (1_u32, MAX_STACKS) } else { (0, 1) };
+    let mut ebpf = EbpfLoader::new()
         .override_global("LAYOUT", &layout, true)
         .override_global("FILTER", &filter, true)
         .override_global("EVERYTHING", &everything, true)
+        .override_global("USER_STACKS", &user_stacks, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
         .map_max_entries("EVENTS", request.buffer_bytes)
         .map_max_entries("PROCESSES", processes)
+        .map_max_entries("STACKS", stacks)
         .load(OBJECT)
-        .map_err(|e| AttachError::Load(e.to_string()))
+        .map_err(|e| AttachError::Load(e.to_string()))?;
+    put_in_cgroups(&mut ebpf, &request.cgroups)?;
+    Ok(ebpf)
+}
+
+/// Tells the programs which cgroups the filter lets through.
+fn put_in_cgroups(ebpf: &mut Ebpf, paths: &[PathBuf]) -> Result<(), AttachError> {
+    let broken = || AttachError::Object("map CGROUPS");
+    let mut cgroups: CgroupArray<_> =
+        ebpf.map_mut("CGROUPS").and_then(|map| map.try_into().ok()).ok_or_else(broken)?;
+    for (index, path) in (0..).zip(paths) {
+        let cgroup = |why: String| AttachError::Cgroup { path: path.clone(), why };
+        let folder = File::open(path).map_err(|error| cgroup(error.to_string()))?;
+        cgroups.set(index, folder, 0).map_err(|error| cgroup(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The kernel's stacks, and where their names are looked up.
+fn stacks(ebpf: &mut Ebpf) -> Result<(StackMap, Stacks), AttachError> {
+    let map = ebpf.take_map("STACKS").and_then(|map| StackTraceMap::try_from(map).ok());
+    Ok((map.ok_or(AttachError::Object("map STACKS"))?, Stacks::new()))
+}
+
+/// Gives the stack of a call the number that it has in the trace; its names, when it is met for the first time.
+fn stack_of(known: &mut Option<(StackMap, Stacks)>, event: &mut Event) -> Option<About> {
+    if event.hook != Hook::user_stack {
+        return None;
+    }
+    let told = event.arg("stack").filter(|number| number.cast_signed() >= 0);
+    let (number, about) = match (known, told) {
+        (Some((map, stacks)), Some(kernel)) => stacks.number(event.pid, kernel, || {
+            let found = map.get(&kernel, 0).ok();
+            found
+                .iter()
+                .flat_map(aya::maps::stack_trace::StackTrace::frames)
+                .map(|f| f.ip)
+                .collect()
+        }),
+        _ => (0, None),
+    };
+    event.set_arg("stack", number);
+    about
 }
 
 /// What ends a run: a signal, its time, or the end of the command.
@@ -636,6 +698,7 @@ fn facts_of_this_moment() -> Facts {
         release: facts::release(),
         mono_ns: now_ns(libc::CLOCK_MONOTONIC),
         real_ns: now_ns(libc::CLOCK_REALTIME),
+        netns: netns::of_process(1).ok(),
         ..Facts::default()
     }
 }

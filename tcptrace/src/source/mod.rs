@@ -3,6 +3,7 @@
 pub mod refusal;
 pub mod plan;
 mod names;
+mod stacks;
 pub mod live;
 pub mod recorded;
 

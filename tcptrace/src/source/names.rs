@@ -1,4 +1,4 @@
-//! Names of sockets and threads: no kernel address gets past here.
+//! Names of sockets, threads and cgroups: no kernel address gets past here.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map},
@@ -8,12 +8,16 @@ use std::{
 use tcptrace_common::hook::Hook;
 
 use crate::{
-    event::{Event, Raw, SocketId},
+    event::{About, Event, Raw, SocketId},
+    kernel::cgroup,
     source::Item,
 };
 
 /// Most threads whose names are remembered; then all are looked up afresh.
 const MAX_COMMS: usize = 65_536;
+
+/// A cgroup that was looked up is not looked up again within this time.
+const LOOK_UP_NS: u64 = 1_000_000_000;
 
 /// Names of sockets and threads. An address is a name only while its socket lives.
 #[derive(Debug, Default)]
@@ -22,6 +26,8 @@ pub(super) struct Names {
     sockets: BTreeMap<u64, SocketId>,
     given: u32,
     comms: BTreeSet<u32>,
+    /// By process: its cgroup, and when that was looked up, nanoseconds, `CLOCK_MONOTONIC`.
+    cgroups: BTreeMap<u32, (Option<String>, u64)>,
 }
 
 impl Names {
@@ -41,7 +47,31 @@ impl Names {
             self.sockets.remove(&sk);
         }
         let comm = self.comm(&event).map(|comm| Item::Comm { tid: event.tid, comm });
-        comm.into_iter().chain([Item::Event(event)])
+        let cgroup = self.cgroup(&event).map(Item::About);
+        comm.into_iter().chain(cgroup).chain([Item::Event(event)])
+    }
+
+    /// The process's cgroup, for events in which it acts itself, where it is not the one that was told. It is looked up
+    /// again with a socket that is met a second later: process numbers are used again, and processes are moved.
+    fn cgroup(&mut self, event: &Event) -> Option<About> {
+        if event.pid == 0 || !matches!(event.hook, Hook::socket | Hook::tcp_push) {
+            return None;
+        }
+        let known = self.cgroups.get(&event.pid);
+        let fresh = known.is_some_and(|(_, at_ns)| {
+            event.hook != Hook::socket || event.at_ns.saturating_sub(*at_ns) < LOOK_UP_NS
+        });
+        if fresh {
+            return None;
+        }
+        if known.is_none() && self.cgroups.len() >= MAX_COMMS {
+            self.cgroups.clear();
+        }
+        let path = cgroup::of_process(event.pid);
+        let before = self.cgroups.insert(event.pid, (path.clone(), event.at_ns));
+        let path =
+            path.filter(|path| before.is_none_or(|(told, _)| told.as_ref() != Some(path)))?;
+        Some(About::Cgroup { pid: event.pid, path })
     }
 
     /// The thread's name, once, for events in which it acts itself.

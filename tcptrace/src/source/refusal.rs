@@ -33,6 +33,14 @@ pub enum AttachError {
         /// What was tried, and why each failed.
         why: String,
     },
+    /// A cgroup of the filter cannot be watched.
+    #[error("cannot watch the cgroup {path}: {why}\n  try: ls -d {path}")]
+    Cgroup {
+        /// Its folder.
+        path: std::path::PathBuf,
+        /// What the system said.
+        why: String,
+    },
     /// The object lacks what it must have.
     #[error("this build of tcptrace is broken: its BPF object has no usable {0}; build it anew")]
     Object(&'static str),

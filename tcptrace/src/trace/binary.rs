@@ -9,7 +9,9 @@
 //! | 0 to 127 | an event of the header's row with that number: time since the item before (signed), socket, process, thread less process (signed), jiffies since the event before (signed), a bit for each field that was *not* read, the arguments, the fields that were read (one word: varint; two: varint of 64 bits; four: 16 bytes) |
 //! | 128 | tick: time since the item before (signed) |
 //! | 129 | the number of the next event |
-//! | 130 and above | length, then so many bytes of text: a line of the text form. A reader passes over tags that it does not know |
+//! | 130 | length, then so many bytes of text: a line of the text form |
+//! | 131 | the same, of a line that begins with `#:` |
+//! | above | the same. A reader passes over tags that it does not know |
 //!
 //! Each frame stands for itself: one that is damaged or missing takes nothing else with it.
 
@@ -28,6 +30,7 @@ pub const MARK: u8 = 0xb1;
 const TICK: u8 = 128;
 const NUMBER: u8 = 129;
 const TEXT: u8 = 130;
+const ABOUT: u8 = 131;
 
 /// Makes the contents of frames. One is full when its text would be longer than [`FRAME_TEXT`].
 #[derive(Debug, Default)]
@@ -67,10 +70,11 @@ impl Encoder {
                 self.time(*now_ns);
                 self.as_text += 24;
             }
-            Item::Comm { .. } | Item::Loss { .. } => {
+            Item::Comm { .. } | Item::Loss { .. } | Item::About(_) => {
                 let (mut writer, mut line) = (text::Writer::default(), String::new());
                 writer.item(&mut line, item);
-                self.line(line.trim_end_matches('\n'));
+                let tag = if matches!(item, Item::About(_)) { ABOUT } else { TEXT };
+                self.line(tag, line.trim_end_matches('\n'));
             }
         }
     }
@@ -79,7 +83,7 @@ impl Encoder {
     pub fn end(&mut self, ending: &Ending) {
         let mut line = String::new();
         text::Writer::default().end(&mut line, ending);
-        self.line(line.trim_end_matches('\n'));
+        self.line(TEXT, line.trim_end_matches('\n'));
     }
 
     /// Whether the frame has to be closed before it grows too long.
@@ -161,9 +165,9 @@ impl Encoder {
         }
     }
 
-    fn line(&mut self, line: &str) {
+    fn line(&mut self, tag: u8, line: &str) {
         self.begin(self.last_ns, None);
-        self.bytes.push(TEXT);
+        self.bytes.push(tag);
         varint(&mut self.bytes, line.len() as u64);
         self.bytes.extend(line.as_bytes());
         self.as_text += line.len() + 1;
@@ -313,7 +317,7 @@ impl<'a> Decoder<'a> {
                 let length = usize::try_from(self.varint()?).ok()?;
                 let (line, rest) = self.rest.split_at_checked(length)?;
                 self.rest = rest;
-                if tag != TEXT {
+                if tag != TEXT && tag != ABOUT {
                     return Some(Told::Nothing);
                 }
                 text::read(str::from_utf8(line).ok()?, self.rows).ok()

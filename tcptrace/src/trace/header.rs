@@ -39,6 +39,8 @@ pub struct Header {
     pub questions: Vec<String>,
     /// What was let through, in the words of the filter; everything when empty.
     pub filter: String,
+    /// The user stacks of calls that left bytes waiting were recorded.
+    pub stacks: bool,
     /// Bytes of the ring buffer; 0 when not known.
     pub buffer_bytes: u32,
     /// How long the recording was to be, nanoseconds.
@@ -139,6 +141,8 @@ impl Header {
                 let field = Field::ALL.iter().find(|field| field.name() == value);
                 self.facts.absent.extend(field.map(|field| field.name()));
             }
+            "netns" => self.facts.netns = Some(number()?),
+            "stacks" => self.stacks = true,
             "question" => self.questions.push(value.to_owned()),
             "filter" => value.clone_into(&mut self.filter),
             "buffer" => self.buffer_bytes = number()?,
@@ -179,11 +183,17 @@ impl fmt::Display for Header {
         write!(clock, "{} {}", Seconds(facts.mono_ns), Seconds(facts.real_ns))?;
         line("clock", &clock)?;
         line("probes", &facts.probes)?;
+        if let Some(netns) = facts.netns {
+            line("netns", &netns)?;
+        }
         for question in &self.questions {
             line("question", question)?;
         }
         if !self.filter.is_empty() {
             line("filter", &self.filter)?;
+        }
+        if self.stacks {
+            line("stacks", &"user")?;
         }
         line("buffer", &self.buffer_bytes)?;
         if let Some(planned) = self.planned_ns {
@@ -240,9 +250,11 @@ mod tests {
                 }],
                 not_seen: vec!["tcp_tsq_write"],
                 absent: vec!["netns"],
+                netns: Some(4_026_531_840),
             },
             questions: vec!["nagle".to_owned()],
             filter: "port=8080".to_owned(),
+            stacks: true,
             buffer_bytes: 4 << 20,
             planned_ns: Some(30_000_000_000),
             part: 2,

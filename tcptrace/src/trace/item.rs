@@ -2,11 +2,10 @@
 
 use tcptrace_common::{hook::Hook, loss::Loss};
 
-use crate::event::Event;
+use crate::event::{About, Event};
 
 /// What a source delivers, in the order of the trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every item is an event")]
 pub enum Item {
     /// An event.
     Event(Event),
@@ -31,6 +30,8 @@ pub enum Item {
         /// Its name.
         comm: String,
     },
+    /// What a number in events stands for.
+    About(About),
 }
 
 /// How far a source got.

@@ -224,8 +224,8 @@ impl<R: Read> Reader<R> {
             if text.len() > MOST {
                 return Err(ReadError::TooLong { what: "header", offset: 0 });
             }
-            self.input.fill(1)?;
-            if self.input.rest().first() != Some(&b'#') {
+            self.input.fill(2)?;
+            if !is_header(self.input.rest()) {
                 self.header_lines(&text, 0)?;
                 return Ok(());
             }
@@ -256,7 +256,7 @@ impl<R: Read> Reader<R> {
         let mut header = Header::default();
         let mut number = 1;
         while let Some((line, after)) =
-            rest.split_once('\n').filter(|(line, _)| line.starts_with('#'))
+            rest.split_once('\n').filter(|(line, _)| is_header(line.as_bytes()))
         {
             number += 1;
             header.line(line).map_err(at(number))?;
@@ -358,8 +358,8 @@ impl<R: Read> Reader<R> {
             self.lines += 1;
             if line.starts_with(super::MAGIC) {
                 let mut text = line + "\n";
-                self.input.fill(1)?;
-                while self.input.rest().first() == Some(&b'#')
+                self.input.fill(2)?;
+                while is_header(self.input.rest())
                     && let Some((line, _)) = self.input.line()?
                 {
                     self.lines += 1;
@@ -368,7 +368,7 @@ impl<R: Read> Reader<R> {
                     if text.len() > MOST {
                         return Err(ReadError::TooLong { what: "header", offset });
                     }
-                    self.input.fill(1)?;
+                    self.input.fill(2)?;
                 }
                 self.next_part(&text, offset)?;
             } else if !self.one(&line, self.lines, offset, on)? {
@@ -545,6 +545,11 @@ impl Seen {
     }
 }
 
+/// Whether a line of the header stands here, or a comment: not so of what tells what a number stands for.
+fn is_header(rest: &[u8]) -> bool {
+    rest.starts_with(b"#") && !rest.starts_with(text::ABOUT.trim_end().as_bytes())
+}
+
 /// Whether to read on. After the taker has had enough, one look is taken at what follows: the end, when the run ended
 /// there as well.
 fn hand_over(item: Item, seen: &mut Seen, on: &mut dyn FnMut(Item) -> bool) -> bool {
@@ -565,7 +570,7 @@ fn hand_over(item: Item, seen: &mut Seen, on: &mut dyn FnMut(Item) -> bool) -> b
                 None => seen.lost.push((*hook, *events)),
             }
         }
-        Item::Comm { .. } => {}
+        Item::Comm { .. } | Item::About(_) => {}
     }
     seen.stopped = !on(item);
     true

@@ -13,6 +13,16 @@
 //! were read, in the order of the hook's row. A field that was not read is not there. Numbers are decimal; 16-byte
 //! addresses are 32 hexadecimal digits. `jiffies=` is an argument of every hook.
 //!
+//! Lines that begin with `#:` tell what a number stands for; a reader that does not know them takes them for comments:
+//!
+//! ```text
+//! #: cgroup 160 /system.slice/server.service
+//! #: stack 1 send_reply@src/reply.c:40 main
+//! ```
+//!
+//! The cgroup of a process, as a path from the root; a user stack, by the number that `user_stack` tells, the innermost
+//! function first. A function or file has `%20` for a space, and no `@` but the one between them.
+//!
 //! `tick`: everything up to this moment has been told. `comm`: a thread's name, in which `%0A` stands for a byte that
 //! would break the line. `lost`: events that were not seen since the last tick. `end`, or `continued` in one part of a
 //! recording of several files, closes the trace. What begins with `#` is a comment.
@@ -28,7 +38,7 @@ use super::{
     Row,
     item::{Cost, Ending, Item, Reach},
 };
-use crate::event::{Event, SocketId};
+use crate::event::{About, Event, Frame, MAX_FRAMES, SocketId};
 
 /// Why a line is no part of a trace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +93,9 @@ pub fn parse(line: &str) -> Result<Event, TraceError> {
 /// # Errors
 /// [`TraceError`] names the word that does not fit.
 pub fn read(line: &str, rows: &[Row]) -> Result<Told, TraceError> {
+    if let Some(about) = line.strip_prefix(ABOUT) {
+        return Ok(about_of(about).map_or(Told::Nothing, |about| Told::Item(Item::About(about))));
+    }
     if line.is_empty() || line.starts_with('#') {
         return Ok(Told::Nothing);
     }
@@ -111,6 +124,53 @@ pub fn read(line: &str, rows: &[Row]) -> Result<Told, TraceError> {
         _ => return event(at_ns, rest, rows),
     };
     Ok(Told::Item(item))
+}
+
+/// How a line begins that tells what a number stands for. Older readers take it for a comment.
+pub const ABOUT: &str = "#: ";
+
+/// What follows [`ABOUT`]; nothing where this version does not know it.
+fn about_of(text: &str) -> Option<About> {
+    let (what, rest) = text.split_once(' ')?;
+    let (of, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let of = of.parse().ok()?;
+    match what {
+        "cgroup" => Some(About::Cgroup { pid: of, path: unescape(rest) }),
+        "stack" => {
+            let frames = rest.split_ascii_whitespace().take(MAX_FRAMES).map(frame).collect();
+            Some(About::Stack { number: of, frames })
+        }
+        _ => None,
+    }
+}
+
+/// `send_reply@src/reply.c:40`, `main`.
+fn frame(word: &str) -> Frame {
+    let (function, place) = word.split_once('@').map_or((word, None), |(f, p)| (f, Some(p)));
+    let with_line = place.and_then(|place| {
+        let (file, line) = place.rsplit_once(':')?;
+        Some((file, line.parse().ok()?))
+    });
+    let file = with_line.map(|(file, _)| file).or(place);
+    Frame {
+        function: unescape(function),
+        file: file.map(unescape),
+        line: with_line.map(|(_, line)| line),
+    }
+}
+
+/// A text as one word: `%` and two digits for all that is not printed, for spaces, and for `@`.
+fn word(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && byte != b'%' && byte != b'@' {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
 }
 
 /// The hook of this name; `None` when only the header knows it.
@@ -260,6 +320,23 @@ impl Writer {
             }
             Item::Comm { tid, comm } => {
                 writeln!(out, "{} comm {tid} {}", Seconds(self.last_ns), escape(comm))
+            }
+            Item::About(About::Cgroup { pid, path }) => {
+                writeln!(out, "{ABOUT}cgroup {pid} {}", escape(path))
+            }
+            Item::About(About::Stack { number, frames }) => {
+                let _ = write!(out, "{ABOUT}stack {number}");
+                for Frame { function, file, line } in frames {
+                    let _ = write!(out, " {}", word(function));
+                    if let Some(file) = file {
+                        let _ = write!(out, "@{}", word(file));
+                    }
+                    if let Some(line) = line.filter(|_| file.is_some()) {
+                        let _ = write!(out, ":{line}");
+                    }
+                }
+                out.push('\n');
+                Ok(())
             }
             Item::Loss { hook, at_ns, events } => {
                 self.last_ns = *at_ns;
@@ -470,6 +547,33 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn what_numbers_stand_for_survives_and_is_a_comment_to_others() {
+        let frame = |function: &str, file: Option<&str>, line| Frame {
+            function: function.to_owned(),
+            file: file.map(str::to_owned),
+            line,
+        };
+        let frames = vec![
+            frame("std::vec::Vec<T, A>::push", Some("src/a b.rs:1"), Some(40)),
+            frame("write@@GLIBC_2.2.5", Some("libc.c"), None),
+            frame("日本 main", None, None),
+        ];
+        for about in [
+            About::Cgroup { pid: 5, path: "/a b".to_owned() },
+            About::Cgroup { pid: 5, path: "/".to_owned() },
+            About::Stack { number: 1, frames },
+            About::Stack { number: 2, frames: Vec::new() },
+        ] {
+            let (mut line, item) = (String::new(), Item::About(about));
+            Writer::default().item(&mut line, &item);
+            assert_eq!(read(line.trim_end_matches('\n'), &[]), Ok(Told::Item(item)), "{line}");
+            assert!(line.starts_with('#'));
+        }
+        assert_eq!(read("#: colour 5 blue", &[]), Ok(Told::Nothing));
+        assert_eq!(read("#: cgroup", &[]), Ok(Told::Nothing));
     }
 
     #[test]

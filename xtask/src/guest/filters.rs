@@ -1,14 +1,20 @@
 //! What each filter lets through: several tcptraces with different ones watch the same connections at the same time.
 
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr},
     path::Path,
-    process,
+    process::{self, Command},
+    sync::mpsc::channel,
+    thread,
     time::Duration,
 };
 
+use anyhow::Context as _;
+
 use super::{
     held::{Held, corked},
+    netns::Netns,
     stage::{Family, PORT, Stage, play},
     sys::name_thread,
     tool::{Found, Tool, parse},
@@ -78,7 +84,7 @@ pub(crate) fn outcome(tcptrace: &Path, offset_ns: u64) -> Outcome {
         form: "any".to_owned(),
         ..Outcome::default()
     };
-    for tried in [filtered(tcptrace, offset_ns), commands(tcptrace)] {
+    for tried in [filtered(tcptrace, offset_ns), commands(tcptrace), places(tcptrace)] {
         match tried {
             Ok(wrong) => outcome.broken.extend(wrong),
             Err(error) => outcome.broken.push(format!("{error:#}")),
@@ -99,7 +105,7 @@ fn filtered(tcptrace: &Path, offset_ns: u64) -> anyhow::Result<Vec<String>> {
     for family in [Family::V4, Family::V6] {
         play(Stage { story: story.clone(), family, first_port: PEER_PORT, offset_ns })?;
     }
-    let mapped = std::thread::spawn(|| {
+    let mapped = thread::spawn(|| {
         name_thread(c"server");
         corked(MAPPED.parse()?)
     });
@@ -198,4 +204,121 @@ fn command(tcptrace: &str, run: &Run) -> anyhow::Result<Option<String>> {
         && said.contains(&status)
         && !said.iter().any(|line| line.starts_with("tcptrace ended"));
     Ok((!fine).then(|| format!("{}: {found} holds, {said:?}, {text}", words.join(" "))))
+}
+
+/// Where the cgroups of version 2 are, and those that hold bytes: one by itself, one below it, one beside both.
+const CGROUPS: &str = "/sys/fs/cgroup";
+const OUTER: &str = "/outer";
+const INNER: &str = "/outer/web";
+const BESIDE: &str = "/beside";
+
+/// What a process is in must be told, and what is asked for found: namespaces, cgroups with those below, containers.
+fn places(tcptrace: &Path) -> anyhow::Result<Vec<String>> {
+    mount_cgroups()?;
+    for cgroup in [OUTER, INNER, BESIDE] {
+        fs::create_dir_all(format!("{CGROUPS}{cgroup}")).context("make a cgroup")?;
+    }
+    let (tell, told) = channel();
+    let (go, going) = channel();
+    let apart = thread::spawn(move || {
+        let number = Netns::create()?.number()?;
+        // SAFETY: it takes nothing and cannot fail.
+        tell.send((number, unsafe { libc::gettid() }))?;
+        going.recv()?;
+        corked("127.0.0.1:0".parse()?)
+    });
+    let (number, tid) = told.recv().context("no namespace")?;
+    let file = format!("/proc/{}/task/{tid}/ns/net", process::id());
+    let (number, own) = (format!("net:[{number}]"), process::id().to_string());
+    let cases: [(&[&str], usize); 12] = [
+        (&[], 4),
+        (&["--netns", &file], 1),
+        (&["--netns", &number, "--attach", "kprobe"], 1),
+        (&["--netns", &own], 3),
+        (&["--netns", &own, "--netns", &number], 4),
+        (&["--cgroup", OUTER], 2),
+        (&["--cgroup", "/sys/fs/cgroup/outer/web/", "--attach", "kprobe"], 1),
+        (&["--cgroup", INNER, "--cgroup", BESIDE], 2),
+        (&["--cgroup", "/"], 4),
+        (&["--cgroup", OUTER, "--netns", &number], 0),
+        (&["--container", "web"], 1),
+        (&["--cause", "cork", "--release", "probe_timer", "--cgroup", OUTER], 2),
+    ];
+    let mut watching = Vec::new();
+    for (flags, holds) in cases {
+        let mut arguments: Vec<String> = ["nagle", "--json"].map(str::to_owned).into();
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        watching.push((Tool::start(tcptrace, &arguments, false)?, flags.join(" "), holds));
+    }
+    for cgroup in [OUTER, INNER, BESIDE] {
+        held_in(cgroup)?;
+    }
+    go.send(())?;
+    apart.join().map_err(|_panic| anyhow::anyhow!("the connection apart panicked"))??;
+    let mut wrong = Vec::new();
+    for (tool, flags, holds) in watching {
+        let (text, _) = tool.stop()?;
+        let found = parse(&text).found.len();
+        let cgroup = |path: &str| text.contains(&format!("\"cgroup\":\"{path}\"}},\"bytes\""));
+        let untold = holds == 4 && ![OUTER, INNER, BESIDE].iter().all(|path| cgroup(path));
+        if found != holds || untold {
+            wrong.push(format!("{flags}: {found} holds instead of {holds}: {text}"));
+        }
+    }
+    wrong.extend(refused(tcptrace)?);
+    Ok(wrong)
+}
+
+/// What is not there, or could be several, is refused with what to try.
+fn refused(tcptrace: &Path) -> anyhow::Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let id = "0123456789ab";
+    let docker = format!("{CGROUPS}{BESIDE}/docker-{id}{id}.scope");
+    fs::create_dir_all(&docker)?;
+    fs::create_dir_all(format!("{CGROUPS}{BESIDE}/web"))?;
+    for (flags, said) in [
+        (["--cgroup", "/none"], "there is no /none below"),
+        (["--netns", "/none"], "No such file"),
+        (["--container", "web"], "2 cgroups could be meant"),
+        (["--container", "db"], "no cgroup is called so"),
+        (["--cause", "cold"], "no 'cold'"),
+    ] {
+        let out = Command::new(tcptrace).args(["nagle", "-d", "100ms"]).args(flags).output()?;
+        let error = String::from_utf8_lossy(&out.stderr);
+        if out.status.code() != Some(2) || !error.contains(said) || !error.contains("try:") {
+            wrong.push(format!("{}: {} {error}", flags.join(" "), out.status));
+        }
+    }
+    let out = Command::new(tcptrace)
+        .args(["nagle", "--json", "-d", "300ms", "--container", id])
+        .output()?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    if !text.contains(&format!("\"cgroup\":[\"{BESIDE}/docker-{id}{id}.scope\"]")) {
+        wrong.push(format!("--container {id}: {text}"));
+    }
+    Ok(wrong)
+}
+
+/// Mounts them, where nobody has.
+fn mount_cgroups() -> anyhow::Result<()> {
+    if Path::new(CGROUPS).join("cgroup.procs").exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(CGROUPS).context("make the folder of the cgroups")?;
+    let (none, at, kind) = (c"none".as_ptr(), c"/sys/fs/cgroup".as_ptr(), c"cgroup2".as_ptr());
+    // SAFETY: a plain system call with valid strings.
+    let mounted = unsafe { libc::mount(none, at, kind, 0, std::ptr::null()) };
+    anyhow::ensure!(mounted == 0, "mount cgroup2: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// Holds bytes in a process of this cgroup.
+fn held_in(cgroup: &str) -> anyhow::Result<()> {
+    let held = Held { below: 0, code: 0, linger: Duration::from_millis(200) };
+    let own = std::env::current_exe()?.display().to_string();
+    let words = held.words(&own).join(" ");
+    let script = format!("echo $$ > {CGROUPS}{cgroup}/cgroup.procs && exec {words}");
+    let status = Command::new("sh").args(["-c", &script]).status()?;
+    anyhow::ensure!(status.success(), "the program in {cgroup} ended with {status}");
+    Ok(())
 }

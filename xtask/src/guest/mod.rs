@@ -14,6 +14,7 @@ mod pair;
 mod peer;
 pub(crate) mod refusals;
 mod run;
+pub(crate) mod stack;
 mod stage;
 mod sys;
 mod tool;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     apart,
     capture::Capture,
-    filters, refusals,
+    filters, refusals, stack,
     stage::{Family, Seen, Stage, play},
     sys::realtime_offset_ns,
     tool::{Found, Said, Tool, parse},
@@ -97,6 +97,9 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
     if args.mutate.is_none() && only.is_none_or(|only| only == refusals::NAME) {
         print(&refusals::outcome(&args.tcptrace, args.lockdown));
     }
+    if args.mutate.is_none() && only.is_none_or(|only| only == stack::NAME) {
+        print(&stack::outcome(&args.tcptrace, args.lockdown));
+    }
     if args.mutate.is_none() && !args.lockdown && only.is_none_or(|only| only == filters::NAME) {
         print(&filters::outcome(&args.tcptrace, offset_ns));
     }
@@ -106,7 +109,7 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
         }
     }
     if only.is_some_and(|only| {
-        [refusals::NAME, filters::NAME].contains(&only) || trace::is_alone(only)
+        [refusals::NAME, filters::NAME, stack::NAME].contains(&only) || trace::is_alone(only)
     }) {
         return Ok(());
     }

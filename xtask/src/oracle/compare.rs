@@ -157,8 +157,7 @@ fn undetermined_in_part(causes: &[&str], reported: &[String]) -> bool {
     let mut left = causes.iter();
     let unseen = |cause: &&String| *cause == "undetermined" || *cause == "cwnd";
     let mut named = reported.iter().filter(|cause| !unseen(cause));
-    reported.iter().any(|cause| unseen(&cause))
-        && named.all(|cause| left.any(|held| held == cause))
+    reported.iter().any(|cause| unseen(&cause)) && named.all(|cause| left.any(|held| held == cause))
 }
 
 /// A hold that began and ended inside one write call (an acknowledgement arrived while the socket was owned).

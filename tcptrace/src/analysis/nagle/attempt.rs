@@ -56,7 +56,9 @@ impl Attempt<'_> {
         }
         let head = head?;
         if head <= mss {
-            return self.by_small_segment(waiting == head && waiting < mss).or_else(|| throttled.then_some(Held::Tsq));
+            return self
+                .by_small_segment(waiting == head && waiting < mss)
+                .or_else(|| throttled.then_some(Held::Tsq));
         }
         if throttled {
             return Some(Held::Tsq);

@@ -87,13 +87,18 @@ impl Blocked {
     }
 
     /// The call has returned: what it slept for, when it gave TCP something after that, or the connection ended.
-    pub(super) fn returned(&mut self, e: &Event, nodelay_seen: bool) -> Option<Finding<Hold, Fact>> {
+    pub(super) fn returned(
+        &mut self,
+        e: &Event,
+        nodelay_seen: bool,
+    ) -> Option<Finding<Hold, Fact>> {
         let at = self.sleepers.iter().position(|s| s.task.tid == e.tid)?;
         let sleeper = self.sleepers.swap_remove(at);
         let (size, ret) = (e.arg("size")?, e.arg("ret")?.cast_signed());
         let (from_ns, n) = sleeper.since;
         let taken = u32::try_from(ret).unwrap_or(0);
-        let grew = sleeper.first_seq.zip(e.seq(Field::write_seq)).map(|(first, now)| now.since(first));
+        let grew =
+            sleeper.first_seq.zip(e.seq(Field::write_seq)).map(|(first, now)| now.since(first));
         // Other threads may have written meanwhile: never more than this call took.
         let after = grew.map_or(0, |grew| grew.min(taken));
         let (bytes, release) = if OVER.contains(&ret) {

@@ -257,6 +257,12 @@ pub enum Fact {
         #[serde(skip)]
         task: Task,
     },
+    /// Where the write above it came from: its user stack, in `frames`.
+    Stack {
+        /// Its number in the trace; 0 where the kernel could not keep it.
+        #[serde(skip)]
+        number: u32,
+    },
     /// Bytes wait, and why.
     Held {
         /// Why.
@@ -374,6 +380,14 @@ impl Fact {
             Self::Write { task, .. } | Self::OptionSet { task, .. } | Self::FinQueued { task } => {
                 Some(*task)
             }
+            _ => None,
+        }
+    }
+
+    /// The user stack that it tells, by number.
+    pub const fn stack(&self) -> Option<u32> {
+        match self {
+            Self::Stack { number } => Some(*number),
             _ => None,
         }
     }

@@ -189,6 +189,7 @@ impl Analysis for Machine {
                     );
                 }
             }
+            Hook::user_stack => self.on_stack(e),
             Hook::socket | Hook::tcp_fin => {}
         }
     }
@@ -372,6 +373,7 @@ impl Machine {
                 break;
             }
         }
+        at += usize::from(self.evidence.get(at).is_some_and(|next| next.fact.stack().is_some()));
         if left > 0 && self.waiting.len() == 1 && at <= self.evidence.len() {
             if self.base == Some(range.1) {
                 self.base = Some(start);
@@ -379,6 +381,19 @@ impl Machine {
             let (seq, end_seq) = (self.relative(range.0), self.relative(range.1));
             let fact = Fact::Left { bytes: left, seq, end_seq, fin: false };
             self.evidence.insert(at, Evidence { n: e.n, at_ns: when, fact });
+        }
+    }
+
+    /// Where the write at work came from; told once for each.
+    fn on_stack(&mut self, e: &Event) {
+        let (Some(number), own) = (e.arg("stack"), Task { pid: e.pid, tid: e.tid }) else { return };
+        let write =
+            |line: &Evidence<Fact>| matches!(&line.fact, Fact::Write { task, .. } if *task == own);
+        let Some(at) = self.evidence.iter().rposition(write) else { return };
+        let told = self.evidence.get(at + 1).is_some_and(|next| next.fact.stack().is_some());
+        if self.is_waiting() && !told && self.evidence.len() < MAX_EVIDENCE {
+            let fact = Fact::Stack { number };
+            self.evidence.insert(at + 1, Evidence { n: e.n, at_ns: e.at_ns, fact });
         }
     }
 
@@ -1018,7 +1033,8 @@ mod tests {
         let owned =
             |text: String| text.replace("sk_pacing_status=0", "sk_pacing_status=0 sk_lock_owned=1");
         let push = |at: &str| owned(push(at, "nonagle=1", THROTTLED, 200, 250));
-        let probe = "1.2 s1 pid=0 tcp_write_timer_handler | icsk_pending=3 sk_lock_owned=0\n".to_owned()
+        let probe = "1.2 s1 pid=0 tcp_write_timer_handler | icsk_pending=3 sk_lock_owned=0\n"
+            .to_owned()
             + &left("1.2", 0, 200, 250, 250);
         assert_eq!(
             told(failed.to_owned() + &push("1.0") + &probe),
@@ -1042,10 +1058,8 @@ mod tests {
 
     #[test]
     fn the_pacing_timer_is_told_from_the_device() {
-        let paced = push("1.0", "nonagle=1", THROTTLED, 200, 250).replace(
-            "sk_pacing_status=0",
-            "sk_pacing_status=1 tcp_wstamp_ns=2 tcp_clock_cache=1",
-        );
+        let paced = push("1.0", "nonagle=1", THROTTLED, 200, 250)
+            .replace("sk_pacing_status=0", "sk_pacing_status=1 tcp_wstamp_ns=2 tcp_clock_cache=1");
         let ready = "1.036 s1 pid=0 tcp_tsq_write | sk_lock_owned=0\n";
         let text = paced.clone()
             + "1.036 s1 pid=0 tcp_pace_kick |\n"
@@ -1074,7 +1088,9 @@ mod tests {
     fn a_wider_window_alone_is_a_window_update() {
         let text = |window: u32, ack: u32| {
             push("1.0", "nonagle=1", THROTTLED, 200, 250).replace("snd_wnd=60000", "snd_wnd=100")
-                + &format!("1.05 s1 pid=0 tcp_rcv_established | ack_seq={ack} snd_una=100 snd_wnd=100 snd_nxt=200 seq=1 end_seq=1 sk_lock_owned=0\n")
+                + &format!(
+                    "1.05 s1 pid=0 tcp_rcv_established | ack_seq={ack} snd_una=100 snd_wnd=100 snd_nxt=200 seq=1 end_seq=1 sk_lock_owned=0\n"
+                )
                 + &left("1.05", 0, 200, 250, 250)
                     .replace("repair=0", &format!("repair=0 snd_una={ack} snd_wnd={window}"))
         };
@@ -1088,7 +1104,12 @@ mod tests {
         let sleeps = "1.0 s1 pid=7 sk_stream_wait_memory | write_seq=2100 snd_nxt=1100\n";
         let ack = "1.1 s1 pid=0 tcp_rcv_established | ack_seq=1100 snd_una=100 snd_nxt=2100 write_seq=2100 seq=1 end_seq=1 sk_lock_owned=0\n";
         let more = "1.101 s1 pid=7 tcp_write_xmit push_one=1 | write_seq=2500 snd_nxt=2500\n";
-        let returns = |ret: i32| format!("1.102 s1 pid=7 tcp_sendmsg_locked size=2500 ret={} | write_seq=2600 snd_nxt=2600\n", ret.cast_unsigned());
+        let returns = |ret: i32| {
+            format!(
+                "1.102 s1 pid=7 tcp_sendmsg_locked size=2500 ret={} | write_seq=2600 snd_nxt=2600\n",
+                ret.cast_unsigned()
+            )
+        };
         assert_eq!(
             told(sleeps.to_owned() + ack + more + &returns(2500)),
             ["500 B: SendBuffer 101; Ack tail [500@101]"]

@@ -161,6 +161,7 @@ impl State {
             Hook::tcp_send_fin => self.on_fin(e),
             Hook::do_tcp_setsockopt => self.on_option(e),
             Hook::tcp_tsq_write | Hook::tcp_tsq_handler => self.note(e, Fact::Tsq),
+            Hook::user_stack => self.note(e, Fact::Stack { number: e.arg("stack").unwrap_or(0) }),
             Hook::__tcp_transmit_skb => self.on_failure(e),
             Hook::sk_stream_wait_memory => self.on_sleep(e, Held::SendBuffer),
             Hook::sk_stream_wait_connect => self.on_sleep(e, Held::NotEstablished),
@@ -334,10 +335,8 @@ impl State {
     }
 
     fn on_failure(&mut self, e: &Event) {
-        let bytes = e
-            .seq(Field::end_seq)
-            .zip(e.seq(Field::seq))
-            .map_or(0, |(end, seq)| end.since(seq));
+        let bytes =
+            e.seq(Field::end_seq).zip(e.seq(Field::seq)).map_or(0, |(end, seq)| end.since(seq));
         let result = e.arg("ret").unwrap_or(0).cast_signed();
         self.note(e, Fact::TransmitFailed { bytes, result });
     }

@@ -72,6 +72,12 @@ impl Stretch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Fact {
+    /// Where the write above it came from: its user stack, in `frames`.
+    Stack {
+        /// Its number in the trace; 0 where the kernel could not keep it.
+        #[serde(skip)]
+        number: u32,
+    },
     /// A write call, or a part of one that slept in between: when the first of its bytes was seen.
     Write {
         /// Bytes it added; `None` when what had been written before is not known.
@@ -284,6 +290,14 @@ pub enum Fact {
 }
 
 impl Fact {
+    /// The user stack that it tells, by number.
+    pub const fn stack(&self) -> Option<u32> {
+        match self {
+            Self::Stack { number } => Some(*number),
+            _ => None,
+        }
+    }
+
     /// The task that acted.
     pub const fn task(&self) -> Option<Task> {
         match self {

@@ -8,6 +8,7 @@ use crate::{
         Cause, Fact as AnyFact,
         nagle::{Held, Hold, Release, Write},
     },
+    explain::name_of,
     finding::Finding,
 };
 
@@ -38,6 +39,9 @@ pub struct Fields<'a> {
 #[derive(Debug, Serialize, JsonSchema)]
 struct CauseFields {
     cause: Held,
+    /// The peer's window was closed, not only too small; absent when not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    zero: bool,
     /// For how long, nanoseconds.
     held_ns: u64,
 }
@@ -63,6 +67,12 @@ fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
+/// The names of what held the bytes, and of what let them go.
+pub(in crate::explain) fn names(hold: &Hold) -> (Vec<String>, Vec<String>) {
+    let causes = hold.parts.iter().map(|part| name_of(&part.held)).collect();
+    (causes, vec![name_of(&hold.release)])
+}
+
 pub(in crate::explain) fn fields<'a>(
     finding: &Finding<Cause, AnyFact>,
     hold: &'a Hold,
@@ -70,7 +80,7 @@ pub(in crate::explain) fn fields<'a>(
     let causes = hold
         .parts
         .iter()
-        .map(|part| CauseFields { cause: part.held, held_ns: part.held_ns })
+        .map(|part| CauseFields { cause: part.held, zero: part.zero, held_ns: part.held_ns })
         .collect();
     let write = |write: &Write| WriteFields {
         bytes: write.bytes,

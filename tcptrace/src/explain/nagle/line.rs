@@ -7,13 +7,21 @@ use super::{
 use crate::{
     analysis::nagle::{Fact, Held, Limit, Timer},
     explain::{
-        Context, Line, Mark, task,
+        Context, Line, Mark, stack, task,
         units::{bytes, duration, ticks},
     },
     finding::Evidence,
 };
 
-pub(super) fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
+/// One line, or one for each frame of a user stack.
+pub(super) fn lines(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Vec<Line> {
+    match evidence.fact {
+        Fact::Stack { number } => stack(*number, evidence.at_ns, false, story.context),
+        _ => vec![line(evidence, story)],
+    }
+}
+
+fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
     let context = story.context;
     let (label, detail) = match evidence.fact {
         Fact::Write { bytes: size, msg_more, task: writer } => {
@@ -62,6 +70,8 @@ pub(super) fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
         Fact::WindowUpdate { window_bytes } => {
             ("window update".to_owned(), format!("window {}", bytes((*window_bytes).into())))
         }
+        // It has lines of its own.
+        Fact::Stack { .. } => (String::new(), String::new()),
         Fact::Left { bytes: size, seq, end_seq, fin } => {
             let segments = match story.mss() {
                 Some(mss) if mss > 0 && size % mss == 0 && *size > mss => {

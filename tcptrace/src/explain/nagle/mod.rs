@@ -9,7 +9,7 @@ mod words;
 mod tests;
 
 pub use fields::Fields;
-pub(super) use fields::fields;
+pub(super) use fields::{fields, names};
 pub(super) use line::{armed, failure, pending};
 pub(super) use story::explain;
 pub(super) use words::{WORDS, merged, named, place, released_by, short, timer_name};

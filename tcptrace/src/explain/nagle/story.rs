@@ -1,7 +1,7 @@
 //! One hold told: the verdict and what to change.
 
 use super::{
-    line::line,
+    line::lines,
     words::{long, merged, state, timer_name},
 };
 use crate::{
@@ -34,7 +34,7 @@ pub(in crate::explain) fn explain(
         aside: None,
         verdict: story.verdict(held_ns),
         zero_ns,
-        lines: evidence.iter().map(|e| line(e, &story)).collect(),
+        lines: evidence.iter().flat_map(|e| lines(e, &story)).collect(),
         change: story.change(held_ns),
     }
 }

@@ -82,7 +82,13 @@ fn told_on(
         ..Facts::default()
     };
     let comms = BTreeMap::from([(2211, "server".to_owned())]);
-    let context = Context { facts: &facts, comms: &comms, watched_from_birth, meets_all: true };
+    let context = Context {
+        facts: &facts,
+        comms: &comms,
+        stacks: &BTreeMap::new(),
+        watched_from_birth,
+        meets_all: true,
+    };
     crate::explain::explain(&finding, &context)
 }
 

@@ -10,7 +10,7 @@ use crate::{
         nagle::{Held, Hold, Part, Release, Timer},
     },
     explain::{
-        Place, Shape, Totals, Words,
+        Place, Shape, Totals, Words, names_of,
         units::{count, counted, duration, limit},
     },
     finding::Finding,
@@ -37,6 +37,8 @@ written is read, shown or stored.",
     columns: &["cause", "released by"],
     headline,
     shape: Shape::Story,
+    causes: names_of::<Held>,
+    releases: names_of::<Release>,
     asks: true,
 };
 
@@ -78,13 +80,16 @@ pub(super) fn headline(totals: &Totals) -> String {
             format!("no byte waited; {} left at once.", counted(*writes, "write", "writes"))
         }
         Totals { findings, below_limit, .. }
-            if findings == below_limit && totals.longest_ns < totals.limit_ns => format!(
-            "no byte {} {} or longer; {} on {sockets}, the longest {}",
-            if totals.lost { "was seen to wait" } else { "waited" },
-            limit(totals.limit_ns),
-            counted(*findings, "shorter hold", "shorter holds"),
-            duration(totals.longest_ns),
-        ),
+            if findings == below_limit && totals.longest_ns < totals.limit_ns =>
+        {
+            format!(
+                "no byte {} {} or longer; {} on {sockets}, the longest {}",
+                if totals.lost { "was seen to wait" } else { "waited" },
+                limit(totals.limit_ns),
+                counted(*findings, "shorter hold", "shorter holds"),
+                duration(totals.longest_ns),
+            )
+        }
         Totals { findings, below_limit, .. } => {
             let shorter = match below_limit {
                 0 => String::new(),

@@ -51,9 +51,6 @@ pub(super) fn line(
             };
             (Mark::None, format!("{name} {what}"), unseen.to_owned())
         }
-        Fact::Tsq => {
-            (Mark::None, "TSQ or pacing".to_owned(), "the socket may send again".to_owned())
-        }
         Fact::WriterSleeps { cause: Held::NotEstablished, .. } => {
             (Mark::None, "writer sleeps".to_owned(), "not connected yet".to_owned())
         }
@@ -65,6 +62,9 @@ pub(super) fn line(
             "transmit failed".to_owned(),
             format!("{} not taken: {}", bytes((*size).into()), failure(*result)),
         ),
+        Fact::Tsq => word("TSQ or pacing", "the socket may send again"),
+        // It has lines of its own.
+        Fact::Stack { .. } => word("", ""),
         Fact::FinQueued { .. } => (Mark::Out, "FIN queued".to_owned(), String::new()),
         Fact::HoldBegan { .. }
         | Fact::HeldBy { .. }
@@ -93,6 +93,10 @@ pub(super) fn line(
         label,
         detail: detail.collect::<Vec<_>>().join("; "),
     }
+}
+
+fn word(label: &str, detail: &str) -> (Mark, String, String) {
+    (Mark::None, label.to_owned(), detail.to_owned())
 }
 
 fn write(fact: &Fact) -> (Mark, String, String) {

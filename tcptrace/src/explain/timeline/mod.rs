@@ -11,4 +11,4 @@ mod tests;
 pub use fields::Fields;
 pub(super) use fields::fields;
 pub(super) use story::explain;
-pub(super) use words::{WORDS, place};
+pub(super) use words::{WORDS, names, place};

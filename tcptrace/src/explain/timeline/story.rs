@@ -10,7 +10,7 @@ use crate::{
         timeline::{Fact, Stretch},
     },
     explain::{
-        Context, Explanation, task,
+        Context, Explanation, stack, task,
         units::{bytes, counted, duration},
     },
     finding::{Certainty, Evidence, Finding},
@@ -25,7 +25,10 @@ pub(in crate::explain) fn explain(
     let mut held = stretch.begins_held;
     let mut lines = Vec::with_capacity(evidence.len());
     for fact in evidence {
-        lines.push(line(fact, stretch, held, context));
+        match fact.fact {
+            Fact::Stack { number } => lines.extend(stack(*number, fact.at_ns, held, context)),
+            _ => lines.push(line(fact, stretch, held, context)),
+        }
         held = match fact.fact {
             Fact::HoldBegan { .. } => true,
             Fact::HoldEnded { .. } => false,

@@ -32,8 +32,13 @@ fn told(stretch: Stretch, facts: Vec<Fact>, certainty: Certainty) -> Explanation
     };
     let facts = Facts { hz: Some(250), ..Facts::default() };
     let comms: BTreeMap<u32, String> = [(2211, "server".to_owned())].into();
-    let context =
-        Context { facts: &facts, comms: &comms, watched_from_birth: false, meets_all: true };
+    let context = Context {
+        facts: &facts,
+        comms: &comms,
+        stacks: &BTreeMap::new(),
+        watched_from_birth: false,
+        meets_all: true,
+    };
     crate::explain::explain(&finding, &context)
 }
 
@@ -50,6 +55,7 @@ fn line(fact: Fact) -> String {
         Mark::Begin => '┌',
         Mark::Within => '│',
         Mark::End => '└',
+        Mark::Under => '^',
     };
     format!("{mark} {} | {}{}", line.label, line.detail, if line.minor { " | minor" } else { "" })
 }

@@ -37,6 +37,8 @@ Where events were lost, a line says so at its place. No byte of what was written
     columns: &[],
     headline,
     shape: Shape::Timeline,
+    causes: Vec::new,
+    releases: Vec::new,
     asks: false,
 };
 
@@ -51,6 +53,11 @@ pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, stretch: &Str
         lasted_ns: finding.until_ns.saturating_sub(finding.from_ns),
         usual: false,
     }
+}
+
+/// It has no causes.
+pub(in crate::explain) const fn names(_stretch: &Stretch) -> (Vec<String>, Vec<String>) {
+    (Vec::new(), Vec::new())
 }
 
 pub(super) fn headline(totals: &Totals) -> String {
