@@ -2,10 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    hash::{BuildHasherDefault, DefaultHasher},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
+use foldhash::fast::FixedState;
 use tcptrace_common::{
     field::Field,
     hook::Hook,
@@ -28,31 +28,35 @@ const MAX_STACKS: usize = 65_536;
 /// The sockets that live, in no order: what is told of several of them is put into order first.
 #[derive(Debug, Default)]
 struct Sockets {
-    live: Vec<(Machine, Socket)>,
+    /// Apart from what is told of them, which only a finding needs: each event touches little memory.
+    machines: Vec<Machine>,
+    told: Vec<Socket>,
     #[expect(clippy::disallowed_types, reason = "only looked up: no output depends on its order")]
-    places: std::collections::HashMap<SocketId, u32, BuildHasherDefault<DefaultHasher>>,
+    places: std::collections::HashMap<SocketId, u32, FixedState>,
 }
 
 impl Sockets {
-    fn get_mut(&mut self, id: SocketId) -> Option<&mut (Machine, Socket)> {
-        let at = *self.places.get(&id)?;
-        self.live.get_mut(at as usize)
+    fn get_mut(&mut self, id: SocketId) -> Option<(&mut Machine, &mut Socket)> {
+        let at = *self.places.get(&id)? as usize;
+        self.machines.get_mut(at).zip(self.told.get_mut(at))
     }
 
     /// The socket, met here for the first time if it is not known.
-    fn meet(&mut self, id: SocketId, kind: Kind) -> Option<&mut (Machine, Socket)> {
+    fn meet(&mut self, id: SocketId, kind: Kind) -> Option<(&mut Machine, &mut Socket)> {
         let at = *self.places.entry(id).or_insert_with(|| {
-            self.live.push((kind.machine(), Socket { id, ..Socket::default() }));
+            self.machines.push(kind.machine());
+            self.told.push(Socket { id, ..Socket::default() });
             // Each takes more than a byte.
-            u32::try_from(self.live.len() - 1).unwrap_or(u32::MAX)
-        });
-        self.live.get_mut(at as usize)
+            u32::try_from(self.told.len() - 1).unwrap_or(u32::MAX)
+        }) as usize;
+        self.machines.get_mut(at).zip(self.told.get_mut(at))
     }
 
     fn remove(&mut self, id: SocketId) -> Option<(Machine, Socket)> {
         let at = self.places.remove(&id)?;
-        let removed = self.live.swap_remove(at as usize);
-        if let Some((_, moved)) = self.live.get(at as usize) {
+        let removed =
+            (self.machines.swap_remove(at as usize), self.told.swap_remove(at as usize));
+        if let Some(moved) = self.told.get(at as usize) {
             self.places.insert(moved.id, at);
         }
         Some(removed)
@@ -158,7 +162,7 @@ impl Correlator {
         for entry in &mut self.concluded {
             entry.finding.certainty = Certainty::May;
         }
-        for (machine, _) in &mut self.sockets.live {
+        for machine in &mut self.sockets.machines {
             machine.on_loss(at_ns);
         }
     }
@@ -222,7 +226,7 @@ impl Correlator {
             std::mem::take(&mut self.due).into_iter().map(|(_, id)| id).collect();
         let mut sockets = std::mem::take(&mut self.sockets);
         let first: Vec<_> = due.iter().filter_map(|id| sockets.remove(*id)).collect();
-        let mut others = sockets.live;
+        let mut others: Vec<_> = sockets.machines.into_iter().zip(sockets.told).collect();
         others.sort_unstable_by_key(|(_, socket)| socket.id);
         for (mut machine, socket) in first.into_iter().chain(others) {
             let mut found = Vec::new();

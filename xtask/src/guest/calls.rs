@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::sys::{checked, name_thread, now_ns, set_option};
+use super::{netns::drops, stage::TUN};
 use crate::oracle::{Call, CallRecord};
 
 /// One connection of the program, with the log of its calls.
@@ -88,6 +89,10 @@ pub(crate) fn made(fd: RawFd, call: &Call) -> anyhow::Result<CallRecord> {
         Call::PacingRate(rate) => {
             option(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, rate.cast_signed())
         }
+        Call::SendBuffer(bytes) => {
+            option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes.cast_signed())
+        }
+        Call::DeviceDrops(on) => drops(TUN, *on).map(|()| 0).map_err(io::Error::other),
         Call::LingerZero => {
             let linger = libc::linger { l_onoff: 1, l_linger: 0 };
             set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger).map(|()| 0)

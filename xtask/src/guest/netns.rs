@@ -129,6 +129,27 @@ pub(crate) fn delay(device: &str, delay_us: u64) -> anyhow::Result<()> {
     request.send().with_context(|| format!("delay {device}"))
 }
 
+/// Lets the queueing discipline of a device take nothing, or everything again.
+pub(crate) fn drops(device: &str, on: bool) -> anyhow::Result<()> {
+    let mut fixed = vec![0; 4];
+    fixed.extend(index(device)?.to_ne_bytes());
+    fixed.extend([0; 4]);
+    fixed.extend(TC_H_ROOT.to_ne_bytes());
+    fixed.extend([0; 4]);
+    let mut request = if on {
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+        Request::new(libc::RTM_NEWQDISC, flags, &fixed)
+    } else {
+        Request::new(libc::RTM_DELQDISC, 0, &fixed)
+    };
+    if on {
+        request.attribute(TCA_KIND, b"pfifo\0");
+        // struct tc_fifo_qopt: the limit, in packets.
+        request.attribute(TCA_OPTIONS, &0_u32.to_ne_bytes());
+    }
+    request.send().with_context(|| format!("let {device} drop"))
+}
+
 /// The index of a device.
 pub(crate) fn index(device: &str) -> anyhow::Result<i32> {
     let name = CString::new(device)?;

@@ -27,6 +27,9 @@ use crate::{
     scenario::{Link, Step, Story, Syn, Then},
 };
 
+/// The device of the program under test, before a peer in user space.
+pub(crate) const TUN: &str = "tun0";
+
 /// The port every story's server listens on.
 pub(crate) const PORT: u16 = 8080;
 /// A read that gets nothing for so long ends the story.
@@ -153,13 +156,13 @@ impl Cue {
 
 fn behind_tun(stage: &Stage, syns: &[Syn], cue: &Cue) -> anyhow::Result<Vec<Seen>> {
     let netns = Netns::create()?;
-    let tun = Tun::create("tun0")?;
+    let tun = Tun::create(TUN)?;
     let (here, there) = stage.family.addresses();
-    up("tun0")?;
-    address("tun0", here)?;
+    up(TUN)?;
+    address(TUN, here)?;
     // IPv6 makes an address usable in a work queue.
     sleep_until(now_ns() + SETTLE_NS);
-    let capture = Capture::start("tun0", stage.offset_ns)?;
+    let capture = Capture::start(TUN, stage.offset_ns)?;
     let local = SocketAddr::new(here, PORT);
     let (listener, inherited) = listen(local, &stage.story)?;
     let peer = Peer::new(tun, local);

@@ -1,9 +1,11 @@
 //! Replays the calls and the wire of one connection in time order and finds its holds.
 
-use super::{Call, CallRecord, Conversation, Hold, Segment};
+use super::{Call, CallRecord, Conversation, Hold, SEND_BUFFER, Segment};
 
 /// An incoming segment lets bytes go in softirq, at once; a timer is later than this.
 const ACK_TO_DEPARTURE_NS: u64 = 500_000;
+/// A write call that takes longer has slept for room in the send buffer.
+const SLEPT_NS: u64 = 5_000_000;
 /// B.3: the probe timer fires no sooner than this after it was armed.
 const PROBE_TIMER_NS: u64 = 200_000_000;
 /// RFC 6928: the congestion window at first, in segments. It grows by no more than each segment acknowledged.
@@ -42,6 +44,7 @@ struct Replay {
     cork: bool,
     nodelay: bool,
     paced: bool,
+    drops: bool,
     /// The shift of the peer's window, and how many bytes beyond `acked` it lets pass.
     window_shift: u8,
     window: u64,
@@ -79,6 +82,7 @@ impl Replay {
             cork: false,
             nodelay: false,
             paced: false,
+            drops: false,
             // RFC 7323 2.2: both ends must offer it.
             window_shift: ours.window_shift.and(theirs.window_shift).unwrap_or(0),
             window: u64::MAX,
@@ -104,6 +108,7 @@ impl Replay {
             Call::Cork(on) => self.cork = on,
             Call::Nodelay(on) => self.nodelay = on,
             Call::PacingRate(_) => self.paced = true,
+            Call::DeviceDrops(on) => self.drops = on,
             Call::Close | Call::ShutdownWrite => self.fin = true,
             _ => {}
         }
@@ -116,6 +121,19 @@ impl Replay {
     fn leave(&mut self, record: &CallRecord) {
         if record.call.writes() {
             let bytes = u64::try_from(record.result).unwrap_or(0);
+            let slept_ns = record.ret_ns.saturating_sub(record.at_ns);
+            if slept_ns > SLEPT_NS {
+                // How much of it found room at first, no witness tells.
+                self.found.push(Hold {
+                    start_ns: record.at_ns,
+                    held_ns: slept_ns,
+                    bytes: 0,
+                    causes: vec![SEND_BUFFER],
+                    release: "ack",
+                    tail: true,
+                    after_loss: false,
+                });
+            }
             let start = self.written.saturating_sub(bytes);
             let from = start.max(self.sent);
             if from < self.written {
@@ -285,7 +303,9 @@ impl Replay {
         let acked = self.ends.iter().filter(|end| **end <= self.acked).count();
         let full = self.ends.len() - acked >= INITIAL_WINDOW + acked;
         // tcp_nagle_test(): a FIN lets all go that is in front of it.
-        let cause = if full {
+        let cause = if self.drops {
+            "transmit_failed"
+        } else if full {
             "cwnd"
         } else if closed {
             "peer_window"

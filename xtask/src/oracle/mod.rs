@@ -11,7 +11,7 @@ pub(crate) use compare::{
     Reported, against_certain, against_latecomer, against_story, against_tool,
 };
 pub(crate) use holds::holds;
-pub(crate) use model::{Call, CallRecord, Conversation, Hold, Segment};
+pub(crate) use model::{Call, CallRecord, Conversation, Hold, SEND_BUFFER, Segment};
 pub(crate) use wire::segment;
 
 #[cfg(test)]

@@ -17,6 +17,10 @@ pub(crate) enum Call {
     Read(usize),
     /// `setsockopt(SO_MAX_PACING_RATE)`, bytes a second.
     PacingRate(u32),
+    /// `setsockopt(SO_SNDBUF)`, bytes.
+    SendBuffer(u32),
+    /// From here on the queueing discipline of the program's device takes nothing, or everything again.
+    DeviceDrops(bool),
     /// `setsockopt(SO_LINGER)`: close at once, with a reset.
     LingerZero,
     /// `shutdown(SHUT_WR)`.
@@ -87,6 +91,9 @@ pub(crate) struct Conversation {
     /// Its segments in order.
     pub(crate) wire: Vec<Segment>,
 }
+
+/// The cause whose bytes only the sleeping program knows.
+pub(crate) const SEND_BUFFER: &str = "send_buffer";
 
 /// One hold, by the definition of the JSON page of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]

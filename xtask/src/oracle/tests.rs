@@ -1,8 +1,8 @@
 //! The oracle on call logs and wires written by hand.
 
 use super::{
-    Call, CallRecord, Conversation, Hold, Reported, Segment, against_bytes, against_certain,
-    against_latecomer, against_tool, holds,
+    Call, CallRecord, Conversation, Hold, Reported, SEND_BUFFER, Segment, against_bytes,
+    against_certain, against_latecomer, against_tool, holds,
 };
 use crate::report::Outcome;
 
@@ -240,7 +240,7 @@ fn the_peers_window_comes_before_cork() {
         vec![window(2 * MS, 3), window(60 * MS, 4), left(80 * MS + 9, 0, 500)],
     );
     let start = 10 * MS + CALL;
-    let wanted = hold(start, 70 * MS + 9 - CALL, 500, &["undetermined", "cork"], "uncork");
+    let wanted = hold(start, 70 * MS + 9 - CALL, 500, &["peer_window", "cork"], "uncork");
     assert_eq!(holds(&seen), [wanted]);
 }
 
@@ -295,6 +295,7 @@ fn after_a_loss_the_cause_may_be_undetermined() {
     for (causes, wrong) in [
         (&["cork", "nagle"][..], 0),
         (&["cork", "undetermined"], 0),
+        (&["cork", "cwnd"], 0),
         (&["nagle", "undetermined", "cork"], 1),
         (&["cork"], 1),
         (&["undetermined", "msg_more"], 1),
@@ -326,31 +327,62 @@ fn ten_segments_in_flight_fill_the_window_before_nagle_is_asked() {
     calls.extend([call(20 * MS, Call::Nodelay(false)), call(21 * MS, Call::Write(50))]);
     wire.extend([acked(30 * MS, 100), acked(40 * MS, 1000), left(40 * MS + 9, 1000, 1050)]);
     let start = 21 * MS + CALL;
-    let wanted = hold(start, 40 * MS + 9 - start, 50, &["undetermined", "nagle"], "ack");
+    let wanted = hold(start, 40 * MS + 9 - start, 50, &["cwnd", "nagle"], "ack");
     assert_eq!(holds(&talk(calls, wire)), [wanted]);
 }
 
 #[test]
-fn a_window_update_releases_as_an_acknowledgement_does() {
+fn a_wider_window_alone_is_a_window_update() {
     let window = |at_ns, window| Segment { window, ..acked(at_ns, 0) };
     let seen = talk(
         vec![call(10 * MS, Call::Write(500))],
         vec![window(2 * MS, 0), window(60 * MS, 257), left(60 * MS + 9, 0, 500)],
     );
     let start = 10 * MS + CALL;
-    assert_eq!(holds(&seen), [hold(start, 60 * MS + 9 - start, 500, &["undetermined"], "ack")]);
+    assert_eq!(
+        holds(&seen),
+        [hold(start, 60 * MS + 9 - start, 500, &["peer_window"], "window_update")]
+    );
+}
+
+#[test]
+fn a_write_that_sleeps_is_a_hold_of_its_own() {
+    let mut write = call(10 * MS, Call::Write(500));
+    write.ret_ns = 50 * MS;
+    let seen = talk(
+        vec![write],
+        vec![left(11 * MS, 0, 100), acked(49 * MS, 100), left(49 * MS + 9, 100, 500)],
+    );
+    let found: Vec<_> =
+        holds(&seen).iter().map(|hold| (hold.causes.clone(), hold.held_ns, hold.release)).collect();
+    assert_eq!(found, [(vec![SEND_BUFFER], 40 * MS, "ack")]);
+}
+
+#[test]
+fn what_the_device_does_not_take_is_a_failed_transmission() {
+    let seen = talk(
+        vec![
+            call(MS, Call::DeviceDrops(true)),
+            call(10 * MS, Call::Write(100)),
+            call(20 * MS, Call::DeviceDrops(false)),
+        ],
+        vec![left(235 * MS, 0, 100)],
+    );
+    let found: Vec<_> =
+        holds(&seen).iter().map(|hold| (hold.causes.clone(), hold.release)).collect();
+    assert_eq!(found, [(vec!["transmit_failed"], "probe_timer")]);
 }
 
 #[test]
 fn before_any_write_timer_it_is_the_pacing_timer() {
-    for (left_at, release) in [(89 * MS, "undetermined"), (220 * MS, "probe_timer")] {
+    for (left_at, release) in [(89 * MS, "pacing_timer"), (220 * MS, "probe_timer")] {
         let seen = talk(
             vec![call(MS, Call::PacingRate(20_000)), call(10 * MS, Call::Write(300))],
             vec![left(left_at, 0, 300)],
         );
         let found: Vec<_> =
             holds(&seen).iter().map(|hold| (hold.causes.clone(), hold.release)).collect();
-        assert_eq!(found, [(vec!["undetermined"], release)]);
+        assert_eq!(found, [(vec!["pacing"], release)]);
     }
 }
 

@@ -5,13 +5,46 @@ use crate::oracle::Call;
 
 use super::{
     Step, Story, Syn,
-    story::{SYN, close, cork, held, more, ms, nodelay, story, with, write},
+    story::{Expected, SYN, close, cork, held, more, ms, nodelay, story, timed, with, write},
 };
 
 /// The stories of this family.
 pub(crate) fn stories() -> Vec<Story> {
     let mut stories = zero_window();
     stories.extend(congestion_window());
+    stories.push(
+        // h19: the probe timer comes when the device takes segments again.
+        story(
+            "transmit_failed",
+            vec![
+                Step::Do(Call::DeviceDrops(true)),
+                write(100),
+                ms(20),
+                Step::Do(Call::DeviceDrops(false)),
+                Step::Arrived(100),
+                ms(10),
+                Step::Ack(100),
+                close(),
+            ],
+            vec![timed(100, &["transmit_failed"], "probe_timer", 225_000)],
+        ),
+    );
+    stories.push(
+        // What has been given has left, and takes up the whole buffer until it is acknowledged.
+        story(
+            "send_buffer",
+            vec![
+                nodelay(true),
+                Step::Do(Call::SendBuffer(4_608)),
+                Step::AckAfter(20_000),
+                write(20_000),
+                Step::Arrived(20_000),
+                ms(50),
+                close(),
+            ],
+            vec![Expected { slack_us: 150_000, ..held(0, &["send_buffer"], "ack", 160_000) }],
+        ),
+    );
     stories.push(
         // h09: the first ten segments are not paced. The next one waits until the rate allows it, with nothing in flight.
         story(
