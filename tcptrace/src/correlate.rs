@@ -54,8 +54,7 @@ impl Sockets {
 
     fn remove(&mut self, id: SocketId) -> Option<(Machine, Socket)> {
         let at = self.places.remove(&id)?;
-        let removed =
-            (self.machines.swap_remove(at as usize), self.told.swap_remove(at as usize));
+        let removed = (self.machines.swap_remove(at as usize), self.told.swap_remove(at as usize));
         if let Some(moved) = self.told.get(at as usize) {
             self.places.insert(moved.id, at);
         }

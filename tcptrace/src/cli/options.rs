@@ -149,8 +149,8 @@ pub(super) struct Options {
     /// Leave out holds that are shorter; 0 shows all [default: 1ms]
     ///
     /// Leave out single holds that are shorter, as 500us, 1ms, 0.5s; 0 shows all. The summary counts every one. The
-    /// default is 1ms, and 200ms for what a sender of bulk data meets all the time: cwnd, peer_window, tsq, tso_defer,
-    /// pacing, send_buffer.
+    /// default is 1ms, and 200ms for what a sender of bulk data meets all the time: a window, pacing,
+    /// the device, a full send buffer.
     #[arg(long, value_name = "DUR", value_parser = duration_or_zero, help_heading = "Filters")]
     pub(super) min_hold: Option<Duration>,
     /// Only these causes: nagle,cork; help lists them

@@ -190,11 +190,10 @@ impl Attribution {
 /// A write sends what waits because a segment is full, because it does not say `MSG_MORE` itself, or because its attempt
 /// meets no limit any more. Anything else (urgent data, a push for want of buffer space) is not told apart.
 const fn by_write(full: bool, held: Held) -> Release {
-    match (full, held) {
-        (true, _) => Release::MoreData,
-        (false, Held::MsgMore) => Release::Push,
-        (false, Held::Nagle | Held::Cork | Held::Undetermined) => Release::Undetermined,
-        (false, _) => Release::MoreData,
+    match held {
+        Held::MsgMore if !full => Release::Push,
+        Held::Nagle | Held::Cork | Held::Undetermined if !full => Release::Undetermined,
+        _ => Release::MoreData,
     }
 }
 

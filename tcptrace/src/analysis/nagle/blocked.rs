@@ -118,21 +118,7 @@ impl Blocked {
                 at_ns: from_ns,
                 fact: Fact::Write { bytes: Some(size), msg_more: false, task: sleeper.task },
             },
-            Evidence {
-                n,
-                at_ns: from_ns,
-                fact: Fact::Held {
-                    cause: sleeper.held,
-                    bytes,
-                    nonagle: None,
-                    packets_out: None,
-                    small_end_seq: None,
-                    unacked_bytes: None,
-                    mss_bytes: None,
-                    icsk_pending: None,
-                    limit: None,
-                },
-            },
+            Evidence { n, at_ns: from_ns, fact: held(sleeper.held, bytes) },
         ];
         evidence.extend(sleeper.ack);
         Some(Finding {
@@ -155,5 +141,19 @@ impl Blocked {
             certainty: sleeper.certainty,
             not_seen: Vec::new(),
         })
+    }
+}
+
+fn held(cause: Held, bytes: u32) -> Fact {
+    Fact::Held {
+        cause,
+        bytes,
+        nonagle: None,
+        packets_out: None,
+        small_end_seq: None,
+        unacked_bytes: None,
+        mss_bytes: None,
+        icsk_pending: None,
+        limit: None,
     }
 }

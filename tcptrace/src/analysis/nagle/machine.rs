@@ -979,8 +979,8 @@ mod tests {
     }
 
     /// As [`check`], where nothing can come between two of the events: one holder of the lock makes them all.
-    fn told(text: String) -> Vec<String> {
-        found(Machine { known: true, ..Machine::default() }, &text, &[])
+    fn told(text: &str) -> Vec<String> {
+        found(Machine { known: true, ..Machine::default() }, text, &[])
     }
 
     /// An attempt of the write that the next push ends.
@@ -1015,7 +1015,7 @@ mod tests {
         let throttled = |text: String| text.replace("sk_tsq_flags=0", "sk_tsq_flags=1");
         let text = throttled(attempt("1.0", THROTTLED, 200, 250))
             + &throttled(push("1.0", "nonagle=1 size_goal=2000", THROTTLED, 200, 250));
-        assert_eq!(told(text), ["50 B: Tsq 0; StillHeld [50@0]"]);
+        assert_eq!(told(&text), ["50 B: Tsq 0; StillHeld [50@0]"]);
     }
 
     #[test]
@@ -1037,13 +1037,13 @@ mod tests {
             .to_owned()
             + &left("1.2", 0, 200, 250, 250);
         assert_eq!(
-            told(failed.to_owned() + &push("1.0") + &probe),
+            told(&(failed.to_owned() + &push("1.0") + &probe)),
             ["50 B: TransmitFailed 200; ProbeTimer [50@200]"]
         );
         // Something sent again failed.
         let again = failed.replace("seq=200 end_seq=250", "seq=100 end_seq=200");
         assert_eq!(
-            told(again + &push("1.0") + &probe),
+            told(&(again + &push("1.0") + &probe)),
             ["50 B: Undetermined 200; ProbeTimer [50@200]"]
         );
         // A timer's segment failed, and a write came later.
@@ -1051,7 +1051,7 @@ mod tests {
             .to_owned()
             + &failed.replace("1.0 ", "0.9 ").replace("sk_lock_owned=1", "sk_lock_owned=0");
         assert_eq!(
-            told(timer + &push("1.0") + &probe),
+            told(&(timer + &push("1.0") + &probe)),
             ["50 B: Undetermined 200; ProbeTimer [50@200]"]
         );
     }
@@ -1111,15 +1111,15 @@ mod tests {
             )
         };
         assert_eq!(
-            told(sleeps.to_owned() + ack + more + &returns(2500)),
+            told(&(sleeps.to_owned() + ack + more + &returns(2500))),
             ["500 B: SendBuffer 101; Ack tail [500@101]"]
         );
         // It gave up, or would not wait; the peer reset.
         let nothing_more = |ret: i32| returns(ret).replace("2600", "2100");
-        assert_eq!(told(sleeps.to_owned() + &nothing_more(2000)), [""; 0]);
-        assert_eq!(told(sleeps.to_owned() + &nothing_more(-11)), [""; 0]);
+        assert_eq!(told(&(sleeps.to_owned() + &nothing_more(2000))), [""; 0]);
+        assert_eq!(told(&(sleeps.to_owned() + &nothing_more(-11))), [""; 0]);
         assert_eq!(
-            told(sleeps.to_owned() + &nothing_more(-104)),
+            told(&(sleeps.to_owned() + &nothing_more(-104))),
             ["2500 B: SendBuffer 102; Discarded [2500@102]"]
         );
     }

@@ -38,18 +38,7 @@ fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
         Fact::TimerFired { timer } => {
             (format!("{} fired", timer_name(*timer)), format!("icsk_pending={}", pending(*timer)))
         }
-        Fact::Ack { acked_bytes, data_bytes, .. } => {
-            let acked = match acked_bytes {
-                0 => "acknowledges nothing new".to_owned(),
-                acked => format!("acknowledges {}", bytes((*acked).into())),
-            };
-            let data = if *data_bytes > 0 {
-                format!(", carries {}", bytes((*data_bytes).into()))
-            } else {
-                String::new()
-            };
-            ("ACK in".to_owned(), format!("{acked}{data}"))
-        }
+        Fact::Ack { acked_bytes, data_bytes, .. } => ack(*acked_bytes, *data_bytes),
         Fact::OptionSet { option, value, task: setter } => {
             let (what, unseen) = match value {
                 Some(true) => ("set", ""),
@@ -130,6 +119,18 @@ fn held(fact: &Fact) -> String {
     });
     words.retain(|word| !word.is_empty());
     words.join(", ")
+}
+
+fn ack(acked_bytes: u32, data_bytes: u32) -> (String, String) {
+    let acked = match acked_bytes {
+        0 => "acknowledges nothing new".to_owned(),
+        acked => format!("acknowledges {}", bytes(acked.into())),
+    };
+    let data = match data_bytes {
+        0 => String::new(),
+        data => format!(", carries {}", bytes(data.into())),
+    };
+    ("ACK in".to_owned(), format!("{acked}{data}"))
 }
 
 /// What the layers below said: a dropped segment, or an error by its number.

@@ -140,6 +140,29 @@ impl Story<'_> {
                     format!("Nagle held {}{behind}", self.them())
                 }
             }
+            Held::Undetermined => {
+                let seen = self.facts().find_map(|fact| match fact {
+                    Fact::Held {
+                        cause: Held::Undetermined,
+                        nonagle,
+                        packets_out,
+                        icsk_pending,
+                        ..
+                    } => Some(state(*nonagle, *packets_out, *icsk_pending)),
+                    _ => None,
+                });
+                match seen.filter(|seen| !seen.is_empty()) {
+                    Some(seen) => format!("cause not determined ({seen})"),
+                    None => "cause not determined".to_owned(),
+                }
+            }
+            _ => self.limited(held),
+        }
+    }
+
+    /// What else than the rules about small segments held them.
+    fn limited(&self, held: Held) -> String {
+        match held {
             Held::Autocork => format!(
                 "autocorking held {} until the device has sent what it was given before",
                 self.them()
@@ -172,22 +195,7 @@ impl Story<'_> {
             }
             Held::NotEstablished => "the connection was not established yet".to_owned(),
             Held::SendBuffer => "the send buffer was full, and the writer slept".to_owned(),
-            Held::Undetermined => {
-                let seen = self.facts().find_map(|fact| match fact {
-                    Fact::Held {
-                        cause: Held::Undetermined,
-                        nonagle,
-                        packets_out,
-                        icsk_pending,
-                        ..
-                    } => Some(state(*nonagle, *packets_out, *icsk_pending)),
-                    _ => None,
-                });
-                match seen.filter(|seen| !seen.is_empty()) {
-                    Some(seen) => format!("cause not determined ({seen})"),
-                    None => "cause not determined".to_owned(),
-                }
-            }
+            _ => "cause not determined".to_owned(),
         }
     }
 

@@ -42,21 +42,8 @@ pub(super) fn line(
             format!("{} fired", timer_name(*timer)),
             format!("icsk_pending={}", pending(*timer)),
         ),
-        Fact::OptionSet { option, optname, value, .. } => {
-            let name = option.map_or_else(|| format!("TCP option {optname}"), str::to_owned);
-            let (what, unseen) = match value {
-                Some(true) => ("set", ""),
-                Some(false) => ("cleared", ""),
-                None => ("changed", "new value not seen"),
-            };
-            (Mark::None, format!("{name} {what}"), unseen.to_owned())
-        }
-        Fact::WriterSleeps { cause: Held::NotEstablished, .. } => {
-            (Mark::None, "writer sleeps".to_owned(), "not connected yet".to_owned())
-        }
-        Fact::WriterSleeps { .. } => {
-            (Mark::None, "writer sleeps".to_owned(), "the send buffer is full".to_owned())
-        }
+        Fact::OptionSet { option, optname, value, .. } => set(*option, *optname, *value),
+        Fact::WriterSleeps { cause, .. } => word("writer sleeps", no_room(*cause)),
         Fact::TransmitFailed { bytes: size, result } => (
             Mark::None,
             "transmit failed".to_owned(),
@@ -271,4 +258,21 @@ fn hold_ended(fact: &Fact) -> (Mark, String, String) {
     };
     let may = if *certainty == Certainty::May { "; may be otherwise" } else { "" };
     (Mark::End, label, format!("{size}{causes}{may}"))
+}
+
+fn set(option: Option<&str>, optname: u32, value: Option<bool>) -> (Mark, String, String) {
+    let name = option.map_or_else(|| format!("TCP option {optname}"), str::to_owned);
+    let (what, unseen) = match value {
+        Some(true) => ("set", ""),
+        Some(false) => ("cleared", ""),
+        None => ("changed", "new value not seen"),
+    };
+    (Mark::None, format!("{name} {what}"), unseen.to_owned())
+}
+
+const fn no_room(cause: Held) -> &'static str {
+    match cause {
+        Held::SendBuffer => "the send buffer is full",
+        _ => "not connected yet",
+    }
 }
