@@ -33,8 +33,8 @@ pub struct State {
     pub bucket: u32,
     /// Local and remote port: when they change, the socket has become another connection.
     pub ports: u32,
-    /// Keeps the size a multiple of the alignment.
-    pub pad: u32,
+    /// 1 while a write sleeps in its call: until it ends, the socket counts as one that holds bytes.
+    pub asleep: u32,
 }
 
 /// Bytes (and a FIN) that were written and not sent yet.
@@ -109,9 +109,19 @@ pub fn is_holding(state: *mut State) -> bool {
     unsafe { (*state).holds == 1 }
 }
 
+/// A write is about to sleep in its call: what it has still to give waits.
+#[inline(always)]
+pub fn fall_asleep<R: Reader>(state: *mut State, reader: &R) {
+    hold(state, reader);
+    // SAFETY: the map's value; the socket lock keeps others from it.
+    unsafe { (*state).asleep = 1 };
+}
+
 /// A write call has ended: with nothing left to send, the socket holds nothing any more.
 #[inline(always)]
 pub fn let_go_if_idle<R: Reader>(state: *mut State, reader: &R) {
+    // SAFETY: the map's value; the socket lock keeps others from it.
+    unsafe { (*state).asleep = 0 };
     if waiting(reader) == 0 {
         let_go(state);
     }
@@ -143,14 +153,14 @@ pub fn meet<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
         if before == ports {
             return Some(state);
         }
-        let_go(state);
+        forget(state);
         if before & 0xffff != 0 {
             emit::emit::<R, { Hook::socket_reused.slots() }>(Hook::socket_reused, reader, [0; 4]);
         }
         // SAFETY: as above.
         unsafe { (*state).ports = ports };
     } else {
-        let fresh = State { holds: 0, bucket: 0, ports, pad: 0 };
+        let fresh = State { holds: 0, bucket: 0, ports, asleep: 0 };
         if SOCKETS.insert(&reader.sk(), &fresh, u64::from(BPF_NOEXIST)).is_err() {
             // Options are set without the lock: another task may have met it at this very moment.
             let state = met(reader);
@@ -196,7 +206,7 @@ pub fn hold<R: Reader>(state: *mut State, reader: &R) {
 pub fn let_go(state: *mut State) {
     // SAFETY: the map's value; the socket lock keeps others from it.
     let bucket = unsafe {
-        if (*state).holds == 0 {
+        if (*state).holds == 0 || (*state).asleep == 1 {
             return;
         }
         (*state).holds = 0;
@@ -206,6 +216,14 @@ pub fn let_go(state: *mut State) {
         // SAFETY: an aligned 64-bit value of the map.
         unsafe { add(mark, u64::MAX) };
     }
+}
+
+/// The connection is gone, and whoever slept for it.
+#[inline(always)]
+pub fn forget(state: *mut State) {
+    // SAFETY: the map's value; the socket lock keeps others from it.
+    unsafe { (*state).asleep = 0 };
+    let_go(state);
 }
 
 /// Adds atomically. The BPF target of Rust has no read-modify-write operations, the processor does.

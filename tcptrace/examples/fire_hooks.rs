@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
-    os::fd::{AsRawFd as _, FromRawFd as _},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     thread,
     time::Duration,
 };
@@ -212,13 +212,12 @@ fn before_the_connection() -> std::io::Result<()> {
     let address = listener.local_addr()?;
     let mut waiting = Vec::new();
     for _ in 0..4 {
-        // SAFETY: socket() takes three numbers; the descriptor is owned below.
-        let socket = unsafe {
-            let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0);
-            TcpStream::from(std::os::fd::OwnedFd::from_raw_fd(fd))
-        };
+        // SAFETY: socket() takes three numbers.
+        let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0) };
+        // SAFETY: the call above has just opened it, and nobody else knows it.
+        let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) });
         let to = libc::sockaddr_in {
-            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_family: libc::sa_family_t::try_from(libc::AF_INET).unwrap_or(0),
             sin_port: address.port().to_be(),
             sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
             sin_zero: [0; 8],
@@ -246,15 +245,13 @@ fn not_taken() -> std::io::Result<()> {
 
 fn switch_loopback(on: bool) -> std::io::Result<()> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-    // SAFETY: all-zero is an ifreq; it outlives the calls, which fill it or read it.
-    let failed = unsafe {
-        let mut request: libc::ifreq = std::mem::zeroed();
-        request.ifr_name[0] = b'l'.cast_signed();
-        request.ifr_name[1] = b'o'.cast_signed();
-        let up = if on { libc::IFF_UP } else { 0 };
-        request.ifr_ifru.ifru_flags = up as libc::c_short;
-        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request)
-    };
+    let mut name = [0; libc::IFNAMSIZ];
+    name[..2].copy_from_slice(&[b'l'.cast_signed(), b'o'.cast_signed()]);
+    let up = libc::c_short::try_from(if on { libc::IFF_UP } else { 0 }).unwrap_or(0);
+    let ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_flags: up };
+    let mut request = libc::ifreq { ifr_name: name, ifr_ifru };
+    // SAFETY: the request outlives the call.
+    let failed = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) };
     if failed == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 

@@ -21,7 +21,7 @@ fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
         return;
     }
     let Some(state) = socket::meet(Hook::sk_stream_wait_connect, reader) else { return };
-    socket::hold(state, reader);
+    socket::fall_asleep(state, reader);
     emit::emit::<R, { Hook::sk_stream_wait_connect.slots() }>(
         Hook::sk_stream_wait_connect,
         reader,

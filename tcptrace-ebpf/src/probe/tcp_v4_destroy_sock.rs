@@ -13,7 +13,7 @@ use crate::{emit, maps::SOCKETS, read::Reader, socket};
 #[inline(always)]
 fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
     let Some(state) = socket::met(reader) else { return };
-    socket::let_go(state);
+    socket::forget(state);
     let _ = SOCKETS.remove(&reader.sk());
     emit::emit::<R, { Hook::tcp_v4_destroy_sock.slots() }>(
         Hook::tcp_v4_destroy_sock,

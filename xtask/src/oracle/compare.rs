@@ -139,7 +139,7 @@ fn one(outcome: &mut Outcome, hold: &Hold, tool: &Reported) {
     let release = hold.release == tool.release;
     let asleep = hold.causes == [SEND_BUFFER];
     let figures = (hold.bytes == tool.bytes || asleep && tool.bytes > 0)
-        && hold.tail == tool.tail
+        && (hold.tail == tool.tail || asleep)
         // Where nothing is lost there is no "may".
         && tool.certain
         && hold.start_ns.abs_diff(tool.start_ns) <= ALLOWANCE_NS
