@@ -112,6 +112,49 @@ fn stories() -> Vec<String> {
     ]
 }
 
+/// One per limit that can hold bytes, with the releases that only those have.
+fn limits() -> Vec<String> {
+    const IDLE: &str = "nonagle=1 packets_out=1 snd_sml=100 snd_una=100";
+    let held = |from: &str, to: &str| {
+        push("1.0", "nonagle=1 size_goal=2000", IDLE, (200, 250)).replace(from, to)
+    };
+    let gone = left("1.1", 0, (200, 250), 250);
+    let throttled = ("sk_tsq_flags=0", "sk_tsq_flags=1");
+    let attempt = |text: String| {
+        let push = text.lines().next().unwrap_or_default();
+        let attempt = push
+            .replace("tcp_push mss_now=1000 ", "tcp_write_xmit mss_now=1000 push_one=0 ")
+            .replace(" size_goal=2000", "")
+            .replace("tail_len=50", "tail_len=50 sk_lock_owned=1");
+        format!("{attempt}\n{text}")
+    };
+    let update = "1.1 s1 pid=0 tcp_rcv_established | ack_seq=100 snd_una=100 snd_wnd=0 snd_nxt=200 seq=1 end_seq=1 sk_lock_owned=0\n";
+    let opened = gone.replace("repair=0", "repair=0 snd_una=100 snd_wnd=9000");
+    let slept = |hook: &str| {
+        format!(
+            "1.0 s1 pid=7 {hook} | write_seq=100 snd_nxt=100\n\
+             1.1 s1 pid=0 tcp_rcv_established | ack_seq=100 snd_una=90 write_seq=100\n\
+             1.2 s1 pid=7 tcp_sendmsg_locked size=50 ret=50 | write_seq=150 snd_nxt=150\n"
+        )
+    };
+    vec![
+        held(throttled.0, throttled.1) + "1.1 s1 pid=0 tcp_tsq_write | sk_lock_owned=0\n" + &gone,
+        attempt(held(throttled.0, throttled.1)),
+        held("snd_cwnd=10", "snd_cwnd=1"),
+        held("snd_wnd=60000", "snd_wnd=0") + update + &opened,
+        held("snd_wnd=60000", "snd_wnd=120"),
+        held("sk_pacing_status=0", "sk_pacing_status=1 tcp_wstamp_ns=2 tcp_clock_cache=1")
+            + "1.1 s1 pid=0 tcp_pace_kick |\n1.1 s1 pid=0 tcp_tsq_write | sk_lock_owned=0\n"
+            + &gone,
+        held("tail_len=50", "tail_len=50 head_len=5000"),
+        push("0.9", "nonagle=2", "nonagle=2 packets_out=1 snd_sml=100 snd_una=100", (200, 210))
+            + "1.0 s1 pid=7 __tcp_transmit_skb clone_it=1 ret=1 | seq=200 end_seq=250 snd_nxt=200 sk_lock_owned=1\n"
+            + &held("tail_len=50", "tail_len=50 sk_lock_owned=1"),
+        slept("sk_stream_wait_memory"),
+        slept("sk_stream_wait_connect"),
+    ]
+}
+
 /// What only `timeline` tells, beside what it tells of [`stories`].
 fn stories_of_a_socket() -> Vec<String> {
     let pushed = push("1.0", "nonagle=2", CORKED, (100, 108));
@@ -133,8 +176,10 @@ fn stories_of_a_socket() -> Vec<String> {
 /// Written traces that between them make every word and every field of the question's findings.
 fn stories_of(kind: Kind) -> Vec<String> {
     match kind {
-        Kind::Nagle => stories(),
-        Kind::Timeline => stories().into_iter().chain(stories_of_a_socket()).collect(),
+        Kind::Nagle => stories().into_iter().chain(limits()).collect(),
+        Kind::Timeline => {
+            stories().into_iter().chain(limits()).chain(stories_of_a_socket()).collect()
+        }
     }
 }
 

@@ -110,6 +110,9 @@ impl Blocked {
             // It gave up, or was never meant to sleep.
             return None;
         };
+        if bytes == 0 {
+            return None;
+        }
         let until_ns = sleeper.woken_ns.unwrap_or(e.at_ns).max(from_ns);
         let held_ns = until_ns - from_ns;
         let mut evidence = vec![

@@ -348,7 +348,7 @@ pub enum Fact {
         /// Bytes of it.
         bytes: u32,
         /// What they said: a negative error, or a positive `NET_XMIT_*`.
-        result: i32,
+        returned: i32,
     },
     /// A segment that acknowledged nothing new changed the peer's window.
     WindowUpdate {

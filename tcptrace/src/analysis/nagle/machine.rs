@@ -426,8 +426,8 @@ impl Machine {
         }
         self.failed = Some((e.tid, e.u32(Field::sk_lock_owned) == Some(1)));
         let bytes = e.seq(Field::end_seq).zip(seq).map_or(0, |(end, seq)| end.since(seq));
-        let result = e.arg("ret").unwrap_or(0).cast_signed();
-        self.note(e, Fact::TransmitFailed { bytes, result });
+        let returned = e.arg("ret").unwrap_or(0).cast_signed();
+        self.note(e, Fact::TransmitFailed { bytes, returned });
     }
 
     fn takes_failure(&mut self, e: &Event) -> bool {

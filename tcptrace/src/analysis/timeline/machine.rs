@@ -337,8 +337,8 @@ impl State {
     fn on_failure(&mut self, e: &Event) {
         let bytes =
             e.seq(Field::end_seq).zip(e.seq(Field::seq)).map_or(0, |(end, seq)| end.since(seq));
-        let result = e.arg("ret").unwrap_or(0).cast_signed();
-        self.note(e, Fact::TransmitFailed { bytes, result });
+        let returned = e.arg("ret").unwrap_or(0).cast_signed();
+        self.note(e, Fact::TransmitFailed { bytes, returned });
     }
 
     fn on_attempt(&mut self, e: &Event) {

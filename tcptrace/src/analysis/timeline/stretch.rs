@@ -223,7 +223,7 @@ pub enum Fact {
         /// Bytes of it.
         bytes: u32,
         /// What they said: a negative error, or a positive `NET_XMIT_*`.
-        result: i32,
+        returned: i32,
     },
     /// `close()` or `shutdown()` queued a FIN.
     FinQueued {

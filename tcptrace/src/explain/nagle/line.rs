@@ -52,9 +52,9 @@ fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
         Fact::PacingTimer => {
             ("pacing timer fired".to_owned(), "the socket may send again".to_owned())
         }
-        Fact::TransmitFailed { bytes: size, result } => (
+        Fact::TransmitFailed { bytes: size, returned } => (
             "transmit failed".to_owned(),
-            format!("{} not taken: {}", bytes((*size).into()), failure(*result)),
+            format!("{} not taken: {}", bytes((*size).into()), failure(*returned)),
         ),
         Fact::WindowUpdate { window_bytes } => {
             ("window update".to_owned(), format!("window {}", bytes((*window_bytes).into())))
@@ -134,8 +134,8 @@ fn ack(acked_bytes: u32, data_bytes: u32) -> (String, String) {
 }
 
 /// What the layers below said: a dropped segment, or an error by its number.
-pub(in crate::explain) fn failure(result: i32) -> String {
-    match result {
+pub(in crate::explain) fn failure(returned: i32) -> String {
+    match returned {
         -1 => "EPERM (a firewall)".to_owned(),
         -105 => "ENOBUFS (no memory)".to_owned(),
         1.. => "dropped by the queueing discipline".to_owned(),

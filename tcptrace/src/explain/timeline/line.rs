@@ -44,10 +44,10 @@ pub(super) fn line(
         ),
         Fact::OptionSet { option, optname, value, .. } => set(*option, *optname, *value),
         Fact::WriterSleeps { cause, .. } => word("writer sleeps", no_room(*cause)),
-        Fact::TransmitFailed { bytes: size, result } => (
+        Fact::TransmitFailed { bytes: size, returned } => (
             Mark::None,
             "transmit failed".to_owned(),
-            format!("{} not taken: {}", bytes((*size).into()), failure(*result)),
+            format!("{} not taken: {}", bytes((*size).into()), failure(*returned)),
         ),
         Fact::Tsq => word("TSQ or pacing", "the socket may send again"),
         // It has lines of its own.
