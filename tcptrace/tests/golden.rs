@@ -238,11 +238,13 @@ fn same(trace: &Path, wire: &[Hold], found: &[Hold]) {
         let names = |hold: &Hold| -> Vec<String> {
             hold.causes.iter().map(|cause| cause.name().to_owned()).collect()
         };
+        // How much of a write found no room only the sleeping program knows.
+        let asleep = names(wire) == ["send_buffer"];
         let close = |a_ns: u64, b_ns: u64| a_ns.abs_diff(b_ns) <= ALLOWANCE_NS;
         assert!(
             names(wire) == names(found)
-                && (wire.bytes, &wire.release, wire.tail)
-                    == (found.bytes, &found.release, found.tail)
+                && wire.release == found.release
+                && (asleep || (wire.bytes, wire.tail) == (found.bytes, found.tail))
                 && close(wire.monotonic_ns, found.monotonic_ns)
                 && close(wire.held_ns, found.held_ns),
             "{trace}: wire {wire:?}, tcptrace {found:?}"

@@ -76,6 +76,11 @@ pub enum Release {
 }
 
 impl Held {
+    /// Whether the bytes are still the program's: the writer sleeps in its call.
+    pub const fn is_sleep(self) -> bool {
+        matches!(self, Self::SendBuffer | Self::NotEstablished)
+    }
+
     /// Whether it is the everyday work of a sender of bulk data, which is worth a line of its own only when it lasts.
     pub const fn is_usual(self) -> bool {
         matches!(

@@ -53,8 +53,8 @@ pub struct Machine {
     armed: Option<(Timer, u64)>,
     /// The write's own attempt to send, until its push ends.
     attempted: Option<Attempted>,
-    /// A segment that the layers below did not take: the thread at work, and whether it owned the socket.
-    failed: Option<(u32, bool)>,
+    /// A segment that the layers below did not take: the thread at work, whether it owned the socket, and what is told.
+    failed: Option<(u32, bool, Evidence<Fact>)>,
     /// A segment that acknowledged nothing new, while it is at work.
     update: Option<(u64, u64)>,
     /// Writes that sleep in their call.
@@ -424,15 +424,21 @@ impl Machine {
         if seq.zip(next).is_none_or(|(seq, next)| seq.before(next)) {
             return;
         }
-        self.failed = Some((e.tid, e.u32(Field::sk_lock_owned) == Some(1)));
         let bytes = e.seq(Field::end_seq).zip(seq).map_or(0, |(end, seq)| end.since(seq));
         let returned = e.arg("ret").unwrap_or(0).cast_signed();
-        self.note(e, Fact::TransmitFailed { bytes, returned });
+        let fact = Fact::TransmitFailed { bytes, returned };
+        let owned = e.u32(Field::sk_lock_owned) == Some(1);
+        self.failed = Some((e.tid, owned, Evidence { n: e.n, at_ns: e.at_ns, fact }));
     }
 
     fn takes_failure(&mut self, e: &Event) -> bool {
         let now = (e.tid, e.u32(Field::sk_lock_owned) == Some(1));
-        self.failed.take().is_some_and(|failed| failed == now)
+        let Some((_, _, told)) = self.failed.take().filter(|(tid, owned, _)| (*tid, *owned) == now)
+        else {
+            return false;
+        };
+        self.note_at(told.n, told.at_ns, told.fact);
+        true
     }
 
     fn on_ready(&mut self, e: &Event, ready: Ready) {

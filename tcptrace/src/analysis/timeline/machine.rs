@@ -511,6 +511,8 @@ impl State {
         let mut found = Vec::new();
         self.nagle.on_event(e, &mut found);
         for hold in found {
+            // One that sleeps in its call is no hold of the queue, which may have one at the same time.
+            let in_queue = !hold.cause.parts.iter().all(|part| part.held.is_sleep());
             let fact = Fact::HoldEnded {
                 bytes: hold.cause.bytes,
                 written_bytes: hold.cause.written_bytes,
@@ -520,7 +522,9 @@ impl State {
                 certainty: hold.certainty,
             };
             self.line(e.n, e.at_ns, fact);
-            self.hold = None;
+            if in_queue {
+                self.hold = None;
+            }
             self.end_if_full(e);
         }
         match (self.hold, self.nagle.held()) {

@@ -520,6 +520,6 @@ fn the_headline_says_what_was_counted() {
     assert_eq!(headline(&some), "31 holds on 2 of 9 sockets, 6.48 s of waiting in all");
     assert_eq!(
         headline(&Totals { sockets_seen: None, below_limit: 3, ..some }),
-        "31 holds on 2 sockets, 6.48 s of waiting in all; 3 shorter than 1 ms and not printed"
+        "31 holds on 2 sockets, 6.48 s of waiting in all; 3 not printed, shorter than 1 ms"
     );
 }

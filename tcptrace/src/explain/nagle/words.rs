@@ -93,7 +93,7 @@ pub(super) fn headline(totals: &Totals) -> String {
         Totals { findings, below_limit, .. } => {
             let shorter = match below_limit {
                 0 => String::new(),
-                _ => format!("; {} {} and not printed", count(*below_limit), shorter_than(totals)),
+                _ => format!("; {} not printed, {}", count(*below_limit), shorter_than(totals)),
             };
             format!(
                 "{} on {sockets}, {} of waiting in all{shorter}",
@@ -109,7 +109,7 @@ fn shorter_than(totals: &Totals) -> String {
     let any = limit(totals.limit_ns);
     if totals.usual_limit_ns > totals.limit_ns {
         let usual = limit(totals.usual_limit_ns);
-        return format!("shorter than {any} (windows, pacing, device: {usual})");
+        return format!("shorter than {any}, or than {usual} by a window, pacing or the device");
     }
     format!("shorter than {any}")
 }

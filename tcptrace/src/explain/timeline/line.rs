@@ -239,6 +239,12 @@ fn hold_ended(fact: &Fact) -> (Mark, String, String) {
         return (Mark::End, String::new(), String::new());
     };
     let waited = duration(*held_ns);
+    if let [only] = causes.as_slice()
+        && only.held.is_sleep()
+    {
+        let detail = format!("{}; {}", bytes((*size).into()), released_by(*release));
+        return (Mark::None, format!("writer slept {waited}"), detail);
+    }
     let label = match release {
         nagle::Release::Discarded => format!("discarded: never left, {waited}"),
         nagle::Release::Undetermined => format!("left: release not determined, {waited}"),

@@ -31,6 +31,9 @@ pub(in crate::explain) fn explain(
         }
         held = match fact.fact {
             Fact::HoldBegan { .. } => true,
+            Fact::HoldEnded { causes, .. } if causes.iter().all(|part| part.held.is_sleep()) => {
+                held
+            }
             Fact::HoldEnded { .. } => false,
             _ => held,
         };
