@@ -31,7 +31,7 @@ pub(in crate::explain) fn explain(
         }
         held = match fact.fact {
             Fact::HoldBegan { .. } => true,
-            Fact::HoldEnded { causes, .. } if causes.iter().all(|part| part.held.is_sleep()) => {
+            Fact::HoldEnded { causes, .. } if matches!(causes.as_slice(), [only] if only.held.is_sleep()) => {
                 held
             }
             Fact::HoldEnded { .. } => false,
