@@ -108,8 +108,7 @@ fn exchange() -> std::io::Result<()> {
     held_by_pacing()?;
     given_as_pages()?;
     asleep_for_room()?;
-    before_the_connection()?;
-    not_taken()
+    before_the_connection()
 }
 
 /// A connection on which every byte leaves at once; the option has nothing to do with that.
@@ -198,7 +197,7 @@ fn asleep_for_room() -> std::io::Result<()> {
         moment();
         std::io::copy(&mut client, &mut std::io::sink())
     });
-    server.write_all(&vec![0; 8_000_000])?;
+    server.write_all(&vec![0; 600_000])?;
     drop(server);
     reader.join().map_err(|_panic| std::io::Error::other("the reader failed"))??;
     Ok(())
@@ -232,27 +231,6 @@ fn before_the_connection() -> std::io::Result<()> {
         let _ = socket.write(b"12345678");
     }
     Ok(())
-}
-
-/// A segment that finds no route, because the device is down.
-fn not_taken() -> std::io::Result<()> {
-    let (_client, mut server) = pair()?;
-    switch_loopback(false)?;
-    server.write_all(b"12345678")?;
-    moment();
-    switch_loopback(true)
-}
-
-fn switch_loopback(on: bool) -> std::io::Result<()> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-    let mut name = [0; libc::IFNAMSIZ];
-    name[..2].copy_from_slice(&[b'l'.cast_signed(), b'o'.cast_signed()]);
-    let up = libc::c_short::try_from(if on { libc::IFF_UP } else { 0 }).unwrap_or(0);
-    let ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_flags: up };
-    let mut request = libc::ifreq { ifr_name: name, ifr_ifru };
-    // SAFETY: the request outlives the call.
-    let failed = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) };
-    if failed == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 fn set<T>(socket: &TcpStream, level: u32, option: u32, value: &T) -> std::io::Result<()> {

@@ -27,6 +27,8 @@ const MODES: [(&str, bool); 4] = [
     ("everything-of-own", true),
     ("everything-of-another", false),
 ];
+/// Told only of a segment that was not taken, which takes a queueing discipline: the story `transmit_failed` fails without it.
+const BY_A_STORY: &str = "__tcp_transmit_skb";
 /// What a connection on which no byte waits passes for certain.
 const PASSED: [&str; 9] = [
     "tcp_sendmsg_locked",
@@ -54,7 +56,7 @@ fn outcome(console: &[String], form: &str, ended: Option<&str>) -> Outcome {
         broken
             .push(format!("/fire_hooks ended with {}", ended.unwrap_or("nothing: it did not end")));
     }
-    let silent = fired.iter().filter(|(_, count)| *count == 0);
+    let silent = fired.iter().filter(|(name, count)| *count == 0 && *name != BY_A_STORY);
     broken.extend(silent.map(|(name, _)| format!("{name} ({form}) did not fire")));
     for names in FOUNDING {
         if !fired.iter().any(|(name, count)| names.contains(name) && *count > 0) {
