@@ -192,7 +192,8 @@ fn outer(name: &str) -> bool {
 /// The compiler's flags; none of the folders of this machine gets into the object.
 fn flags(way: &Way, ebpf: &Path) -> OsString {
     let mut flags = vec![OsString::from("--cfg=bpf_target_arch=\"x86_64\"")];
-    flags.extend(["-Cdebuginfo=2", "-Clink-arg=--btf"].map(OsString::from));
+    // No type information of its own: nothing here needs it, and the lines in it are two thirds of the object.
+    flags.push(OsString::from("-Cdebuginfo=0"));
     let mut remap = |from: &Path, to: &str| {
         let mut flag = OsString::from("--remap-path-prefix=");
         flag.push(from);
