@@ -54,7 +54,7 @@ pub struct Machine {
     /// The write's own attempt to send, until its push ends.
     attempted: Option<Attempted>,
     /// A segment that the layers below did not take: the thread at work, whether it owned the socket, and what is told.
-    failed: Option<(u32, bool, Evidence<Fact>)>,
+    failed: Option<Box<(u32, bool, Evidence<Fact>)>>,
     /// A segment that acknowledged nothing new, while it is at work.
     update: Option<(u64, u64)>,
     /// Writes that sleep in their call.
@@ -428,15 +428,16 @@ impl Machine {
         let returned = e.arg("ret").unwrap_or(0).cast_signed();
         let fact = Fact::TransmitFailed { bytes, returned };
         let owned = e.u32(Field::sk_lock_owned) == Some(1);
-        self.failed = Some((e.tid, owned, Evidence { n: e.n, at_ns: e.at_ns, fact }));
+        let told = Evidence { n: e.n, at_ns: e.at_ns, fact };
+        self.failed = Some(Box::new((e.tid, owned, told)));
     }
 
     fn takes_failure(&mut self, e: &Event) -> bool {
         let now = (e.tid, e.u32(Field::sk_lock_owned) == Some(1));
-        let Some((_, _, told)) = self.failed.take().filter(|(tid, owned, _)| (*tid, *owned) == now)
-        else {
+        let Some(failed) = self.failed.take().filter(|failed| (failed.0, failed.1) == now) else {
             return false;
         };
+        let (_, _, told) = *failed;
         self.note_at(told.n, told.at_ns, told.fact);
         true
     }
