@@ -141,6 +141,12 @@ impl Attribution {
     pub(super) fn forget(&mut self) {
         self.entered = None;
         self.options.clear();
+        self.kicked = false;
+    }
+
+    /// Nothing waits any more: what the pacing timer leads to from here on is not told.
+    pub(super) const fn idle(&mut self) {
+        self.kicked = false;
     }
 
     /// What made a segment leave, full or not, of bytes last held by `held`.

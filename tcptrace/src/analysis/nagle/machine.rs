@@ -633,6 +633,7 @@ impl Machine {
             self.not_seen.clear();
             self.certainty = Certainty::Seen;
             self.armed = None;
+            self.attribution.idle();
             return;
         };
         first.held_from = first.start;
@@ -1076,6 +1077,22 @@ mod tests {
         // Where the timer cannot be probed, it comes as the device does.
         let text = paced + ready + &left("1.036", 0, 200, 250, 250);
         assert_eq!(check(&text), ["50 B: Pacing 36; Undetermined [50@36]"]);
+    }
+
+    #[test]
+    fn a_pacing_timer_of_an_earlier_hold_is_not_the_device_of_a_later_one() {
+        let push = |at: &str| push(at, "nonagle=1", THROTTLED, 200, 250);
+        let paced = push("1.0")
+            .replace("sk_pacing_status=0", "sk_pacing_status=1 tcp_wstamp_ns=2 tcp_clock_cache=1");
+        let throttled = push("2.0").replace("sk_tsq_flags=0", "sk_tsq_flags=1");
+        let text = paced
+            + "1.036 s1 pid=7 tcp_pace_kick |\n"
+            + &left("1.037", 7, 200, 300, 300)
+            + &throttled.replace("snd_nxt=200 write_seq=250", "snd_nxt=300 write_seq=350")
+            + "2.01 s1 pid=0 tcp_tsq_write | sk_lock_owned=0\n"
+            + &left("2.01", 0, 300, 350, 350);
+        let found = told(&text);
+        assert!(found[1].contains("; Tsq"), "{found:?}");
     }
 
     #[test]
