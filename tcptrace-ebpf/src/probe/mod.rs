@@ -101,6 +101,25 @@ macro_rules! emit_when_wanted {
     };
 }
 
+/// A body that emits an event when a write is about to sleep in its call. The socket counts as one that holds bytes from
+/// here on: those that the call has still to give.
+macro_rules! emit_when_about_to_sleep {
+    ($name:ident) => {
+        #[inline(always)]
+        fn body<R: crate::read::Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
+            use tcptrace_common::hook::Hook;
+
+            use crate::socket::{AtWork, admits, fall_asleep, meet};
+            if !admits(reader, AtWork::User) {
+                return;
+            }
+            let Some(state) = meet(Hook::$name, reader) else { return };
+            fall_asleep(state, reader);
+            crate::emit::emit::<R, { Hook::$name.slots() }>(Hook::$name, reader, [0; 4]);
+        }
+    };
+}
+
 mod __tcp_transmit_skb;
 mod do_tcp_sendpages;
 mod do_tcp_setsockopt;
