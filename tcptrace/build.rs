@@ -5,7 +5,7 @@
 mod toolchain;
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -21,11 +21,15 @@ fn main() -> ExitCode {
     let target = Path::new(&out).join("bpf");
     let features = if env::var_os("CARGO_FEATURE_BPF_LOG").is_some() { "log" } else { "" };
     let way = toolchain::decide(&package).map_err(|missing| missing.advice());
-    match way.and_then(|way| {
-        toolchain::object(&way, &repository.join("tcptrace-ebpf"), &target, features)
-    }) {
+    let packed = Path::new(&out).join("tcptrace.bpf.o.zst");
+    match way
+        .and_then(|way| {
+            toolchain::object(&way, &repository.join("tcptrace-ebpf"), &target, features)
+        })
+        .and_then(|object| pack(&object, &packed).map(|()| object))
+    {
         Ok(object) => {
-            println!("cargo:rustc-env=TCPTRACE_BPF_OBJECT_PATH={}", object.display());
+            println!("cargo:rustc-env=TCPTRACE_BPF_OBJECT_PATH={}", packed.display());
             // One that this script made is newer than the script's own run, and would make every build a new one.
             if !object.starts_with(&target) {
                 println!("cargo:rerun-if-changed={}", object.display());
@@ -37,6 +41,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Most of the object is a few instructions again and again: a fifth of it is left.
+fn pack(object: &Path, packed: &Path) -> Result<(), String> {
+    let wrong = |error| format!("cannot pack {}: {error}", object.display());
+    let bytes = fs::read(object).map_err(wrong)?;
+    let small = zstd::encode_all(bytes.as_slice(), 19).map_err(wrong)?;
+    fs::write(packed, small).map_err(wrong)
 }
 
 /// What the object is made of.

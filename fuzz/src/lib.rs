@@ -7,7 +7,7 @@ use tcptrace::{
     event::{About, Event, SocketId},
     trace::{
         Header,
-        item::{Cost, Ending, Item, Reach},
+        item::{Cost, Counted, Ending, Item, Reach, Slowest},
     },
 };
 use tcptrace_common::{field::Field, hook::Hook, loss::Loss};
@@ -121,7 +121,24 @@ impl Bytes<'_> {
             lost,
             misses: (flags & 4 != 0).then(|| self.number()),
             cost: (flags & 8 != 0).then(|| Cost { run_ns: self.number(), runs: self.number() }),
+            counted: (flags & 16 != 0).then(|| self.counted()),
             reach: Reach::Whole,
+        }
+    }
+
+    fn counted(&mut self) -> Counted {
+        let flags = self.byte();
+        Counted {
+            since_ns: self.number(),
+            writes: self.number(),
+            sockets: (flags & 1 != 0).then(|| self.number()),
+            slowest: (flags & 2 != 0).then(|| Slowest {
+                took_ns: self.number(),
+                at_ns: self.number(),
+                pid: self.byte().into(),
+                tid: self.byte().into(),
+                comm: String::from_utf8_lossy(&[self.byte(), self.byte(), b'x']).into_owned(),
+            }),
         }
     }
 

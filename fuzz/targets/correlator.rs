@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use tcptrace::{
-    analysis::{Cause, Kind, nagle::MAX_WRITES, timeline::MAX_LINES},
+    analysis::{Cause, Kind, close, fastopen, nagle::MAX_WRITES, timeline::MAX_LINES},
     correlate::Correlator,
     event::{Facts, SocketId},
     explain::words,
@@ -79,6 +79,8 @@ fn check(found: &[Entry], sockets: &BTreeMap<u64, SocketId>) {
                 assert!(hold.writes.len() <= MAX_WRITES);
             }
             Cause::Timeline(_) => assert!(finding.evidence.len() <= MAX_LINES),
+            Cause::Fastopen(_) => assert!(finding.evidence.len() <= fastopen::MAX_LINES + 1),
+            Cause::Close(_) => assert!(finding.evidence.len() <= close::MAX_LINES),
         }
     }
 }
@@ -86,8 +88,13 @@ fn check(found: &[Entry], sockets: &BTreeMap<u64, SocketId>) {
 fn print(kind: Kind, found: &[Entry]) {
     let facts = Facts { hz: Some(250), ..Facts::default() };
     let filter = Filter::default();
-    let run =
-        Run { words: words(kind), facts: &facts, filter: &filter, everything: kind.everything() };
+    let run = Run {
+        words: words(kind),
+        facts: &facts,
+        filter: &filter,
+        everything: kind.everything(),
+        only: (&[], &[]),
+    };
     // Printing takes longer than concluding.
     for entry in found.iter().take(16) {
         for detail in [Detail::Verdicts, Detail::Evidence, Detail::Everything] {

@@ -44,6 +44,8 @@ kernel_fields! {
     skc_family: 4 = "sock", "__sk_common.skc_family";
     /// Connection state, `TCP_ESTABLISHED` = 1 (`include/net/tcp_states.h`).
     skc_state: 4 = "sock", "__sk_common.skc_state";
+    /// Peer's port, network byte order, and above it the local one, host byte order, which is 0 in the state CLOSE.
+    skc_portpair: 4 = "sock", "__sk_common.skc_portpair";
     /// Peer's port, network byte order.
     skc_dport: 4 = "sock", "__sk_common.skc_dport";
     /// Local port, network byte order; outlives the state CLOSE.
@@ -79,6 +81,10 @@ kernel_fields! {
     nonagle: 4 = "tcp_sock", "nonagle";
     /// Whether the socket is under checkpoint and restore: what it "sends" never reaches the wire.
     repair: 4 = "tcp_sock", "repair";
+    /// Bytes of data that came in, in order.
+    bytes_received: 8 = "tcp_sock", "bytes_received";
+    /// Bytes that were acknowledged; where this end opened the connection, its SYN counts as one.
+    bytes_acked: 8 = "tcp_sock", "bytes_acked";
     /// Segments in flight.
     packets_out: 4 = "tcp_sock", "packets_out";
     /// End of the last small segment sent (Minshall's rule).
@@ -107,6 +113,44 @@ kernel_fields! {
     tcp_wstamp_ns: 8 = "tcp_sock", "tcp_wstamp_ns";
     /// The socket's clock at its last attempt to send, nanoseconds, `CLOCK_MONOTONIC`.
     tcp_clock_cache: 8 = "tcp_sock", "tcp_clock_cache";
+    /// Bytes of the write that opens the connection (Fast Open), of which the SYN may carry the first.
+    fastopen_size: 4 = "tcp_sock", "fastopen_req->size";
+    /// Of them, those that the SYN carries (`tcp_fastopen_request.copied`).
+    fastopen_copied: 4 = "tcp_sock", "fastopen_req->copied";
+    /// The SYN carried data.
+    syn_data: 4 = "tcp_sock", "syn_data";
+    /// The SYN carried the option of Fast Open, with a cookie or to ask for one.
+    syn_fastopen: 4 = "tcp_sock", "syn_fastopen";
+    /// That was the experimental option (254).
+    syn_fastopen_exp: 4 = "tcp_sock", "syn_fastopen_exp";
+    /// The data in the SYN was acknowledged; of a socket that Fast Open has made, it came in the SYN.
+    syn_data_acked: 4 = "tcp_sock", "syn_data_acked";
+    /// `TCP_FASTOPEN_CONNECT` is set.
+    fastopen_connect: 4 = "tcp_sock", "fastopen_connect";
+    /// `TCP_FASTOPEN_NO_COOKIE` is set.
+    fastopen_no_cookie: 4 = "tcp_sock", "fastopen_no_cookie";
+    /// Segments that were sent again since the socket was opened.
+    total_retrans: 4 = "tcp_sock", "total_retrans";
+    /// Timeouts in a row.
+    icsk_retransmits: 4 = "inet_connection_sock", "icsk_retransmits";
+    /// `net.ipv4.tcp_fastopen` of the socket's network namespace: bits `TFO_*`.
+    sysctl_tcp_fastopen: 4 = "sock", "__sk_common.skc_net.net->ipv4.sysctl_tcp_fastopen";
+    /// `net.ipv4.tcp_fastopen_blackhole_timeout_sec` there: the first pause, seconds; 0 when there is none.
+    sysctl_tcp_fastopen_blackhole_timeout: 4 = "sock", "__sk_common.skc_net.net->ipv4.sysctl_tcp_fastopen_blackhole_timeout";
+    /// How many pauses in a row there were.
+    tfo_active_disable_times: 4 = "sock", "__sk_common.skc_net.net->ipv4.tfo_active_disable_times.counter";
+    /// When the last one began, jiffies.
+    tfo_active_disable_stamp: 8 = "sock", "__sk_common.skc_net.net->ipv4.tfo_active_disable_stamp";
+    /// What `TCP_FASTOPEN` set on a socket that listens: how many connections may wait for the end of their handshake.
+    fastopenq_max_qlen: 4 = "inet_connection_sock", "icsk_accept_queue.fastopenq.max_qlen";
+    /// How many do, and slots that resets hold.
+    fastopenq_qlen: 4 = "inet_connection_sock", "icsk_accept_queue.fastopenq.qlen";
+    /// The first of the slots that connections hold which were reset after a program had accepted them.
+    rskq_rst_head: 8 = "inet_connection_sock", "icsk_accept_queue.fastopenq.rskq_rst_head";
+    /// Connections that wait to be accepted.
+    sk_ack_backlog: 4 = "sock", "sk_ack_backlog";
+    /// How many may.
+    sk_max_ack_backlog: 4 = "sock", "sk_max_ack_backlog";
     /// The timer of TCP's own pacing; only its place in the socket matters.
     pacing_timer: 8 = "tcp_sock", "pacing_timer";
 
@@ -119,12 +163,75 @@ kernel_fields! {
         or "inet_connection_sock", "icsk_retransmit_timer.expires"
         or "sock", "tcp_retransmit_timer.expires";
 
+    /// What the ACK that is owed waits for, bits `ICSK_ACK_*`; 0 when none is owed.
+    icsk_ack_pending: 4 = "inet_connection_sock", "icsk_ack.pending";
+    /// ACKs that are still to be sent at once.
+    icsk_ack_quick: 4 = "inet_connection_sock", "icsk_ack.quick";
+    /// Interactive mode, in which ACKs are put off: 1, or from 6.12 on the threshold that `tcp_pingpong_thresh` sets.
+    icsk_ack_pingpong: 4 = "inet_connection_sock", "icsk_ack.pingpong";
+    /// How long an ACK is put off, jiffies; 0 before the first data came.
+    icsk_ack_ato: 4 = "inet_connection_sock", "icsk_ack.ato";
+    /// When the ACK that was put off is sent by the timer, jiffies.
+    icsk_ack_timeout: 8 = "inet_connection_sock", "icsk_ack.timeout"
+        or "inet_connection_sock", "icsk_delack_timer.expires";
+    /// Largest segment that the peer is taken to send, bytes: more than that unacknowledged asks for an ACK at once.
+    icsk_ack_rcv_mss: 4 = "inet_connection_sock", "icsk_ack.rcv_mss";
+    /// The route asks for ACKs at once; before 6.12 only the route itself tells.
+    icsk_ack_dst_quick_ack: 4 = "inet_connection_sock", "icsk_ack.dst_quick_ack";
+    /// Next sequence number that the program has not read; its FIN counts once it was read as the end.
+    copied_seq: 4 = "tcp_sock", "copied_seq";
+    /// What `TCP_LINGER2` set: how long the state FIN-WAIT-2 may last, jiffies; negative: not at all; 0: as the sysctl says.
+    linger2: 4 = "tcp_sock", "linger2";
+    /// Bits of `enum sock_flags`.
+    skc_flags: 8 = "sock", "__sk_common.skc_flags";
+    /// What `SO_LINGER` set, jiffies; counts only with the flag `SOCK_LINGER`.
+    sk_lingertime: 8 = "sock", "sk_lingertime";
+    /// Error that the next call reports, as a positive number; 0 without one.
+    sk_err: 4 = "sock", "sk_err";
+    /// Next sequence number expected from the peer.
+    rcv_nxt: 4 = "tcp_sock", "rcv_nxt";
+    /// What had come in when the last ACK left: behind `rcv_nxt`, an ACK is owed.
+    rcv_wup: 4 = "tcp_sock", "rcv_wup";
+
+    /// Sequence number after the segment at the root of the tree of unacknowledged ones, which is the only one when one is
+    /// in flight (`tcp_rtx_queue`, which shares its place with `sk_send_head`).
+    rtx_end_seq: 4 = "sock", "sk_send_head->cb|tcp_skb_cb.end_seq";
+    /// When that segment left, nanoseconds, `CLOCK_MONOTONIC`; 0 where nothing is in flight.
+    rtx_mstamp_ns: 8 = "sock", "sk_send_head->skb_mstamp_ns";
+    /// Shortest round trip of the last minutes, microseconds; all ones before the first (`rtt_min.s[0]`).
+    rtt_min: 4 = "tcp_sock", "rtt_min|minmax_sample.v";
+
     /// First sequence number of the segment.
     seq: 4 = "sk_buff", "cb|tcp_skb_cb.seq";
     /// Sequence number after the segment; SYN and FIN count.
     end_seq: 4 = "sk_buff", "cb|tcp_skb_cb.end_seq";
     /// The segment's acknowledgment number.
     ack_seq: 4 = "sk_buff", "cb|tcp_skb_cb.ack_seq";
+    /// The segment's flags, as they stand in the TCP header.
+    tcp_flags: 4 = "sk_buff", "cb|tcp_skb_cb.tcp_flags";
+
+    /// Length of a Fast Open cookie, bytes; -1, in 8 bits, when there is none, 0 when one is asked for.
+    foc_len: 4 = "tcp_fastopen_cookie", "len";
+    /// It belongs to the experimental option (254).
+    foc_exp: 4 = "tcp_fastopen_cookie", "exp";
+    /// The cookie itself, which only the programs look at.
+    foc_val: 16 = "tcp_fastopen_cookie", "val";
+    /// `MSG_*` of a write.
+    msg_flags: 4 = "msghdr", "msg_flags";
+    /// Length of the address that a write was given, bytes; 0 without one.
+    msg_namelen: 4 = "msghdr", "msg_namelen";
+    /// The socket that Fast Open has made for a request and no program has accepted; 0 when one has.
+    req_sk: 8 = "request_sock", "sk";
+
+    /// State in which the full socket was when the minisock took its place: FIN-WAIT-2 or TIME-WAIT.
+    tw_substate: 4 = "tcp_timewait_sock", "tw_sk.tw_substate";
+    /// Next sequence number that the minisock expects from the peer.
+    tw_rcv_nxt: 4 = "tcp_timewait_sock", "tw_rcv_nxt"
+        or "tcp_timewait_sock", "tw_sk.__tw_common.skc_tw_rcv_nxt";
+    /// Local port of the minisock, network byte order.
+    tw_sport: 4 = "tcp_timewait_sock", "tw_sk.tw_sport";
+    /// The timer that ends the minisock; only its place in it matters.
+    tw_timer: 8 = "tcp_timewait_sock", "tw_sk.tw_timer";
 
     /// Number of a thread, as the host counts them.
     pid: 4 = "task_struct", "pid";
@@ -133,9 +240,57 @@ kernel_fields! {
 }
 
 impl Field {
-    /// Whether the field is read from the segment a hook was called with, instead of from its socket.
+    /// Whether the field is read from the segment a hook was called with, or from what stands in its place there, instead
+    /// of from its socket.
     pub const fn of_segment(self) -> bool {
-        matches!(self, Self::seq | Self::end_seq | Self::ack_seq)
+        matches!(
+            self,
+            Self::seq
+                | Self::end_seq
+                | Self::ack_seq
+                | Self::tcp_flags
+                | Self::foc_len
+                | Self::foc_exp
+                | Self::foc_val
+                | Self::msg_flags
+                | Self::msg_namelen
+                | Self::req_sk
+        )
+    }
+    /// Whether the programs read it without asking whether this kernel has it: every one does, and one that did not
+    /// would be refused.
+    pub const fn is_vital(self) -> bool {
+        matches!(
+            self,
+            Self::skc_portpair
+                | Self::skc_hash
+                | Self::write_seq
+                | Self::snd_nxt
+                | Self::sk_tsq_flags
+                | Self::skc_state
+                | Self::seq
+                | Self::end_seq
+        )
+    }
+    /// Whether it is a number of 32 bits in the struct itself on every kernel so far, which saves the programs the
+    /// questions; where that does not hold, only kprobes can be used, which ask.
+    pub const fn is_plain(self) -> bool {
+        matches!(
+            self,
+            Self::packets_out
+                | Self::snd_sml
+                | Self::snd_una
+                | Self::snd_nxt
+                | Self::write_seq
+                | Self::snd_wnd
+                | Self::snd_cwnd
+                | Self::sacked_out
+                | Self::lost_out
+                | Self::retrans_out
+                | Self::seq
+                | Self::end_seq
+                | Self::ack_seq
+        )
     }
     /// 32-bit slots of the value in a record.
     pub const fn slots(self) -> usize {

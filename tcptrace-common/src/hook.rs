@@ -9,6 +9,8 @@ use crate::field::Field;
 
 /// Positions from here on are no arguments: see [`ret_of`].
 pub const RET: usize = 100;
+/// The position of pseudo-arguments that no function has: what the program at the hook has counted itself.
+pub const OWN: usize = 50;
 /// Most 32-bit slots of one record.
 pub const MAX_SLOTS: usize = 48;
 
@@ -16,6 +18,12 @@ pub const MAX_SLOTS: usize = 48;
 /// the last argument, so the count is checked against BTF at load.
 pub const fn ret_of(arity: usize) -> usize {
     RET + arity
+}
+
+/// Takes the fields of a hook one by one.
+pub trait TakeField {
+    /// Takes one.
+    fn field(&mut self, field: Field);
 }
 
 /// When a probe runs.
@@ -65,6 +73,12 @@ macro_rules! hooks {
             pub const fn fields(self) -> &'static [Field] {
                 match self { $( Self::$name => &[ $( Field::$field ),* ] ),* }
             }
+            /// Hands over each of [`Self::fields`], in order. For the programs, in which a loop over the table would be one:
+            /// of a hook that is a constant, this is straight code.
+            #[inline(always)]
+            pub fn each_field(self, to: &mut impl TakeField) {
+                match self { $( Self::$name => { $( to.field(Field::$field); )* let _ = to; } ),* }
+            }
             /// The hook with this wire number.
             pub const fn from_wire(id: u16) -> Option<Self> {
                 match id { $( $id => Some(Self::$name), )* _ => None }
@@ -92,8 +106,10 @@ hooks! {
     };
     /// A write call returns: how many bytes it was given and how many it took. Seen only while bytes wait.
     tcp_sendmsg_locked = 1 Exit [size = 2, ret = ret_of(3)] { write_seq snd_nxt };
-    /// The end of a write: what may go has gone; what is left waits.
-    tcp_push = 2 Exit [flags = 1, mss_now = 2, nonagle = 3, size_goal = 4] {
+    /// The end of a write: what may go has gone; what is left waits. `turn` counts how often data came in before a write on
+    /// this socket, `part` the writes since then; `from_start` is 1 when no byte had
+    /// been exchanged on the socket before it was watched. 0 where they are not counted.
+    tcp_push = 2 Exit [flags = 1, mss_now = 2, nonagle = 3, size_goal = 4, turn = OWN, part = OWN, from_start = OWN] {
         nonagle packets_out snd_sml snd_una snd_nxt write_seq snd_wnd snd_cwnd sacked_out lost_out retrans_out mss_cache
         srtt_us tcp_wstamp_ns tcp_clock_cache sk_pacing_status sk_tsq_flags tail_len repair icsk_pending icsk_rto
         write_timer_expires sk_lock_owned head_len
@@ -103,7 +119,10 @@ hooks! {
         icsk_pending icsk_rto packets_out snd_una snd_nxt write_seq srtt_us sk_lock_owned write_timer_expires
     };
     /// The peer's FIN arrived in order.
-    tcp_fin = 4 Entry [] { skc_state write_seq snd_nxt };
+    tcp_fin = 4 Entry [] {
+        skc_state write_seq snd_nxt icsk_ack_pending icsk_ack_quick icsk_ack_pingpong icsk_ack_ato rcv_nxt rcv_wup
+        icsk_ack_rcv_mss icsk_ack_dst_quick_ack
+    };
     /// An application sets a TCP option; runs before the socket lock is taken.
     do_tcp_setsockopt = 5 Entry [level = 1, optname = 2] { nonagle packets_out write_seq snd_nxt } or tcp_setsockopt or security_socket_setsockopt;
     /// New data has left TCP; `snd_nxt` does not count it yet.
@@ -111,11 +130,18 @@ hooks! {
         seq end_seq nonagle packets_out snd_una snd_nxt write_seq mss_cache repair sk_lock_owned snd_wnd sk_tsq_flags
     };
     /// `close()` or `shutdown()` queues a FIN.
-    tcp_send_fin = 7 Entry [] { write_seq snd_nxt sk_lock_owned };
+    tcp_send_fin = 7 Entry [] {
+        write_seq snd_nxt sk_lock_owned skc_state icsk_ack_pending icsk_ack_pingpong rcv_nxt rcv_wup snd_una
+    };
     /// A segment arrived for an established connection.
-    tcp_rcv_established = 8 Entry [] { seq end_seq ack_seq snd_una snd_nxt write_seq srtt_us sk_lock_owned snd_wnd };
+    tcp_rcv_established = 8 Entry [] {
+        seq end_seq ack_seq snd_una snd_nxt write_seq srtt_us sk_lock_owned snd_wnd rtx_end_seq rtx_mstamp_ns rtt_min
+    };
     /// A segment arrived in another state than established.
-    tcp_rcv_state_process = 9 Entry [] { seq end_seq ack_seq snd_una snd_nxt write_seq srtt_us sk_lock_owned snd_wnd };
+    tcp_rcv_state_process = 9 Entry [] {
+        seq end_seq ack_seq snd_una snd_nxt write_seq srtt_us sk_lock_owned snd_wnd rtx_end_seq rtx_mstamp_ns rtt_min
+        tcp_flags skc_state rcv_nxt
+    };
     /// An attempt to send ended and left bytes waiting.
     tcp_write_xmit = 10 Exit [mss_now = 1, nonagle = 2, push_one = 3, ret = ret_of(5)] {
         nonagle packets_out snd_sml snd_una snd_nxt write_seq snd_wnd snd_cwnd sacked_out lost_out retrans_out mss_cache
@@ -126,9 +152,9 @@ hooks! {
     /// that stands in for `tcp_tsq_write` where that was split.
     tcp_tsq_handler = 11 Record [] { write_seq snd_nxt sk_tsq_flags sk_lock_owned };
     /// The connection is over: reset, aborted, timed out or handed to TIME-WAIT.
-    tcp_done = 12 Entry [] { skc_state write_seq snd_nxt };
-    /// The socket's life ends; its address may be used again at once.
-    tcp_v4_destroy_sock = 13 Entry [] { write_seq snd_nxt };
+    tcp_done = 12 Entry [] { skc_state write_seq snd_nxt snd_una sk_err linger2 skc_flags };
+    /// The socket's life ends; its address may be used again at once. `turn` as in `tcp_push`.
+    tcp_v4_destroy_sock = 13 Entry [turn = OWN] { write_seq snd_nxt };
     /// The device, or the pacing timer, lets the socket send again.
     tcp_tsq_write = 14 Entry [] { write_seq snd_nxt sk_tsq_flags sk_lock_owned } or tcp_tsq_handler;
     /// The socket has become another connection: the end of the one before was not seen, or was `connect(AF_UNSPEC)`.
@@ -144,6 +170,104 @@ hooks! {
     sk_stream_wait_connect = 19 Entry [] { write_seq snd_nxt skc_state };
     /// sendfile, splice or an in-kernel sender has given pages, to 6.4; later kernels do it by `tcp_sendmsg_locked`.
     do_tcp_sendpages = 20 Exit [size = 3, flags = 4, ret = ret_of(5)] { write_seq snd_nxt };
+    /// A write opens the connection itself (Fast Open): the SYN has left, with the first bytes or without, and what it did
+    /// not carry waits until the connection is established.
+    tcp_connect = 25 Exit [ret = ret_of(1)] { write_seq snd_nxt fastopen_size };
+    /// An ACK is owed and put off: by when the timer sends it, and why it may wait. Where the kernel found the time up
+    /// already, it has sent the ACK and none is owed any more.
+    tcp_send_delayed_ack = 21 Exit [] {
+        icsk_ack_pending icsk_ack_quick icsk_ack_pingpong icsk_ack_ato icsk_ack_timeout rcv_nxt rcv_wup skc_state sk_lock_owned
+    };
+    /// The delayed-ACK timer ran; with nothing owed, or before the time, it sends nothing. `arrived_us` is how long ago data
+    /// came in last, microseconds, `pid` the process that has written on this socket first, `tid` its thread; 0 where that
+    /// was not seen.
+    tcp_delack_timer_handler = 22 Entry [arrived_us = OWN, pid = OWN, tid = OWN] {
+        icsk_ack_pending icsk_ack_quick icsk_ack_pingpong icsk_ack_ato icsk_ack_timeout rcv_nxt rcv_wup skc_state sk_lock_owned
+    };
+    /// The program closes its socket, by `close()` or by ending: what it has not read, and whether it lingers.
+    __tcp_close = 40 Entry [] {
+        skc_state copied_seq rcv_nxt write_seq snd_nxt snd_una skc_flags sk_lingertime linger2 sk_err
+    };
+    /// This host resets a connection of its own accord.
+    tcp_send_active_reset = 41 Entry [] { skc_state write_seq snd_nxt snd_una rcv_nxt sk_err };
+    /// A connection is ended as a reset asks for: one came in, or data came that nobody will read.
+    tcp_reset = 42 Entry [] { skc_state write_seq snd_nxt snd_una };
+    /// A minisock takes the socket's place: in the state TIME-WAIT, or in FIN-WAIT-2 where no process has the socket any more.
+    tcp_time_wait = 43 Entry [state = 1, timeo = 2] { skc_state write_seq snd_nxt snd_una rcv_nxt };
+    /// The minisock has been made. Its address gives events of its own the socket's name, and goes no further.
+    inet_twsk_alloc = 44 Exit [tw_low = ret_of(3), tw_high = ret_of(3)] { skc_state };
+    /// A segment arrived for a minisock.
+    tcp_timewait_state_process = 45 Entry [] { seq end_seq tcp_flags tw_substate tw_rcv_nxt };
+    /// A minisock's time is over.
+    tw_timer_handler = 46 Entry [] {};
+    /// A closing socket has sent a segment that is kept until it is acknowledged: data, a FIN or both. Written by the
+    /// program of `__tcp_transmit_skb`.
+    segment_sent = 47 Record [] { seq end_seq tcp_flags skc_state snd_nxt write_seq rcv_nxt sk_lock_owned };
+    /// A closing socket has sent a segment that is not kept: an ACK, a window probe or a reset. Written by the program of
+    /// `__tcp_transmit_skb`.
+    ack_sent = 48 Record [] { skc_state snd_nxt write_seq rcv_nxt icsk_ack_pingpong sk_lock_owned };
+    /// A socket that was met before its task was known is another task's: what was told of it does not count.
+    socket_left = 49 Record [] {};
+    /// A write that asks for Fast Open (`MSG_FASTOPEN`), or that follows a SYN of Fast Open, returns. Written by the program of
+    /// `tcp_sendmsg_locked`.
+    fastopen_write = 50 Record [size = OWN, ret = OWN, msg_flags = OWN, msg_namelen = OWN] {
+        skc_state write_seq snd_nxt fastopen_connect sysctl_tcp_fastopen
+    };
+    /// A SYN of a connection for which Fast Open was asked has left. Written by the program of `tcp_connect`.
+    fastopen_syn = 51 Record [ret = OWN] {
+        snd_una snd_nxt write_seq fastopen_size fastopen_copied syn_data syn_fastopen syn_fastopen_exp fastopen_connect
+        fastopen_no_cookie sysctl_tcp_fastopen
+    };
+    /// An application sets an option of Fast Open; runs before the socket lock is taken. Written by the program of
+    /// `do_tcp_setsockopt`.
+    fastopen_option = 52 Record [optname = OWN] { skc_state sysctl_tcp_fastopen fastopenq_max_qlen fastopen_connect };
+    /// `connect()` of a socket with `TCP_FASTOPEN_CONNECT`: 1 when it returns at once and the first write is to send the SYN.
+    tcp_fastopen_defer_connect = 53 Exit [ret = ret_of(2)] { fastopen_connect };
+    /// The kernel has looked whether a SYN may carry data: by a cookie that it knows, without one, or not at all.
+    tcp_fastopen_cookie_check = 54 Exit [ret = ret_of(3)] {
+        foc_len foc_exp fastopen_connect fastopen_no_cookie sysctl_tcp_fastopen sysctl_tcp_fastopen_blackhole_timeout
+        tfo_active_disable_times tfo_active_disable_stamp
+    };
+    /// The SYN-ACK that answers a SYN of Fast Open is processed; `snd_una` counts what it acknowledges.
+    tcp_fastopen_cache_set = 55 Entry [syn_lost = 3, try_exp = 4] {
+        foc_len foc_exp snd_una snd_nxt write_seq syn_data syn_fastopen syn_fastopen_exp total_retrans
+    };
+    /// The connection is established from this end. Told of sockets that asked for Fast Open.
+    tcp_finish_connect = 56 Entry [] { snd_una snd_nxt write_seq total_retrans };
+    /// A retransmission timer ran on a connection that has used Fast Open; `expired` is 1 when it gives up.
+    tcp_fastopen_active_detect_blackhole = 57 Entry [expired = 1] {
+        skc_state icsk_retransmits syn_data syn_fastopen syn_data_acked sysctl_tcp_fastopen_blackhole_timeout
+        tfo_active_disable_times
+    };
+    /// A reset or a FIN came out of order on a connection that has used Fast Open: the kernel pauses it for all.
+    tcp_fastopen_active_disable = 58 Entry [] {
+        skc_state sysctl_tcp_fastopen_blackhole_timeout tfo_active_disable_times
+    };
+    /// A SYN with data or with the option of Fast Open was dealt with by a socket that listens, whose fields these are.
+    /// `foc_in` is the length of the cookie that came, -1 without the option, `foc_out` of the one that is sent; `syn_bytes` the
+    /// data in the SYN, `isn` its sequence number, `child` has bits: 1 a socket was made, 2 the cookie that is sent is the
+    /// one that came, 4 the experimental option was used; `qlen` of the queue before. The socket of the event is the
+    /// one that was made, or the request.
+    tcp_try_fastopen = 59 Exit [foc_in = OWN, foc_out = OWN, syn_bytes = OWN, isn = OWN, child = OWN, qlen = OWN, resets = OWN] {
+        fastopenq_max_qlen fastopen_no_cookie sk_ack_backlog sk_max_ack_backlog sysctl_tcp_fastopen
+    };
+    /// A socket that Fast Open has made is no request any more: its handshake is complete, it was reset, or it is closed.
+    /// `accepted` is 1 when a program has accepted it already.
+    reqsk_fastopen_remove = 60 Entry [reset = 2, accepted = OWN] { skc_state sk_err total_retrans };
+    /// A program accepts a socket. Told of those that Fast Open has made.
+    security_sock_graft = 61 Entry [] { skc_state };
+    /// A program asks a socket that listens for a connection. Told once of each, and only where some tasks are asked for.
+    inet_csk_accept = 62 Entry [] { skc_state };
+    /// A socket that listened at the start has set `TCP_FASTOPEN`: its queue, and the setting of its network namespace. Written
+    /// by the loader, which has asked the socket; its process is that of the event.
+    listener = 63 Record [max_qlen = OWN, sysctl_tcp_fastopen = OWN] {};
+    /// By how much the kernel's counters of Fast Open have risen in a network namespace from the start to the end. Written by
+    /// the loader, from `/proc/PID/net/netstat`.
+    netstat = 64 Record [
+        netns = OWN, TCPFastOpenActive = OWN, TCPFastOpenActiveFail = OWN, TCPFastOpenPassive = OWN,
+        TCPFastOpenPassiveFail = OWN, TCPFastOpenPassiveAltKey = OWN, TCPFastOpenListenOverflow = OWN,
+        TCPFastOpenCookieReqd = OWN, TCPFastOpenBlackhole = OWN
+    ] {};
     /// The call that left bytes waiting, by the number of its user stack; follows its `tcp_push`. In the ring buffer the
     /// number is the kernel's, or an error's; in a trace it is that of a `stack` line.
     user_stack = 30 Record [stack = 0] {};
@@ -155,6 +279,22 @@ impl Hook {
     pub const fn replaced_by(self) -> Option<Self> {
         match self {
             Self::do_tcp_sendpages => Some(Self::tcp_sendmsg_locked),
+            _ => None,
+        }
+    }
+
+    /// The tracepoint that is the first statement of the hook's function, with the same arguments: cheaper than its entry.
+    pub const fn tracepoint(self) -> Option<&'static str> {
+        match self {
+            Self::tcp_rcv_established => Some("tcp_probe"),
+            _ => None,
+        }
+    }
+
+    /// The program at the entry of the function that keeps what its return does not show, under this name.
+    pub const fn at_entry(self) -> Option<&'static str> {
+        match self {
+            Self::tcp_try_fastopen => Some("tcp_try_fastopen_entry"),
             _ => None,
         }
     }
@@ -189,6 +329,21 @@ mod tests {
     }
 
     #[test]
+    fn fields_are_handed_over_in_the_order_of_the_row() {
+        struct All(std::vec::Vec<Field>);
+        impl TakeField for All {
+            fn field(&mut self, field: Field) {
+                self.0.push(field);
+            }
+        }
+        for hook in Hook::ALL {
+            let mut all = All(std::vec::Vec::new());
+            hook.each_field(&mut all);
+            assert_eq!(all.0, hook.fields(), "{}", hook.name());
+        }
+    }
+
+    #[test]
     fn every_row_says_what_it_sees() {
         assert!(Hook::ALL.iter().all(|h| h.doc().trim().ends_with('.')));
     }
@@ -203,7 +358,24 @@ mod tests {
 
     #[test]
     fn every_field_is_sent_by_a_hook_or_looked_at_by_the_programs() {
-        let own = [Field::skc_hash, Field::socket_sk, Field::pid, Field::tgid, Field::pacing_timer];
+        let own = [
+            Field::skc_portpair,
+            Field::skc_hash,
+            Field::socket_sk,
+            Field::pid,
+            Field::tgid,
+            Field::pacing_timer,
+            Field::bytes_received,
+            Field::bytes_acked,
+            Field::tw_sport,
+            Field::tw_timer,
+            Field::foc_val,
+            Field::req_sk,
+            Field::fastopenq_qlen,
+            Field::rskq_rst_head,
+            Field::msg_flags,
+            Field::msg_namelen,
+        ];
         for field in Field::ALL {
             let sent = Hook::ALL.iter().any(|h| h.fields().contains(field));
             assert!(sent || own.contains(field), "{}", field.name());

@@ -6,7 +6,7 @@ use crate::field::Field;
 pub const NO_DEREF: u16 = u16::MAX;
 
 /// Place of one field.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Bytes from the start of the struct.
@@ -21,6 +21,22 @@ pub struct Place {
     pub width: u8,
     /// Keeps the size a multiple of the alignment.
     pub pad: u8,
+}
+
+impl Place {
+    /// A place as it lies in memory, read at once.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "each part takes its own bits")]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            offset: bits as u16,
+            deref: (bits >> 16) as u16,
+            size: (bits >> 32) as u8,
+            shift: (bits >> 40) as u8,
+            width: (bits >> 48) as u8,
+            pad: 0,
+        }
+    }
 }
 
 /// The whole table of places.
@@ -40,3 +56,14 @@ impl Layout {
 }
 
 const _: () = assert!(size_of::<Place>() == 8, "no implicit padding");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_lies_in_memory() {
+        let place = Place { offset: 0x102, deref: 0x304, size: 5, shift: 6, width: 7, pad: 0 };
+        assert_eq!(Place::from_bits(0x0007_0605_0304_0102), place);
+    }
+}

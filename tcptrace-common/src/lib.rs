@@ -7,9 +7,10 @@ pub mod hook;
 pub mod field;
 pub mod layout;
 pub mod event;
+pub mod exchange;
 pub mod filter;
 pub mod loss;
 pub mod tcp;
 
 /// Version of everything in this crate that crosses the boundary; raised with every change to it.
-pub const WIRE_VERSION: u32 = 3;
+pub const WIRE_VERSION: u32 = 7;

@@ -7,6 +7,25 @@ pub const TCP_NODELAY: u32 = 1;
 /// `TCP_CORK`, the option (`include/uapi/linux/tcp.h`).
 pub const TCP_CORK: u32 = 3;
 
+/// `TCP_FASTOPEN`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_FASTOPEN: u32 = 23;
+/// `TCP_FASTOPEN_CONNECT`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_FASTOPEN_CONNECT: u32 = 30;
+/// `TCP_FASTOPEN_NO_COOKIE`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_FASTOPEN_NO_COOKIE: u32 = 34;
+/// `MSG_FASTOPEN` (`include/linux/socket.h`).
+pub const MSG_FASTOPEN: u32 = 0x2000_0000;
+/// Bit of `net.ipv4.tcp_fastopen`: for clients (`include/net/tcp.h`, `TFO_CLIENT_ENABLE`).
+pub const TFO_CLIENT_ENABLE: u32 = 1;
+/// Bit of `net.ipv4.tcp_fastopen`: for servers (`include/net/tcp.h`, `TFO_SERVER_ENABLE`).
+pub const TFO_SERVER_ENABLE: u32 = 2;
+/// Bit of `net.ipv4.tcp_fastopen`: clients send data without a cookie (`include/net/tcp.h`, `TFO_CLIENT_NO_COOKIE`).
+pub const TFO_CLIENT_NO_COOKIE: u32 = 4;
+/// Bit of `net.ipv4.tcp_fastopen`: servers take data without a cookie (`include/net/tcp.h`, `TFO_SERVER_COOKIE_NOT_REQD`).
+pub const TFO_SERVER_COOKIE_NOT_REQD: u32 = 0x200;
+/// Bit of `net.ipv4.tcp_fastopen`: `listen()` does what `TCP_FASTOPEN` does (`include/net/tcp.h`, `TFO_SERVER_WO_SOCKOPT1`).
+pub const TFO_SERVER_WO_SOCKOPT1: u32 = 0x400;
+
 /// Options of level [`SOL_TCP`], by number, from [`TCP_NODELAY`] = 1 on (`include/uapi/linux/tcp.h`).
 const OPTIONS: [&str; 46] = [
     "TCP_NODELAY",
@@ -80,6 +99,8 @@ pub const MSG_NOSIGNAL: u32 = 0x4000;
 pub const MSG_ZEROCOPY: u32 = 0x0400_0000;
 /// `MSG_MORE` (`include/linux/socket.h`).
 pub const MSG_MORE: u32 = 0x8000;
+/// `MSG_SENDPAGE_NOTLAST`: another page of the same call follows (`include/linux/socket.h`, to 6.4).
+pub const MSG_SENDPAGE_NOTLAST: u32 = 0x20000;
 
 /// `ICSK_TIME_RETRANS`: the retransmission timer (`include/net/inet_connection_sock.h`).
 pub const ICSK_TIME_RETRANS: u32 = 1;
@@ -89,6 +110,48 @@ pub const ICSK_TIME_PROBE0: u32 = 3;
 pub const ICSK_TIME_LOSS_PROBE: u32 = 5;
 /// `ICSK_TIME_REO_TIMEOUT`: the reordering timer (`include/net/inet_connection_sock.h`).
 pub const ICSK_TIME_REO_TIMEOUT: u32 = 6;
+
+/// `ICSK_ACK_SCHED` of `icsk_ack.pending`: an ACK is owed (`include/net/inet_connection_sock.h`).
+pub const ICSK_ACK_SCHED: u32 = 1;
+/// `ICSK_ACK_TIMER` of `icsk_ack.pending`: the delayed-ACK timer is armed (`include/net/inet_connection_sock.h`).
+pub const ICSK_ACK_TIMER: u32 = 2;
+
+/// FIN in a TCP header (RFC 9293 3.1).
+pub const TCPHDR_FIN: u32 = 1;
+/// SYN in a TCP header (RFC 9293 3.1).
+pub const TCPHDR_SYN: u32 = 2;
+/// RST in a TCP header (RFC 9293 3.1).
+pub const TCPHDR_RST: u32 = 4;
+/// ACK in a TCP header (RFC 9293 3.1).
+pub const TCPHDR_ACK: u32 = 0x10;
+
+/// `SOCK_DEAD` as a bit of `skc_flags`: no process has the socket any more (`include/net/sock.h`).
+pub const SOCK_DEAD: u64 = 1;
+/// `SOCK_LINGER` as a bit of `skc_flags`: `SO_LINGER` is on (`include/net/sock.h`).
+pub const SOCK_LINGER: u64 = 1 << 4;
+
+/// `EFAULT` (`include/uapi/asm-generic/errno-base.h`).
+pub const EFAULT: u32 = 14;
+/// `EINVAL` (`include/uapi/asm-generic/errno-base.h`).
+pub const EINVAL: u32 = 22;
+/// `EOPNOTSUPP` (`include/uapi/asm-generic/errno.h`).
+pub const EOPNOTSUPP: u32 = 95;
+/// `ECONNREFUSED` (`include/uapi/asm-generic/errno.h`).
+pub const ECONNREFUSED: u32 = 111;
+/// `ENETUNREACH` (`include/uapi/asm-generic/errno.h`).
+pub const ENETUNREACH: u32 = 101;
+/// `EHOSTUNREACH` (`include/uapi/asm-generic/errno.h`).
+pub const EHOSTUNREACH: u32 = 113;
+/// `EISCONN` (`include/uapi/asm-generic/errno.h`).
+pub const EISCONN: u32 = 106;
+/// `EALREADY` (`include/uapi/asm-generic/errno.h`).
+pub const EALREADY: u32 = 114;
+/// `EINPROGRESS` (`include/uapi/asm-generic/errno.h`).
+pub const EINPROGRESS: u32 = 115;
+/// `ECONNABORTED` (`include/uapi/asm-generic/errno.h`).
+pub const ECONNABORTED: u32 = 103;
+/// `ETIMEDOUT` (`include/uapi/asm-generic/errno.h`).
+pub const ETIMEDOUT: u32 = 110;
 
 /// `SK_PACING_NEEDED`: TCP paces by a timer of its own (`include/net/sock.h`, `enum sk_pacing`).
 pub const SK_PACING_NEEDED: u32 = 1;
@@ -119,6 +182,9 @@ pub const TCP_LAST_ACK: u32 = 9;
 pub const TCP_LISTEN: u32 = 10;
 /// `TCP_CLOSING` (`include/net/tcp_states.h`).
 pub const TCP_CLOSING: u32 = 11;
+
+/// `TCP_NEW_SYN_RECV`: a request that is no socket yet (`include/net/tcp_states.h`).
+pub const TCP_NEW_SYN_RECV: u32 = 12;
 
 /// `AF_INET` (`include/linux/socket.h`).
 pub const AF_INET: u32 = 2;

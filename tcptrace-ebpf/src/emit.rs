@@ -8,7 +8,8 @@ use aya_ebpf::{
 };
 use tcptrace_common::{
     event::{Header, Record},
-    hook::Hook,
+    field::Field,
+    hook::{Hook, TakeField},
     loss::{COUNTERS, Loss},
 };
 
@@ -18,11 +19,22 @@ use crate::{
 };
 
 /// The arguments of a record, in the order of the hook's row; the rest is 0.
-pub type Values = [u32; 4];
+pub type Values = [u32; 7];
 
 /// Emits one event for `hook`, whose row has `N` slots; `false` when it is lost.
 #[inline(always)]
 pub fn emit<R: Reader, const N: usize>(hook: Hook, reader: &R, values: Values) -> bool {
+    emit_for::<R, N>(hook, reader, reader.sk(), values)
+}
+
+/// As [`emit`], of another socket than the one that is read.
+#[inline(always)]
+pub fn emit_for<R: Reader, const N: usize>(
+    hook: Hook,
+    reader: &R,
+    sk: u64,
+    values: Values,
+) -> bool {
     let Some(mut slot) = EVENTS.reserve::<Record<N>>(0) else {
         lost(hook, Loss::BufferFull);
         return false;
@@ -34,7 +46,7 @@ pub fn emit<R: Reader, const N: usize>(hook: Hook, reader: &R, values: Values) -
         let valid = fill(hook, reader, values, slots);
         (&raw mut (*record).header).write(Header {
             at_ns: bpf_ktime_get_ns(),
-            sk: reader.sk(),
+            sk,
             pid_tgid: bpf_get_current_pid_tgid(),
             jiffies: bpf_jiffies64() as u32,
             valid,
@@ -43,7 +55,7 @@ pub fn emit<R: Reader, const N: usize>(hook: Hook, reader: &R, values: Values) -
             pad: 0,
         });
     }
-    slot.submit(wake());
+    slot.submit(wake(size_of::<Record<N>>() as u64));
     true
 }
 
@@ -53,44 +65,66 @@ pub fn emit<R: Reader, const N: usize>(hook: Hook, reader: &R, values: Values) -
 /// `slots` points to as many slots as the row has.
 #[inline(always)]
 unsafe fn fill<R: Reader>(hook: Hook, reader: &R, values: Values, slots: *mut u32) -> u32 {
-    let (args, fields) = (hook.args().len(), hook.fields());
-    let (mut at, mut i) = (0, 0);
+    let args = hook.args().len();
+    let mut i = 0;
     while i < args && i < values.len() {
         // SAFETY: the caller's promise.
-        unsafe { slots.add(at).write(values[i]) };
-        at += 1;
+        unsafe { slots.add(i).write(values[i]) };
         i += 1;
     }
-    let (mut valid, mut f) = (0, 0);
-    while f < fields.len() {
-        let mut words = [0u32; 4];
-        if fields[f].slots() == 4 {
-            if let Some([low, high]) = reader.wide(fields[f]) {
-                words = [low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32];
-                valid |= 1 << f;
-            }
-        } else if let Some(v) = reader.field(fields[f]) {
-            words = [v as u32, (v >> 32) as u32, 0, 0];
-            valid |= 1 << f;
-        }
-        let mut w = 0;
-        while w < fields[f].slots() {
-            // SAFETY: the caller's promise.
-            unsafe { slots.add(at).write(words[w]) };
-            at += 1;
-            w += 1;
-        }
-        f += 1;
-    }
-    valid
+    let mut fill = Fill { reader, slots, at: args, number: 0, valid: 0 };
+    hook.each_field(&mut fill);
+    fill.valid
 }
 
-/// User space polls; it is woken only when much is unread, because a wake-up costs fifty times an event.
+/// Writes field after field; where a read cannot fail, those that are plain numbers are only read.
+struct Fill<'a, R> {
+    reader: &'a R,
+    slots: *mut u32,
+    /// The next slot.
+    at: usize,
+    /// The next field of the row.
+    number: u32,
+    valid: u32,
+}
+
+impl<R: Reader> TakeField for Fill<'_, R> {
+    #[inline(always)]
+    fn field(&mut self, field: Field) {
+        let mut words = [0u32; 4];
+        if R::IS_SAFE && field.is_plain() {
+            words[0] = self.reader.word(field);
+            self.valid |= 1 << self.number;
+        } else if field.slots() == 4 {
+            let ([low, high], read) = self.reader.wide(field);
+            words = [low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32];
+            self.valid |= read << self.number;
+        } else {
+            let (v, read) = self.reader.field(field);
+            words = [v as u32, (v >> 32) as u32, 0, 0];
+            self.valid |= read << self.number;
+        }
+        let mut w = 0;
+        while w < field.slots() {
+            // SAFETY: whoever made this has promised that there are as many slots as the row has.
+            unsafe { self.slots.add(self.at).write(words[w]) };
+            self.at += 1;
+            w += 1;
+        }
+        self.number += 1;
+    }
+}
+
+/// User space polls; it is woken only when much is unread, because a wake-up costs fifty times an event, and only by the
+/// event of `bytes` that makes it so much, or as much again: until user space runs, others come.
 #[inline(always)]
-fn wake() -> u64 {
+fn wake(bytes: u64) -> u64 {
     // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
     let threshold = unsafe { core::ptr::read_volatile(&raw const WAKE_BYTES) };
-    u64::from(if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= threshold {
+    let unread = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
+    // A power of two. The ring buffer puts a word before each record.
+    let beyond = unread & threshold.wrapping_sub(1);
+    u64::from(if unread >= threshold && beyond < bytes.next_multiple_of(8) + 8 {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP

@@ -6,6 +6,7 @@
 #![feature(asm_experimental_arch)]
 
 mod emit;
+mod exchange;
 mod frame;
 mod maps;
 mod probe;

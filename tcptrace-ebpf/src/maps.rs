@@ -1,16 +1,23 @@
 //! Every map and every read-only global, with its bound and what happens at the bound.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, CgroupArray, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tcptrace_common::{
+    exchange::{BUCKETS, Exchange},
     filter::{Filter, MAX_CGROUPS, MAX_PROCESSES},
     layout::Layout,
     loss::COUNTERS,
 };
 
-use crate::{frame, socket::State, stack::Stacks};
+use crate::{
+    frame,
+    probe::{Pages, Try},
+    socket::State,
+    stack::Stacks,
+};
 
 /// Events to user space. When it is full, the event is lost and counted.
 #[map]
@@ -22,8 +29,18 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 pub static SOCKETS: HashMap<u64, State> = HashMap::with_max_entries(65_536, 0);
 
 /// How many sockets hold bytes, by the low bits of `skc_hash`: one look tells that a socket holds none.
+/// A variable, and no array by its declaration: its address stands in the instructions.
+#[unsafe(no_mangle)]
+pub static mut MARKS: [u64; MARK_MASK as usize + 1] = [0; MARK_MASK as usize + 1];
+
+/// What is counted of every exchange that the filter lets through, by the low bits of `skc_hash`. Two connections that
+/// share a bucket take turns, which is counted.
 #[map]
-pub static MARKS: Array<u64> = Array::with_max_entries(MARK_MASK + 1, 0);
+pub static EXCHANGES: Array<Exchange> = Array::with_max_entries(BUCKETS, BPF_F_MMAPABLE);
+
+/// How many sockets hold bytes: with none, nobody asks what the other ends do.
+#[unsafe(no_mangle)]
+pub static mut HELD: u64 = 0;
 
 /// Bits of `skc_hash` that pick the mark.
 pub const MARK_MASK: u32 = 0xffff;
@@ -37,6 +54,11 @@ pub static LOST: PerCpuArray<[u64; COUNTERS as usize]> = PerCpuArray::with_max_e
 #[map]
 pub static FRAMES: LruHashMap<frame::Key, frame::Arguments> = LruHashMap::with_max_entries(4096, 0);
 
+/// The pages that a thread is giving by one call, by thread. The oldest makes room: a call that is forgotten counts as
+/// large as what it gives from then on.
+#[map]
+pub static PAGES: LruHashMap<u32, Pages> = LruHashMap::with_max_entries(1024, 0);
+
 /// The processes of a command: its own, put in by the loader, and those that descend from it, until the kernel forgets
 /// them. When it is full, a child is not followed, which is counted. Without a command it has room for one.
 #[map]
@@ -45,6 +67,16 @@ pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSE
 /// The cgroups whose tasks are let through, put in by the loader; those below them belong to them.
 #[map]
 pub static CGROUPS: CgroupArray = CgroupArray::with_max_entries(MAX_CGROUPS as u32, 0);
+
+/// Minisocks of sockets that were met, by address, with their ports: another one may have the address since. The oldest
+/// makes room.
+#[map]
+pub static MINISOCKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16_384, 0);
+
+/// SYNs that `tcp_try_fastopen()` deals with, by the address of their request. The oldest makes room: each is taken back
+/// before the processor does anything else.
+#[map]
+pub static TRIES: LruHashMap<u64, Try> = LruHashMap::with_max_entries(1024, 0);
 
 /// User stacks of calls, by the number that the kernel gives them. When another stack has the place of one, that one is
 /// not told, and user space says so. Where no stacks are wanted it has room for one.
@@ -72,11 +104,24 @@ pub static FILTER: Filter = Filter::ALL;
 #[unsafe(no_mangle)]
 pub static EVERYTHING: u32 = 0;
 
+/// Written by the loader before the load, constant to the verifier: 1 when what happens to sockets that are closing is
+/// wanted.
+#[unsafe(no_mangle)]
+pub static CLOSING: u32 = 0;
+
+/// Written by the loader before the load, constant to the verifier: 1 when what Fast Open does is wanted.
+#[unsafe(no_mangle)]
+pub static OPENING: u32 = 0;
+
+/// Written by the loader before the load, constant to the verifier: 1 when exchanges are counted on which no byte waits.
+#[unsafe(no_mangle)]
+pub static COUNTING: u32 = 0;
+
 /// Written by the loader before the load, constant to the verifier: 1 when the user stack of a call that leaves bytes
 /// waiting is wanted.
 #[unsafe(no_mangle)]
 pub static USER_STACKS: u32 = 0;
 
-/// Written by the loader before the load: unread bytes at which user space is woken without waiting for its poll.
+/// Written by the loader before the load: unread bytes, a power of two, at which user space is woken without waiting for its poll.
 #[unsafe(no_mangle)]
 pub static WAKE_BYTES: u64 = 64 << 10;

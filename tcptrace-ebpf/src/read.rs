@@ -3,11 +3,13 @@
 //! A tracing program (fentry, fexit) gets typed pointers and reads by plain loads at offsets that the verifier knows,
 //! which is cheap and allowed under lockdown=confidentiality. A kprobe program gets numbers and reads by the helper.
 
-use core::ptr;
+use core::{arch::asm, ptr};
 
 use aya_ebpf::{
-    bindings::tcp_sock,
-    helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock},
+    bindings::{tcp_sock, tcp_timewait_sock},
+    helpers::generated::{
+        bpf_probe_read_kernel, bpf_skc_to_tcp_sock, bpf_skc_to_tcp_timewait_sock,
+    },
 };
 use tcptrace_common::{
     field::Field,
@@ -19,26 +21,40 @@ use crate::maps::LAYOUT;
 /// The kernel's `struct sock`; only its address is used.
 pub type Sock = core::ffi::c_void;
 
+/// Reads what every kernel has ([`Field::is_vital`], [`Field::is_plain`]), so that nothing is asked here.
+pub trait Words: Copy {
+    /// The first 4 bytes of the field.
+    fn word(&self, field: Field) -> u32;
+    /// `TCP_ESTABLISHED` and the like.
+    fn state(&self) -> u32;
+}
+
 /// Reads fields of one socket and, where the hook has one, of one segment.
-pub trait Reader: Copy {
+pub trait Reader: Words {
+    /// A read cannot fail.
+    const IS_SAFE: bool;
     /// Address of the socket: its identity while it lives.
     fn sk(&self) -> u64;
     /// Start of the struct that `field` is read from; null when the hook has none.
     fn base(&self, field: Field) -> *const u8;
-    /// Up to 8 bytes at `at`; `None` when the read failed.
-    fn load(&self, at: *const u8, size: u8) -> Option<u64>;
+    /// Up to 8 bytes at `at`, and 1 when they could be read, 0 otherwise: a number, because a branch for each field would
+    /// double what the verifier has to look at.
+    fn load(&self, at: *const u8, size: u8) -> (u64, u32);
     /// Up to 8 bytes at `at`; 0 when the read failed.
     fn bytes(&self, at: *const u8, size: u8) -> u64;
-    /// The pointer at `at`.
+    /// The pointer at `at`; `None` when the read failed or it is null. A plain load through a null pointer is not only a
+    /// failed read: 5.10 does not find its way back from a fault in a program that calls functions of its own, and the
+    /// task at work is killed.
     fn pointer(&self, at: *const u8) -> Option<*const u8>;
 
-    /// The field's value; `None` when this kernel lacks it or the read failed. Not for 16-byte fields.
+    /// The field's value, and 1 when this kernel has it and it could be read. Not for 16-byte fields.
     #[inline(always)]
-    fn field(&self, field: Field) -> Option<u64> {
+    fn field(&self, field: Field) -> (u64, u32) {
         let place = place(field);
-        let at = self.place(field, &place)?;
-        let v = self.load(at, place.size)? >> (place.shift & 63);
-        Some(if place.width == 0 { v } else { v & ((1 << (place.width & 63)) - 1) })
+        let Some(at) = self.place(field, &place) else { return (0, 0) };
+        let (v, read) = self.load(at, place.size);
+        let v = v >> (place.shift & 63);
+        (if place.width == 0 { v } else { v & ((1 << (place.width & 63)) - 1) }, read)
     }
 
     /// The field's value, 0 when it cannot be told: for comparisons in the programs themselves. Made without `Option`,
@@ -55,15 +71,29 @@ pub trait Reader: Copy {
         if place.width == 0 { v } else { v & ((1 << (place.width & 63)) - 1) }
     }
 
-    /// As [`Self::value`], of a 4-byte field behind a pointer.
+    /// 1 when the field, a pointer, is not null. A tracing program may not compute with one.
+    #[inline(always)]
+    fn is_set(&self, field: Field) -> u32 {
+        let place = place(field);
+        if place.size != 8 || place.deref != NO_DEREF {
+            return 0;
+        }
+        let at = self.base(field).wrapping_add(place.offset as usize);
+        u32::from(self.pointer(at).is_some())
+    }
+
+    /// As [`Self::value`], the low 4 bytes of a field behind a pointer.
     #[inline(always)]
     fn followed_value(&self, field: Field) -> u32 {
         let place = place(field);
-        if place.size != 4 || place.deref == NO_DEREF {
+        if !matches!(place.size, 4 | 8) || place.deref == NO_DEREF {
             return 0;
         }
         let at = self.base(field).wrapping_add(place.offset as usize);
         let to = self.bytes(at, 8) as *const u8;
+        if to.is_null() {
+            return 0;
+        }
         self.bytes(to.wrapping_add(place.deref as usize), 4) as u32
     }
 
@@ -78,15 +108,16 @@ pub trait Reader: Copy {
         [self.bytes(at, 8), self.bytes(at.wrapping_add(8), 8)]
     }
 
-    /// Both halves of a 16-byte field.
+    /// Both halves of a 16-byte field, and 1 when this kernel has it and it could be read.
     #[inline(always)]
-    fn wide(&self, field: Field) -> Option<[u64; 2]> {
+    fn wide(&self, field: Field) -> ([u64; 2], u32) {
         let place = place(field);
         if place.size != 16 {
-            return None;
+            return ([0; 2], 0);
         }
-        let at = self.place(field, &place)?;
-        Some([self.load(at, 8)?, self.load(at.wrapping_add(8), 8)?])
+        let Some(at) = self.place(field, &place) else { return ([0; 2], 0) };
+        let ((low, first), (high, second)) = (self.load(at, 8), self.load(at.wrapping_add(8), 8));
+        ([low, high], first & second)
     }
 
     /// Address of the field.
@@ -99,24 +130,74 @@ pub trait Reader: Copy {
         if place.deref == NO_DEREF {
             return Some(at);
         }
-        Some(self.pointer(at)?.wrapping_add(place.deref as usize))
+        // A tracing program may read by a null pointer, and gets 0; but kernels before 6.4 look for what tells them so in
+        // the wrong table when the program has subprograms, and stop.
+        let to = self.pointer(at)?;
+        if to.is_null() { None } else { Some(to.wrapping_add(place.deref as usize)) }
     }
 }
 
-/// The loader has filled the table in; volatile reads keep the compiler from using the values it sees.
+impl<R: Reader> Words for R {
+    #[inline(always)]
+    fn word(&self, field: Field) -> u32 {
+        self.bytes(self.base(field).wrapping_add(offset(field)), 4) as u32
+    }
+    #[inline(always)]
+    fn state(&self) -> u32 {
+        self.value(Field::skc_state) as u32
+    }
+}
+
+/// The loader has filled the table in; a volatile read keeps the compiler from using the values it sees.
 #[inline(always)]
 fn place(field: Field) -> Place {
-    let row = (&raw const LAYOUT.place).cast::<Place>().wrapping_add(field as usize);
-    // SAFETY: `field as usize` is below `Field::COUNT`, the length of the table.
-    unsafe {
-        Place {
-            offset: ptr::read_volatile(&raw const (*row).offset),
-            deref: ptr::read_volatile(&raw const (*row).deref),
-            size: ptr::read_volatile(&raw const (*row).size),
-            shift: ptr::read_volatile(&raw const (*row).shift),
-            width: ptr::read_volatile(&raw const (*row).width),
-            pad: 0,
-        }
+    let row = (&raw const LAYOUT.place).cast::<u64>().wrapping_add(field as usize);
+    // SAFETY: `field as usize` is below `Field::COUNT`, the length of the table, whose rows are as large and as aligned.
+    Place::from_bits(unsafe { ptr::read_volatile(row) })
+}
+
+/// Where a field lies that every kernel has.
+#[inline(always)]
+fn offset(field: Field) -> usize {
+    // SAFETY: a number of the table, as above.
+    usize::from(unsafe { ptr::read_volatile(&raw const LAYOUT.place[field as usize].offset) })
+}
+
+/// The arguments of a tracing program before the socket is known to be a full one: only what every `struct sock` has can
+/// be read, for the look that turns most events away.
+#[derive(Clone, Copy)]
+pub struct Glance {
+    sk: *const Sock,
+    skb: *const u8,
+}
+
+impl Glance {
+    /// The probed function's first argument, and its segment or null.
+    #[inline(always)]
+    pub fn new(sk: *const Sock, skb: *const u8) -> Self {
+        Self { sk, skb }
+    }
+
+    /// Whether bytes were written and not sent yet; not of what is no full TCP socket.
+    #[inline(always)]
+    pub fn waits(self) -> bool {
+        let Some(reader) = Typed::new(self.sk, ptr::null()) else { return false };
+        reader.word(Field::write_seq) != reader.word(Field::snd_nxt)
+    }
+}
+
+impl Words for Glance {
+    #[inline(always)]
+    fn word(&self, field: Field) -> u32 {
+        let base = if field.of_segment() { self.skb } else { self.sk.cast() };
+        // SAFETY: the verifier checks the place against the kernel's own types.
+        unsafe { ptr::read_volatile(base.wrapping_add(offset(field)).cast::<u32>()) }
+    }
+    #[inline(always)]
+    fn state(&self) -> u32 {
+        let at = self.sk.cast::<u8>().wrapping_add(offset(Field::skc_state));
+        // SAFETY: as above; one byte on every kernel so far, which the loader checks.
+        u32::from(unsafe { ptr::read_volatile(at) })
     }
 }
 
@@ -163,6 +244,7 @@ impl Unread {
 }
 
 impl Reader for Unread {
+    const IS_SAFE: bool = false;
     #[inline(always)]
     fn sk(&self) -> u64 {
         self.sk
@@ -172,8 +254,8 @@ impl Reader for Unread {
         ptr::null()
     }
     #[inline(always)]
-    fn load(&self, _at: *const u8, _size: u8) -> Option<u64> {
-        None
+    fn load(&self, _at: *const u8, _size: u8) -> (u64, u32) {
+        (0, 0)
     }
     #[inline(always)]
     fn bytes(&self, _at: *const u8, _size: u8) -> u64 {
@@ -201,9 +283,31 @@ impl Typed {
         let tp: *const tcp_sock = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) };
         if tp.is_null() { None } else { Some(Self { sk, tp: tp.cast(), skb }) }
     }
+
+    /// As [`Self::new`], of the same socket with something else in the segment's place.
+    #[inline(always)]
+    pub fn with(self, skb: *const u8) -> Self {
+        Self { skb, ..self }
+    }
+
+    /// A request, of which only what every `struct sock` begins with may be read.
+    #[inline(always)]
+    pub fn request(req: *const Sock) -> Self {
+        Self { sk: req, tp: req.cast(), skb: ptr::null() }
+    }
+
+    /// Of a minisock, and the segment that came for it.
+    #[inline(always)]
+    pub fn minisock(tw: *const Sock, skb: *const u8) -> Option<Self> {
+        // SAFETY: the verifier has checked that `tw` begins as a socket does.
+        let typed: *const tcp_timewait_sock =
+            unsafe { bpf_skc_to_tcp_timewait_sock(tw.cast_mut().cast()) };
+        if typed.is_null() { None } else { Some(Self { sk: tw, tp: typed.cast(), skb }) }
+    }
 }
 
 impl Reader for Typed {
+    const IS_SAFE: bool = true;
     #[inline(always)]
     fn sk(&self) -> u64 {
         self.sk as u64
@@ -213,8 +317,8 @@ impl Reader for Typed {
         if field.of_segment() { self.skb } else { self.tp }
     }
     #[inline(always)]
-    fn load(&self, at: *const u8, size: u8) -> Option<u64> {
-        Some(self.bytes(at, size))
+    fn load(&self, at: *const u8, size: u8) -> (u64, u32) {
+        (self.bytes(at, size), 1)
     }
     #[inline(always)]
     fn bytes(&self, at: *const u8, size: u8) -> u64 {
@@ -232,7 +336,8 @@ impl Reader for Typed {
     #[inline(always)]
     fn pointer(&self, at: *const u8) -> Option<*const u8> {
         // SAFETY: as in `load`; the verifier gives the result the type that the kernel declares.
-        Some(unsafe { ptr::read_volatile(at.cast::<*const u8>()) })
+        let to = unsafe { ptr::read_volatile(at.cast::<*const u8>()) };
+        if to.is_null() { None } else { Some(to) }
     }
 }
 
@@ -252,6 +357,7 @@ impl Helper {
 }
 
 impl Reader for Helper {
+    const IS_SAFE: bool = false;
     #[inline(always)]
     fn sk(&self) -> u64 {
         self.sk as u64
@@ -261,15 +367,19 @@ impl Reader for Helper {
         if field.of_segment() { self.skb } else { self.sk }
     }
     #[inline(always)]
-    fn load(&self, at: *const u8, size: u8) -> Option<u64> {
+    fn load(&self, at: *const u8, size: u8) -> (u64, u32) {
         let mut out = 0u64;
         let size = match size {
             1 | 2 | 4 | 8 => u32::from(size),
-            _ => return None,
+            _ => return (0, 0),
         };
-        // SAFETY: `out` has room for 8 bytes; the helper fails on a bad address.
+        // SAFETY: `out` has room for 8 bytes; the helper fails on a bad address, and leaves 0.
         let failed = unsafe { bpf_probe_read_kernel((&raw mut out).cast(), size, at.cast()) };
-        if failed == 0 { Some(out) } else { None }
+        // The sign of the result; in assembly, because the compiler would ask for it by a branch.
+        let mut sign = failed as u64;
+        // SAFETY: shifts a register.
+        unsafe { asm!("{sign} >>= 63", sign = inout(reg) sign) };
+        (out, sign as u32 ^ 1)
     }
     #[inline(always)]
     fn bytes(&self, at: *const u8, size: u8) -> u64 {
@@ -284,6 +394,60 @@ impl Reader for Helper {
     }
     #[inline(always)]
     fn pointer(&self, at: *const u8) -> Option<*const u8> {
-        self.load(at, 8).map(|p| p as *const u8)
+        let to = self.bytes(at, 8) as *const u8;
+        if to.is_null() { None } else { Some(to) }
+    }
+}
+
+/// A request that is no socket yet: it begins as one, with the two ends, and has nothing else in common.
+#[derive(Clone, Copy)]
+pub struct Request<R>(pub R);
+
+impl<R: Reader> Request<R> {
+    /// Local port, network byte order, which a socket has elsewhere.
+    #[inline(always)]
+    fn sport(&self) -> u64 {
+        u64::from(((self.0.value(Field::skc_portpair) >> 16) as u16).to_be())
+    }
+}
+
+impl<R: Reader> Reader for Request<R> {
+    const IS_SAFE: bool = true;
+    #[inline(always)]
+    fn sk(&self) -> u64 {
+        self.0.sk()
+    }
+    #[inline(always)]
+    fn base(&self, field: Field) -> *const u8 {
+        self.0.base(field)
+    }
+    #[inline(always)]
+    fn load(&self, at: *const u8, size: u8) -> (u64, u32) {
+        self.0.load(at, size)
+    }
+    #[inline(always)]
+    fn bytes(&self, at: *const u8, size: u8) -> u64 {
+        self.0.bytes(at, size)
+    }
+    #[inline(always)]
+    fn pointer(&self, at: *const u8) -> Option<*const u8> {
+        self.0.pointer(at)
+    }
+    #[inline(always)]
+    fn field(&self, field: Field) -> (u64, u32) {
+        match field {
+            Field::inet_sport => (self.sport(), 1),
+            Field::skc_family
+            | Field::skc_state
+            | Field::skc_dport
+            | Field::skc_rcv_saddr
+            | Field::skc_daddr
+            | Field::netns => self.0.field(field),
+            _ => (0, 0),
+        }
+    }
+    #[inline(always)]
+    fn value(&self, field: Field) -> u64 {
+        if field == Field::inet_sport { self.sport() } else { self.0.value(field) }
     }
 }

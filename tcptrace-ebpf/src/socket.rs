@@ -14,13 +14,19 @@ use tcptrace_common::{
     filter::{MAX_CGROUPS, MAX_COMMS, MAX_NETNS, MAX_PORTS, MAX_SIDES, Side},
     hook::Hook,
     loss::Loss,
-    tcp::{AF_INET, TCP_CLOSE},
+    tcp::{
+        AF_INET, TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_SYN_RECV,
+        TCP_SYN_SENT,
+    },
 };
 
 use crate::{
     emit,
-    maps::{CGROUPS, ENABLED, EVERYTHING, FILTER, MARK_MASK, MARKS, PROCESSES, SOCKETS},
-    read::Reader,
+    maps::{
+        CGROUPS, CLOSING, ENABLED, EVERYTHING, FILTER, HELD, MARK_MASK, MARKS, OPENING, PROCESSES,
+        SOCKETS,
+    },
+    read::{Glance, Reader, Words},
 };
 
 /// State of one socket that has been met.
@@ -29,25 +35,72 @@ use crate::{
 pub struct State {
     /// 1 while written bytes wait.
     pub holds: u32,
-    /// The mark that was raised for it: its `skc_hash` may change when it closes.
+    /// The `skc_hash` whose mark was raised for it: the socket's own may change when it closes.
     pub bucket: u32,
     /// Local and remote port: when they change, the socket has become another connection.
     pub ports: u32,
     /// 1 while a write sleeps in its call: until it ends, the socket counts as one that holds bytes.
     pub asleep: u32,
+    /// 1 once a task was at work on it that is asked for.
+    pub ours: u32,
+    /// [`ASKS`] or [`WRITES`] while a connection is opened with Fast Open.
+    pub opens: u32,
 }
+
+/// Of [`State::opens`]: the kernel was asked whether the SYN may carry data.
+const ASKS: u32 = 1;
+/// Of [`State::opens`]: the SYN has left, and the write that it is for has not returned.
+const WRITES: u32 = 2;
 
 /// Bytes (and a FIN) that were written and not sent yet.
 #[inline(always)]
 pub fn waiting<R: Reader>(reader: &R) -> u32 {
-    (reader.value(Field::write_seq) as u32).wrapping_sub(reader.value(Field::snd_nxt) as u32)
+    reader.word(Field::write_seq).wrapping_sub(reader.word(Field::snd_nxt))
+}
+
+/// Whether the events of the socket may be wanted: it may hold bytes, or closes where that is asked for, or everything
+/// is. All that an event costs of any other.
+#[inline(always)]
+pub fn may_matter<A>(sk: Glance, _arg: A) -> bool {
+    is_marked(sk.word(Field::skc_hash)) || everything() || is_closing(&sk)
+}
+
+/// As [`may_matter`], where the end of any socket's connection is wanted.
+#[inline(always)]
+pub fn end_may_matter<A>(sk: Glance, arg: A) -> bool {
+    closings() || opens() || may_matter(sk, arg)
+}
+
+/// As [`may_matter`], where a write may belong to a SYN.
+#[inline(always)]
+pub fn write_may_matter<A>(sk: Glance, arg: A) -> bool {
+    opens() || may_matter(sk, arg)
+}
+
+/// Whether the ports may be asked for, or the socket has already lost its own: all that a write costs on any other.
+#[inline(always)]
+pub fn ports_may_pass(sk: Glance) -> bool {
+    let ports = sk.word(Field::skc_portpair);
+    let (remote, local) = (u16::from_be(ports as u16), (ports >> 16) as u16);
+    local == 0 || port_passes(local, remote)
+}
+
+/// Where the number of sockets stands that hold bytes and have this `skc_hash`.
+#[inline(always)]
+fn mark(hash: u32) -> *mut u64 {
+    (&raw mut MARKS).cast::<u64>().wrapping_add((hash & MARK_MASK) as usize)
+}
+
+#[inline(always)]
+fn is_marked(hash: u32) -> bool {
+    // SAFETY: an element of the array; volatile, because it changes at any time.
+    unsafe { ptr::read_volatile(mark(hash)) != 0 }
 }
 
 /// The state of a socket that holds bytes; `None`, after one look at the mark, for nearly every other.
 #[inline(always)]
 pub fn held<R: Reader>(reader: &R) -> Option<*mut State> {
-    let bucket = bucket(reader);
-    if *MARKS.get(bucket)? == 0 {
+    if !is_marked(reader.word(Field::skc_hash)) {
         return None;
     }
     let state = SOCKETS.get_ptr_mut(&reader.sk())?;
@@ -62,6 +115,100 @@ pub fn everything() -> bool {
     unsafe { ptr::read_volatile(&raw const EVERYTHING) != 0 }
 }
 
+/// Whether what happens to sockets that are closing is wanted.
+#[inline(always)]
+pub fn closings() -> bool {
+    // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
+    unsafe { ptr::read_volatile(&raw const CLOSING) != 0 }
+}
+
+/// Whether what Fast Open does is wanted.
+#[inline(always)]
+pub fn opens() -> bool {
+    // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
+    unsafe { ptr::read_volatile(&raw const OPENING) != 0 }
+}
+
+/// The states in which nobody has begun to close.
+const OPEN: u32 = 1 << TCP_ESTABLISHED
+    | 1 << TCP_SYN_SENT
+    | 1 << TCP_SYN_RECV
+    | 1 << TCP_LISTEN
+    | 1 << TCP_NEW_SYN_RECV;
+
+/// Whether the socket is closing, where that is wanted.
+#[inline(always)]
+pub fn is_closing<W: Words>(sk: &W) -> bool {
+    closings() && OPEN >> (sk.state() & 31) & 1 == 0
+}
+
+/// The state of a socket that is closing, where that is wanted; `None`, after one look at its state, for every other.
+#[inline(always)]
+pub fn closing<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
+    if is_closing(reader) { followed(hook, reader, AtWork::Anybody) } else { None }
+}
+
+/// The state of a socket that the filter lets through.
+#[inline(always)]
+fn followed<R: Reader>(hook: Hook, reader: &R, at_work: AtWork) -> Option<*mut State> {
+    if !passes(reader) {
+        return None;
+    }
+    let state = met(reader);
+    if state.is_none() && !task_admits(reader, at_work) {
+        return None;
+    }
+    known(hook, reader, state)
+}
+
+/// The state of a socket whose connection ends at once, in any state: rare enough to be told of every socket.
+#[inline(always)]
+pub fn ending<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
+    if opens() && !closings() {
+        return met(reader);
+    }
+    if !closings() {
+        return wanted(hook, reader, AtWork::Anybody);
+    }
+    followed(hook, reader, AtWork::Anybody)
+}
+
+/// The state of a socket that this host resets. In the state CLOSE a task is at work on it, and its life goes on.
+#[inline(always)]
+pub fn resetting<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
+    if !closings() {
+        return wanted(hook, reader, AtWork::Anybody);
+    }
+    let at_work = if reader.state() == TCP_CLOSE { AtWork::User } else { AtWork::Anybody };
+    followed(hook, reader, at_work)
+}
+
+/// The state of a socket that the task at work begins to close. One that was met before its task was known, and is none
+/// of those asked for, is left.
+#[inline(always)]
+pub fn claimed<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
+    if !closings() {
+        return wanted(hook, reader, AtWork::User);
+    }
+    if !passes(reader) {
+        return None;
+    }
+    if !tasks_matter() || task_passes() {
+        let state = meet(hook, reader)?;
+        // SAFETY: the map's value; the socket lock keeps others from it.
+        unsafe { (*state).ours = 1 };
+        return Some(state);
+    }
+    let state = met(reader)?;
+    // SAFETY: the map's value lives as long as the program runs.
+    if unsafe { (*state).ours == 1 || (*state).holds == 1 } {
+        return Some(state);
+    }
+    let _ = SOCKETS.remove(&reader.sk());
+    emit::emit::<R, { Hook::socket_left.slots() }>(Hook::socket_left, reader, [0; 7]);
+    None
+}
+
 /// Who is at work when a hook runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum AtWork {
@@ -71,19 +218,19 @@ pub enum AtWork {
     Anybody,
 }
 
-/// The state of a socket whose event is wanted: it holds bytes or, with [`EVERYTHING`], the filter lets it through.
+/// The state of a socket whose event is wanted: it holds bytes, closes where that is asked for or, with [`EVERYTHING`],
+/// the filter lets it through.
 #[inline(always)]
 pub fn wanted<R: Reader>(hook: Hook, reader: &R, at_work: AtWork) -> Option<*mut State> {
-    if !everything() {
-        return held(reader);
+    let all = everything();
+    // A timer or a queue is at work on sockets that close.
+    let at_work = if all { at_work } else { AtWork::Anybody };
+    if (all || is_closing(reader))
+        && let Some(state) = followed(hook, reader, at_work)
+    {
+        return Some(state);
     }
-    if !passes(reader) {
-        return None;
-    }
-    if met(reader).is_none() && !task_admits(reader, at_work) {
-        return None;
-    }
-    meet(hook, reader)
+    if all { None } else { held(reader) }
 }
 
 /// Whether the filter lets an event of a socket through that happens rarely enough to be told of every socket.
@@ -92,13 +239,66 @@ pub fn admits<R: Reader>(reader: &R, at_work: AtWork) -> bool {
     passes(reader) && (met(reader).is_some() || task_admits(reader, at_work))
 }
 
+/// Whether the filter lets a SYN through that came for a socket that listens: `from` are the two ends. Of tasks it is asked
+/// whether one of them has accepted on that socket.
+#[inline(always)]
+pub fn admits_request<L: Reader, R: Reader>(listener: &L, from: &R) -> bool {
+    passes(from) && (!tasks_matter() || met(listener).is_some())
+}
+
+/// Tells who the two ends of a request are, which is no socket yet.
+#[inline(always)]
+pub fn announce<R: Reader>(reader: &R) -> bool {
+    if ENABLED.get(0).copied() != Some(1) {
+        return false;
+    }
+    introduce(reader)
+}
+
+/// Tells who a socket is, and the name of the task at work.
+#[inline(always)]
+fn introduce<R: Reader>(reader: &R) -> bool {
+    let comm = bpf_get_current_comm().unwrap_or([0; 16]);
+    let word = |i: usize| u32::from_ne_bytes([comm[i], comm[i + 1], comm[i + 2], comm[i + 3]]);
+    let values = [word(0), word(4), word(8), word(12), 0, 0, 0];
+    emit::emit::<R, { Hook::socket.slots() }>(Hook::socket, reader, values)
+}
+
+/// A SYN is to leave, and the kernel was asked whether it may carry data.
+#[inline(always)]
+pub fn asks(state: *mut State) {
+    // SAFETY: the map's value; the socket lock keeps others from it.
+    unsafe { (*state).opens = ASKS };
+}
+
+/// Whether the kernel was asked for the SYN that is to leave.
+#[inline(always)]
+pub fn is_asking<R: Reader>(reader: &R) -> bool {
+    // SAFETY: the map's value lives as long as the program runs.
+    met(reader).is_some_and(|state| unsafe { (*state).opens == ASKS })
+}
+
+/// Notes that the write of a SYN has not returned yet, or that it has.
+#[inline(always)]
+pub fn opens_by_write(state: *mut State, yes: bool) {
+    // SAFETY: the map's value; the socket lock keeps others from it.
+    unsafe { (*state).opens = if yes { WRITES } else { 0 } };
+}
+
+/// Whether the write of a SYN has not returned yet.
+#[inline(always)]
+pub fn is_opening<R: Reader>(reader: &R) -> bool {
+    // SAFETY: the map's value lives as long as the program runs.
+    met(reader).is_some_and(|state| unsafe { (*state).opens == WRITES })
+}
+
 /// Whether the filter lets a socket through that has not been met, for who is at work on it.
 #[inline(always)]
 fn task_admits<R: Reader>(reader: &R, at_work: AtWork) -> bool {
     match at_work {
         AtWork::User => task_passes(),
         // A timer or a queue can still come after `tcp_v4_destroy_sock`: met then, it would never be forgotten.
-        AtWork::Anybody => !tasks_matter() && state(reader) != TCP_CLOSE,
+        AtWork::Anybody => !tasks_matter() && reader.state() != TCP_CLOSE,
     }
 }
 
@@ -127,12 +327,6 @@ pub fn let_go_if_idle<R: Reader>(state: *mut State, reader: &R) {
     }
 }
 
-/// `TCP_ESTABLISHED` and the like.
-#[inline(always)]
-pub fn state<R: Reader>(reader: &R) -> u32 {
-    reader.value(Field::skc_state) as u32
-}
-
 /// The state of a socket that was met, whether it holds bytes or not.
 #[inline(always)]
 pub fn met<R: Reader>(reader: &R) -> Option<*mut State> {
@@ -142,12 +336,17 @@ pub fn met<R: Reader>(reader: &R) -> Option<*mut State> {
 /// The socket's state; a socket met for the first time, or as another connection, is announced with a record.
 #[inline(always)]
 pub fn meet<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
+    known(hook, reader, met(reader))
+}
+
+/// As [`meet`], with what [`met`] says.
+#[inline(always)]
+fn known<R: Reader>(hook: Hook, reader: &R, state: Option<*mut State>) -> Option<*mut State> {
     if ENABLED.get(0).copied() != Some(1) {
         return None;
     }
-    let ports =
-        (reader.value(Field::inet_sport) as u32) << 16 | reader.value(Field::skc_dport) as u32;
-    if let Some(state) = met(reader) {
+    let ports = ports(reader);
+    if let Some(state) = state {
         // SAFETY: the map's value lives as long as the program runs.
         let before = unsafe { (*state).ports };
         if before == ports {
@@ -155,12 +354,12 @@ pub fn meet<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
         }
         forget(state);
         if before & 0xffff != 0 {
-            emit::emit::<R, { Hook::socket_reused.slots() }>(Hook::socket_reused, reader, [0; 4]);
+            emit::emit::<R, { Hook::socket_reused.slots() }>(Hook::socket_reused, reader, [0; 7]);
         }
         // SAFETY: as above.
         unsafe { (*state).ports = ports };
     } else {
-        let fresh = State { holds: 0, bucket: 0, ports, asleep: 0 };
+        let fresh = State { holds: 0, bucket: 0, ports, asleep: 0, ours: 0, opens: 0 };
         if SOCKETS.insert(&reader.sk(), &fresh, u64::from(BPF_NOEXIST)).is_err() {
             // Options are set without the lock: another task may have met it at this very moment.
             let state = met(reader);
@@ -170,10 +369,7 @@ pub fn meet<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
             return state;
         }
     }
-    let comm = bpf_get_current_comm().unwrap_or([0; 16]);
-    let word = |i: usize| u32::from_ne_bytes([comm[i], comm[i + 1], comm[i + 2], comm[i + 3]]);
-    let values = [word(0), word(4), word(8), word(12)];
-    let announced = emit::emit::<R, { Hook::socket.slots() }>(Hook::socket, reader, values);
+    let announced = introduce(reader);
     let state = met(reader)?;
     if !announced {
         // No such ports: it is announced again when it is met next.
@@ -183,22 +379,39 @@ pub fn meet<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
     Some(state)
 }
 
+/// Local and remote port, network byte order.
+#[inline(always)]
+pub fn ports<R: Reader>(reader: &R) -> u32 {
+    if R::IS_SAFE {
+        let pair = reader.word(Field::skc_portpair);
+        if pair >> 16 != 0 {
+            return by_pair(pair);
+        }
+    }
+    // The local port is 0 there in the state CLOSE; `inet_sport` outlives it.
+    (reader.value(Field::inet_sport) as u32) << 16 | reader.value(Field::skc_dport) as u32
+}
+
+/// The same from `skc_portpair`, whose local port is in host byte order.
+#[inline(always)]
+pub fn by_pair(pair: u32) -> u32 {
+    u32::from(((pair >> 16) as u16).to_be()) << 16 | pair & 0xffff
+}
+
 /// Notes that the socket holds bytes.
 #[inline(always)]
 pub fn hold<R: Reader>(state: *mut State, reader: &R) {
-    let bucket = bucket(reader);
+    let bucket = reader.word(Field::skc_hash);
     // SAFETY: the map's value; the socket lock keeps others from it.
     unsafe {
         if (*state).holds == 1 {
             return;
         }
         (*state).holds = 1;
+        (*state).ours = 1;
         (*state).bucket = bucket;
     }
-    if let Some(mark) = MARKS.get_ptr_mut(bucket) {
-        // SAFETY: an aligned 64-bit value of the map.
-        unsafe { add(mark, 1) };
-    }
+    count(bucket, 1);
 }
 
 /// Notes that the socket holds nothing any more.
@@ -212,10 +425,24 @@ pub fn let_go(state: *mut State) {
         (*state).holds = 0;
         (*state).bucket
     };
-    if let Some(mark) = MARKS.get_ptr_mut(bucket) {
-        // SAFETY: an aligned 64-bit value of the map.
-        unsafe { add(mark, u64::MAX) };
+    count(bucket, u64::MAX);
+}
+
+/// Counts the socket in, or out, among those that hold bytes.
+#[inline(always)]
+fn count(bucket: u32, n: u64) {
+    // SAFETY: aligned 64-bit variables.
+    unsafe {
+        add(mark(bucket), n);
+        add(&raw mut HELD, n);
     }
+}
+
+/// Whether any socket holds bytes.
+#[inline(always)]
+pub fn some_hold() -> bool {
+    // SAFETY: a variable; volatile, because it changes at any time.
+    unsafe { ptr::read_volatile(&raw const HELD) != 0 }
 }
 
 /// The connection is gone, and whoever slept for it.
@@ -236,19 +463,33 @@ unsafe fn add(at: *mut u64, n: u64) {
     unsafe { asm!("lock *(u64 *)({at} + 0) += {n}", at = in(reg) at, n = in(reg) n) };
 }
 
+/// Whether nothing but ports is asked for.
 #[inline(always)]
-fn bucket<R: Reader>(reader: &R) -> u32 {
-    reader.value(Field::skc_hash) as u32 & MARK_MASK
+pub fn only_ports() -> bool {
+    // SAFETY: numbers of the filter.
+    let others = unsafe {
+        told(&raw const FILTER.family)
+            | told(&raw const FILTER.netns_len)
+            | told(&raw const FILTER.local_len)
+            | told(&raw const FILTER.remote_len)
+    };
+    others == 0 && !tasks_matter()
 }
 
 /// Whether the socket itself is asked for, by its ports, its ends, its family and its network namespace.
 #[inline(always)]
 pub fn passes<R: Reader>(reader: &R) -> bool {
-    port_passes(reader)
+    ports_pass(reader)
         && family_passes(reader)
         && netns_passes(reader)
         && end_passes(reader, &raw const FILTER.local_len, &raw const FILTER.local, &LOCAL)
         && end_passes(reader, &raw const FILTER.remote_len, &raw const FILTER.remote, &REMOTE)
+}
+
+/// Whether connections to a socket that listens may be asked for: it has no other end yet.
+#[inline(always)]
+pub fn listener_passes<R: Reader>(reader: &R) -> bool {
+    ports_pass(reader) && netns_passes(reader)
 }
 
 /// A number of the filter: the loader may have written it; volatile keeps the compiler from using the value it sees.
@@ -263,15 +504,23 @@ unsafe fn told<T: Copy>(at: *const T) -> T {
 
 /// Whether one of the socket's ports is asked for.
 #[inline(always)]
-fn port_passes<R: Reader>(reader: &R) -> bool {
+fn ports_pass<R: Reader>(reader: &R) -> bool {
+    // SAFETY: a number of the filter.
+    if unsafe { told(&raw const FILTER.ports_len) } == 0 {
+        return true;
+    }
+    let ports = ports(reader);
+    port_passes(u16::from_be((ports >> 16) as u16), u16::from_be(ports as u16))
+}
+
+/// Whether one of the ports is asked for, host byte order.
+#[inline(always)]
+fn port_passes(local: u16, remote: u16) -> bool {
     // SAFETY: a number of the filter.
     let used = unsafe { told(&raw const FILTER.ports_len) };
     if used == 0 {
         return true;
     }
-    // The local port is 0 in the state CLOSE; `inet_sport` outlives it.
-    let local = u16::from_be(reader.value(Field::inet_sport) as u16);
-    let remote = u16::from_be(reader.value(Field::skc_dport) as u16);
     let mut i = 0;
     while i < MAX_PORTS {
         if i as u32 >= used {
@@ -398,7 +647,7 @@ fn end_passes<R: Reader>(
 
 /// Whether some tasks are asked for, and others not.
 #[inline(always)]
-fn tasks_matter() -> bool {
+pub fn tasks_matter() -> bool {
     // SAFETY: numbers of the filter.
     let (pid, tree, comms, cgroups) = unsafe {
         (

@@ -121,10 +121,20 @@ pub(crate) fn object(
         check(object)?;
         return Ok(object.clone());
     }
+    built(way, ebpf, target, ("tcptrace", features))
+}
+
+/// Builds one program of the BPF crate, by its name and features, however the object itself is had.
+pub(crate) fn built(
+    way: &Way,
+    ebpf: &Path,
+    target: &Path,
+    (program, features): (&str, &str),
+) -> Result<PathBuf, String> {
     let mut cargo = compiler(way);
     cargo
         .current_dir(ebpf)
-        .args(["build", "--locked", "--release", "--features", features])
+        .args(["build", "--locked", "--release", "--bin", program, "--features", features])
         .args(["--target", TARGET, "--target-dir"])
         .arg(target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(way, ebpf));
@@ -138,10 +148,10 @@ pub(crate) fn object(
             String::from_utf8_lossy(&ended.stderr)
         ));
     }
-    let built = target.join(TARGET).join("release/tcptrace");
-    let object = target.join("tcptrace.bpf.o");
+    let built = target.join(TARGET).join("release").join(program);
+    let object = target.join(format!("{program}.bpf.o"));
     // By rename: another build may be reading the object.
-    let fresh = target.join(format!("tcptrace.bpf.{}", std::process::id()));
+    let fresh = target.join(format!("{program}.bpf.{}", std::process::id()));
     fs::copy(&built, &fresh)
         .map_err(|error| format!("the build left no {}: {error}", built.display()))?;
     strip(&fresh);

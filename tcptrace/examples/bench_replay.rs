@@ -269,7 +269,13 @@ fn read(way: &str, file: &str) -> Done {
     let mut reader = Reader::new(File::open(file)?)?;
     let facts = reader.header().facts.clone();
     let filter = Filter::default();
-    let run = Run { words: words(kind), facts: &facts, filter: &filter, everything: false };
+    let run = Run {
+        words: words(kind),
+        facts: &facts,
+        filter: &filter,
+        everything: false,
+        only: (&[], &[]),
+    };
     let mut correlator = (way != "decode").then(|| Correlator::new(kind));
     let (mut entries, mut events, mut found, mut bytes) = (Vec::<Entry>::new(), 0_u64, 0_u64, 0);
     let mut print = |entries: &mut Vec<Entry>| {

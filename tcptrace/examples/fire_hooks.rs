@@ -15,7 +15,7 @@ use tcptrace::{
     filter::Filter,
     source::{
         Flow, Item, Source as _,
-        live::{Live, Request},
+        live::{Live, Request, Want},
         plan::Form,
     },
 };
@@ -34,7 +34,7 @@ fn main() -> anyhow::Result<()> {
         Form::Fentry
     };
     let name = if form == Form::Kprobe { "kprobe" } else { "fentry" };
-    for (hook, count) in counts(form, None, exchange)? {
+    for (hook, count) in counts(form, None, true, exchange)? {
         println!("@@hook {} {name} {count}", hook.name());
     }
     // The same connection, on which no byte waits: seen by every hook that it passes, or by none.
@@ -45,34 +45,41 @@ fn main() -> anyhow::Result<()> {
         ("everything-of-own", Some(format!("{LOOPBACK} pid={own}"))),
         ("everything-of-another", Some("pid=1".to_owned())),
     ] {
-        for (hook, count) in counts(form, filter.as_deref(), nothing_held)? {
+        for (hook, count) in counts(form, filter.as_deref(), false, nothing_held)? {
             println!("@@unheld {} {name} {word} {count}", hook.name());
         }
     }
     Ok(())
 }
 
-/// How often each hook was seen while `exchange` ran: where bytes waited, or everything that passes a filter.
+/// How often each hook was seen while `exchange` ran: where bytes waited, and where `closing` says so what closed; or
+/// everything that passes a filter.
 fn counts(
     form: Form,
     everything: Option<&str>,
+    closing: bool,
     exchange: fn() -> std::io::Result<()>,
 ) -> anyhow::Result<BTreeMap<Hook, u64>> {
     let mut hooks: Vec<Hook> = Hook::ALL.iter().copied().filter(|h| h.at() != At::Record).collect();
     // What another hook sees in newer kernels may be missing.
     hooks.sort_by_key(|hook| hook.replaced_by().is_some());
     let required = hooks.iter().filter(|hook| hook.replaced_by().is_none()).count();
+    let wanted = [
+        (Want::Counting, true),
+        (Want::Everything, everything.is_some()),
+        (Want::Closing, closing),
+    ];
+    let wants = wanted.into_iter().filter_map(|(want, is)| is.then_some(want)).collect();
     let request = Request {
         hooks: hooks.clone(),
         required,
         filter: everything.unwrap_or_default().parse::<Filter>()?.kernel()?,
         cgroups: Vec::new(),
-        stacks: false,
         command: None,
-        everything: everything.is_some(),
+        wants,
         form,
         buffer_bytes: 1 << 20,
-        duration: Some(Duration::from_secs(if everything.is_some() { 1 } else { 3 })),
+        duration: Some(Duration::from_secs(if everything.is_some() { 1 } else { 5 })),
     };
     let mut live = Live::attach(&request)?;
     println!("facts {:?}", live.facts());
@@ -108,6 +115,8 @@ fn exchange() -> std::io::Result<()> {
     held_by_pacing()?;
     given_as_pages()?;
     asleep_for_room()?;
+    ack_put_off()?;
+    closed_before_the_peer()?;
     before_the_connection()
 }
 
@@ -203,6 +212,35 @@ fn asleep_for_room() -> std::io::Result<()> {
     Ok(())
 }
 
+/// A request to a socket that answers (`icsk_ack.pingpong`) and holds bytes: its ACK waits for the timer.
+fn ack_put_off() -> std::io::Result<()> {
+    let (mut client, mut server) = pair()?;
+    let mut bytes = [0; 8];
+    client.write_all(b"12345678")?;
+    server.read_exact(&mut bytes)?;
+    server.write_all(b"12345678")?;
+    client.read_exact(&mut bytes)?;
+    set(&server, SOL_TCP, TCP_CORK, &1i32)?;
+    server.write_all(b"12345678")?;
+    client.write_all(b"12345678")?;
+    thread::sleep(Duration::from_millis(100));
+    Ok(())
+}
+
+/// What a minisock stands for: one that hears the peer's FIN, and one whose time is over before.
+fn closed_before_the_peer() -> std::io::Result<()> {
+    let (client, server) = pair()?;
+    drop(client);
+    moment();
+    drop(server);
+    let (client, server) = pair()?;
+    set(&client, SOL_TCP, libc::TCP_LINGER2.cast_unsigned(), &1i32)?;
+    drop(client);
+    thread::sleep(Duration::from_millis(1_300));
+    drop(server);
+    Ok(())
+}
+
 /// A write before the handshake is over: nobody answers the third connection to a listener with room for one.
 fn before_the_connection() -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -211,10 +249,7 @@ fn before_the_connection() -> std::io::Result<()> {
     let address = listener.local_addr()?;
     let mut waiting = Vec::new();
     for _ in 0..4 {
-        // SAFETY: socket() takes three numbers.
-        let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0) };
-        // SAFETY: the call above has just opened it, and nobody else knows it.
-        let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        let socket = unconnected();
         let to = libc::sockaddr_in {
             sin_family: libc::sa_family_t::try_from(libc::AF_INET).unwrap_or(0),
             sin_port: address.port().to_be(),
@@ -222,15 +257,34 @@ fn before_the_connection() -> std::io::Result<()> {
             sin_zero: [0; 8],
         };
         let length = libc::socklen_t::try_from(size_of_val(&to)).unwrap_or(0);
+        let to = (&raw const to).cast();
         // SAFETY: the address is as long as said; the call does not wait.
-        unsafe { libc::connect(socket.as_raw_fd(), (&raw const to).cast(), length) };
+        unsafe { libc::connect(socket.as_raw_fd(), to, length) };
         waiting.push(socket);
+        if waiting.len() == 4 {
+            // A write that opens the connection.
+            let fd = unconnected();
+            let bytes = b"12345678";
+            // SAFETY: the bytes and the address are as long as said; the call does not wait.
+            unsafe {
+                let flags = libc::MSG_FASTOPEN;
+                libc::sendto(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags, to, length);
+            }
+        }
     }
     for socket in &mut waiting {
         // One that is not connected takes nothing.
         let _ = socket.write(b"12345678");
     }
     Ok(())
+}
+
+/// A socket whose calls do not wait.
+fn unconnected() -> TcpStream {
+    // SAFETY: socket() takes three numbers.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0) };
+    // SAFETY: the call above has just opened it, and nobody else knows it.
+    TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn set<T>(socket: &TcpStream, level: u32, option: u32, value: &T) -> std::io::Result<()> {

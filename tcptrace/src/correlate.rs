@@ -2,19 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    hint::black_box,
+    mem,
 };
 
 use foldhash::fast::FixedState;
-use tcptrace_common::{
-    field::Field,
-    hook::Hook,
-    tcp::{AF_INET, AF_INET6},
-};
+use tcptrace_common::{field::Field, hook::Hook, tcp::TCP_NEW_SYN_RECV};
 
 use crate::{
     analysis::{Kind, Machine},
-    event::{About, Event, Frame, SocketId},
+    event::{About, Event, Frame, Holder, SocketId},
     finding::Certainty,
     timeline::{AnyFinding, Entry, Socket},
 };
@@ -25,40 +22,105 @@ const MAX_COMMS: usize = 65_536;
 /// Most user stacks that are kept; then the first are dropped.
 const MAX_STACKS: usize = 65_536;
 
+/// Most sockets of which it is kept who had them open at the end.
+const MAX_HOLDERS: usize = 1 << 20;
+
+/// From that many sockets on, events are dealt with [`AHEAD`] at a time: fewer sockets stay in the cache.
+const MANY: usize = 1 << 15;
+/// As many looks into memory as a core keeps going at once.
+const AHEAD: usize = 16;
+
 /// The sockets that live, in no order: what is told of several of them is put into order first.
 #[derive(Debug, Default)]
 struct Sockets {
     /// Apart from what is told of them, which only a finding needs: each event touches little memory.
     machines: Vec<Machine>,
     told: Vec<Socket>,
-    #[expect(clippy::disallowed_types, reason = "only looked up: no output depends on its order")]
-    places: std::collections::HashMap<SocketId, u32, FixedState>,
+    places: Places,
 }
 
 impl Sockets {
     fn get_mut(&mut self, id: SocketId) -> Option<(&mut Machine, &mut Socket)> {
-        let at = *self.places.get(&id)? as usize;
+        let at = self.places.get(id)? as usize;
         self.machines.get_mut(at).zip(self.told.get_mut(at))
     }
 
     /// The socket, met here for the first time if it is not known.
-    fn meet(&mut self, id: SocketId, kind: Kind) -> Option<(&mut Machine, &mut Socket)> {
-        let at = *self.places.entry(id).or_insert_with(|| {
-            self.machines.push(kind.machine());
-            self.told.push(Socket { id, ..Socket::default() });
+    fn meet(
+        &mut self,
+        id: SocketId,
+        kind: Kind,
+        sparse: bool,
+    ) -> Option<(&mut Machine, &mut Socket)> {
+        let at = self.places.slot(id);
+        if *at == NOWHERE {
             // Each takes more than a byte.
-            u32::try_from(self.told.len() - 1).unwrap_or(u32::MAX)
-        }) as usize;
+            *at = u32::try_from(self.told.len()).ok()?;
+            let mut machine = kind.machine();
+            if sparse {
+                machine.sparse();
+            }
+            self.machines.push(machine);
+            self.told.push(Socket { id, ..Socket::default() });
+        }
+        let at = *at as usize;
         self.machines.get_mut(at).zip(self.told.get_mut(at))
     }
 
+    /// Brings the sockets of these events near: the looks into memory do not wait for each other.
+    fn fetch(&self, events: &[Event]) {
+        let mut at = [None; AHEAD];
+        for (at, event) in at.iter_mut().zip(events) {
+            *at = self.places.get(event.socket);
+        }
+        for machine in at.iter().flatten().filter_map(|at| self.machines.get(*at as usize)) {
+            black_box(mem::discriminant(machine));
+        }
+    }
+
     fn remove(&mut self, id: SocketId) -> Option<(Machine, Socket)> {
-        let at = self.places.remove(&id)?;
+        let at = self.places.get(id)?;
+        self.places.remove(id);
         let removed = (self.machines.swap_remove(at as usize), self.told.swap_remove(at as usize));
         if let Some(moved) = self.told.get(at as usize) {
-            self.places.insert(moved.id, at);
+            *self.places.slot(moved.id) = at;
         }
         Some(removed)
+    }
+}
+
+/// Sockets of one page of [`Places`].
+const PAGE: u32 = 64;
+/// The place of a socket that is not known.
+const NOWHERE: u32 = u32::MAX;
+
+/// Where each socket is, by its number. Sockets are numbered in the order they are met, so that those of a page live at
+/// about the same time: one page is one look into memory, and a table of pages stays in the cache where one of a million
+/// sockets does not.
+#[derive(Debug, Default)]
+struct Places {
+    #[expect(clippy::disallowed_types, reason = "only looked up: no output depends on its order")]
+    pages: std::collections::HashMap<u32, Box<[u32; PAGE as usize]>, FixedState>,
+}
+
+impl Places {
+    fn get(&self, id: SocketId) -> Option<u32> {
+        let page = self.pages.get(&(id.0 / PAGE))?;
+        page.get((id.0 % PAGE) as usize).copied().filter(|at| *at != NOWHERE)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the remainder is below the length")]
+    fn slot(&mut self, id: SocketId) -> &mut u32 {
+        let page =
+            self.pages.entry(id.0 / PAGE).or_insert_with(|| Box::new([NOWHERE; PAGE as usize]));
+        &mut page[(id.0 % PAGE) as usize]
+    }
+
+    fn remove(&mut self, id: SocketId) {
+        *self.slot(id) = NOWHERE;
+        if self.pages.get(&(id.0 / PAGE)).is_some_and(|page| page.iter().all(|at| *at == NOWHERE)) {
+            self.pages.remove(&(id.0 / PAGE));
+        }
     }
 }
 
@@ -66,6 +128,8 @@ impl Sockets {
 #[derive(Debug)]
 pub struct Correlator {
     kind: Kind,
+    /// Only what suffices to count is told.
+    sparse: bool,
     sockets: Sockets,
     /// When a socket's machine concludes although nothing happens; empty unless the question wants that.
     due: BTreeSet<(u64, SocketId)>,
@@ -77,7 +141,12 @@ pub struct Correlator {
     fresh_cgroups: Vec<(u32, String)>,
     /// User stacks, by number.
     stacks: BTreeMap<u32, Vec<Frame>>,
+    /// Who had a socket open at the end.
+    holders: BTreeMap<SocketId, Holder>,
     concluded: Vec<Entry>,
+    /// Events that are dealt with together, from so many sockets on.
+    ahead: Vec<Event>,
+    many: usize,
     #[cfg(feature = "mutate")]
     mutation: Option<crate::analysis::nagle::Mutation>,
 }
@@ -87,6 +156,7 @@ impl Correlator {
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
+            sparse: false,
             sockets: Sockets::default(),
             due: BTreeSet::new(),
             comms: BTreeMap::new(),
@@ -94,10 +164,20 @@ impl Correlator {
             cgroups: BTreeMap::new(),
             fresh_cgroups: Vec::new(),
             stacks: BTreeMap::new(),
+            holders: BTreeMap::new(),
             concluded: Vec::new(),
+            ahead: Vec::new(),
+            many: MANY,
             #[cfg(feature = "mutate")]
             mutation: None,
         }
+    }
+
+    /// The trace tells no more than the kind's [`Kind::sparse`].
+    #[must_use]
+    pub const fn with_sparse(mut self, sparse: bool) -> Self {
+        self.sparse = sparse;
+        self
     }
 
     /// Falsifies every finding: proves that the tests can fail.
@@ -113,10 +193,48 @@ impl Correlator {
 
     /// Takes the next event of the trace. What is concluded from it waits for [`Self::settle`].
     pub fn push(&mut self, event: &Event) {
+        if self.sockets.told.len() < self.many {
+            return self.take(event);
+        }
+        self.ahead.push(event.clone());
+        if self.ahead.len() >= AHEAD {
+            self.catch_up();
+        }
+    }
+
+    /// Deals with the events that were put off. With a million sockets each event waits for memory twice; all of them
+    /// at once wait hardly longer than one.
+    fn catch_up(&mut self) {
+        if self.ahead.is_empty() {
+            return;
+        }
+        let mut ahead = mem::take(&mut self.ahead);
+        self.sockets.fetch(&ahead);
+        for event in ahead.drain(..) {
+            self.take(&event);
+        }
+        self.ahead = ahead;
+    }
+
+    fn take(&mut self, event: &Event) {
         // What is due comes first, whether or not a tick stood here: the order does not depend on ticks.
-        self.tick(event.at_ns);
+        self.conclude_due(event.at_ns);
         self.learn_comms();
-        let Some((machine, socket)) = self.sockets.meet(event.socket, self.kind) else { return };
+        if !self.kind.opening() && is_of_no_socket(event) {
+            return;
+        }
+        let met = match event.hook {
+            // What stands for a socket outlives it: nobody waits for it any more.
+            Hook::tcp_timewait_state_process | Hook::tw_timer_handler => {
+                self.sockets.get_mut(event.socket)
+            }
+            Hook::socket_left => {
+                self.sockets.remove(event.socket);
+                return;
+            }
+            _ => self.sockets.meet(event.socket, self.kind, self.sparse),
+        };
+        let Some((machine, socket)) = met else { return };
         if event.hook == Hook::socket {
             identify(socket, event);
         }
@@ -133,37 +251,61 @@ impl Correlator {
         } else {
             machine.on_event(event, &mut found);
         }
+        let gone = matches!(event.hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused)
+            || is_turned_away(event);
+        let over = machine.is_over(gone);
         if !found.is_empty() {
             let socket = socket.clone();
             self.enter(&socket, found);
         }
-        if matches!(event.hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused) {
+        if over {
             self.sockets.remove(event.socket);
         }
     }
 
     /// Nothing more has happened up to `now_ns`: concludes what was due until then, in that order.
     pub fn tick(&mut self, now_ns: u64) {
+        self.catch_up();
+        self.conclude_due(now_ns);
+    }
+
+    fn conclude_due(&mut self, now_ns: u64) {
         while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now_ns) {
             self.due.remove(&(at, id));
             let Some((machine, socket)) = self.sockets.get_mut(id) else { continue };
             let mut found = Vec::new();
             machine.on_due(&mut found);
             self.due.extend(machine.due_ns().map(|at| (at, id)));
+            let over = machine.is_over(false);
             let socket = socket.clone();
             self.enter(&socket, found);
+            if over {
+                self.sockets.remove(id);
+            }
         }
     }
 
     /// Events were lost somewhere since the last [`Self::settle`]: everything since then, and everything that is going
     /// on, may have happened otherwise.
     pub fn loss(&mut self, at_ns: u64) {
+        self.catch_up();
         for entry in &mut self.concluded {
             entry.finding.certainty = Certainty::May;
         }
         for machine in &mut self.sockets.machines {
             machine.on_loss(at_ns);
         }
+    }
+
+    /// What is known of a socket that lives.
+    pub fn socket(&mut self, id: SocketId) -> Option<&Socket> {
+        self.catch_up();
+        self.sockets.told.get(self.sockets.places.get(id)? as usize)
+    }
+
+    /// A thread's name.
+    pub fn comm_of(&self, tid: u32) -> Option<&String> {
+        self.comms.get(&tid)
     }
 
     /// How many conclusions wait for [`Self::settle`].
@@ -173,25 +315,33 @@ impl Correlator {
 
     /// Hands over what was concluded: nothing was lost up to here that has not been said.
     pub fn settle(&mut self, out: &mut Vec<Entry>) {
+        self.catch_up();
         out.append(&mut self.concluded);
     }
 
     /// A thread's name, from the next event on: what was due before that event was done under the name before.
     pub fn comm(&mut self, tid: u32, comm: String) {
+        self.catch_up();
         if self.fresh_comms.len() >= MAX_COMMS {
             self.learn_comms();
         }
         self.fresh_comms.push((tid, comm));
     }
 
-    /// The cgroup that a process is in, from the next event on; or a user stack.
+    /// The cgroup that a process is in, from the next event on; a user stack; or who had a socket open at the end.
     pub fn about(&mut self, about: About) {
+        self.catch_up();
         match about {
             About::Cgroup { pid, path } => {
                 if self.fresh_cgroups.len() >= MAX_COMMS {
                     self.learn_comms();
                 }
                 self.fresh_cgroups.push((pid, path));
+            }
+            About::Holder { socket, holder } => {
+                if self.holders.len() < MAX_HOLDERS {
+                    self.holders.insert(socket, holder);
+                }
             }
             About::Stack { number, frames } => {
                 if self.stacks.len() >= MAX_STACKS {
@@ -221,17 +371,19 @@ impl Correlator {
         self.tick(at_ns);
         self.learn_comms();
         // Those that something was still due for, in that order, then the others.
-        let due: Vec<SocketId> =
-            std::mem::take(&mut self.due).into_iter().map(|(_, id)| id).collect();
-        let mut sockets = std::mem::take(&mut self.sockets);
+        let due: Vec<SocketId> = mem::take(&mut self.due).into_iter().map(|(_, id)| id).collect();
+        let mut sockets = mem::take(&mut self.sockets);
         let first: Vec<_> = due.iter().filter_map(|id| sockets.remove(*id)).collect();
         let mut others: Vec<_> = sockets.machines.into_iter().zip(sockets.told).collect();
         others.sort_unstable_by_key(|(_, socket)| socket.id);
         for (mut machine, socket) in first.into_iter().chain(others) {
+            if let Some(holder) = self.holders.get(&socket.id) {
+                machine.on_holder(*holder);
+            }
             let mut found = Vec::new();
             machine.on_end(socket.id, at_ns, &mut found);
             for finding in &mut found {
-                if !counted {
+                if !counted && finding.cause.goes_on() {
                     finding.certainty = Certainty::May;
                 }
             }
@@ -270,21 +422,94 @@ impl Correlator {
 fn identify(socket: &mut Socket, e: &Event) {
     socket.cookie = e.field(Field::skc_cookie).filter(|cookie| *cookie != 0);
     socket.netns = e.u32(Field::netns);
-    let port = |field| e.u32(field).map(|p| u16::from_be((p & 0xffff) as u16));
-    let of = |v4: Field, v6: Field| address(e, v4, v6);
-    socket.local = of(Field::skc_rcv_saddr, Field::skc_v6_rcv_saddr)
-        .zip(port(Field::inet_sport))
-        .map(|(ip, port)| SocketAddr::new(ip, port));
-    socket.remote = of(Field::skc_daddr, Field::skc_v6_daddr)
-        .zip(port(Field::skc_dport))
-        .map(|(ip, port)| SocketAddr::new(ip, port));
+    (socket.local, socket.remote) = (e.local(), e.remote());
 }
 
-/// An IPv4-mapped address of an IPv6 socket is written as IPv4.
-fn address(e: &Event, v4: Field, v6: Field) -> Option<IpAddr> {
-    match e.u32(Field::skc_family)? {
-        AF_INET => e.u32(v4).map(|a| IpAddr::V4(Ipv4Addr::from(a.to_ne_bytes()))),
-        AF_INET6 => e.wide(v6).map(|a| IpAddr::V6(Ipv6Addr::from(a)).to_canonical()),
-        _ => None,
+/// Whether the event is of no socket, which only a question about Fast Open wants: of a request, a listener that was there at
+/// the start, or the counters of a namespace.
+fn is_of_no_socket(event: &Event) -> bool {
+    match event.hook {
+        Hook::tcp_try_fastopen | Hook::listener | Hook::netstat => true,
+        Hook::socket => event.u32(Field::skc_state) == Some(TCP_NEW_SYN_RECV),
+        _ => false,
+    }
+}
+
+/// Whether it is the last of what is no socket.
+fn is_turned_away(event: &Event) -> bool {
+    match event.hook {
+        Hook::listener | Hook::netstat => true,
+        Hook::tcp_try_fastopen => event.arg("child").is_some_and(|child| child & 1 == 0),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, File},
+        path::Path,
+    };
+
+    use super::*;
+    use crate::trace::{Item, Reader};
+
+    /// What a recorded trace tells when events are put off from `many` sockets on.
+    fn told(path: &Path, kind: Kind, many: usize) -> Vec<Entry> {
+        let mut correlator = Correlator { many, ..Correlator::new(kind) };
+        let mut out = Vec::new();
+        let mut reader = Reader::new(File::open(path).unwrap()).unwrap();
+        let end = reader.run(&mut |item| {
+            match item {
+                Item::Event(event) => correlator.push(&event),
+                Item::Tick { now_ns } => {
+                    correlator.tick(now_ns);
+                    correlator.settle(&mut out);
+                }
+                Item::Loss { at_ns, .. } => correlator.loss(at_ns),
+                Item::Comm { tid, comm } => correlator.comm(tid, comm),
+                Item::About(about) => correlator.about(about),
+            }
+            true
+        });
+        let counted = end.is_ok();
+        correlator.finish(u64::MAX, counted, &mut out);
+        out
+    }
+
+    #[test]
+    fn many_sockets_are_told_the_same() {
+        let mut found = 0;
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces/0.1.0");
+        for kernel in fs::read_dir(folder).unwrap() {
+            for trace in fs::read_dir(kernel.unwrap().path()).unwrap() {
+                let path = trace.unwrap().path();
+                if path.extension().is_none_or(|end| end != "tcptrace") {
+                    continue;
+                }
+                for kind in Kind::ALL {
+                    let few = told(&path, *kind, usize::MAX);
+                    assert_eq!(few, told(&path, *kind, 0), "{}", path.display());
+                    found += few.len();
+                }
+            }
+        }
+        assert!(found > 100, "{found}");
+    }
+
+    #[test]
+    fn places_are_forgotten_with_their_sockets() {
+        let mut places = Places::default();
+        for id in [0, 63, 64, 1 << 20, u32::MAX] {
+            *places.slot(SocketId(id)) = id / 2;
+        }
+        assert_eq!(places.get(SocketId(63)), Some(31));
+        assert_eq!((places.get(SocketId(62)), places.get(SocketId(128))), (None, None));
+        for id in [0, 63, 64, 1 << 20, u32::MAX] {
+            assert_eq!(places.get(SocketId(id)), Some(id / 2));
+            places.remove(SocketId(id));
+            assert_eq!(places.get(SocketId(id)), None);
+        }
+        assert!(places.pages.is_empty());
     }
 }

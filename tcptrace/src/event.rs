@@ -1,12 +1,16 @@
 //! The decoded event: a small socket name instead of a kernel address, fields by name, `None` for what was not read.
 
-use std::fmt;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use bytes::Buf as _;
 use tcptrace_common::{
     event::HEADER_BYTES,
     field::Field,
     hook::{Hook, MAX_SLOTS},
+    tcp::{AF_INET, AF_INET6, TCP_CLOSE_WAIT, TCP_CLOSING, TCP_LAST_ACK, TCP_TIME_WAIT},
 };
 
 /// Name of one socket's life in one trace: `s1`, `s2`, ...
@@ -79,6 +83,13 @@ pub enum About {
         /// Path from the root.
         path: String,
     },
+    /// The process that had a socket open at the end, which the peer had closed.
+    Holder {
+        /// The socket.
+        socket: SocketId,
+        /// Who.
+        holder: Holder,
+    },
     /// A user stack.
     Stack {
         /// Its number in this trace, from 1.
@@ -88,12 +99,22 @@ pub enum About {
     },
 }
 
+/// Who had a socket open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The process with the lowest number of those that had it open.
+    pub pid: u32,
+    /// How many processes had it open, at least 1.
+    pub processes: u32,
+}
+
 impl About {
     /// What it is about: a later one of the same key takes its place.
     pub const fn key(&self) -> (u8, u32) {
         match self {
             Self::Cgroup { pid, .. } => (0, *pid),
             Self::Stack { number, .. } => (1, *number),
+            Self::Holder { socket, .. } => (2, socket.0),
         }
     }
 }
@@ -290,6 +311,26 @@ impl Event {
         ack.zip(self.seq(Field::snd_una)).map_or(0, |(ack, una)| ack.since(una))
     }
 
+    /// This end of the connection, in the record that announces a socket.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.end(Field::skc_rcv_saddr, Field::skc_v6_rcv_saddr, Field::inet_sport)
+    }
+
+    /// The other end, in the record that announces a socket.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.end(Field::skc_daddr, Field::skc_v6_daddr, Field::skc_dport)
+    }
+
+    /// An IPv4-mapped address of an IPv6 socket is written as IPv4.
+    fn end(&self, v4: Field, v6: Field, port: Field) -> Option<SocketAddr> {
+        let ip = match self.u32(Field::skc_family)? {
+            AF_INET => IpAddr::V4(Ipv4Addr::from(self.u32(v4)?.to_ne_bytes())),
+            AF_INET6 => IpAddr::V6(Ipv6Addr::from(self.wide(v6)?)).to_canonical(),
+            _ => return None,
+        };
+        Some(SocketAddr::new(ip, u16::from_be((self.u32(port)? & 0xffff) as u16)))
+    }
+
     /// A field of 16 bytes, as they lie in memory.
     pub fn wide(&self, field: Field) -> Option<[u8; 16]> {
         let mut out = [0; 16];
@@ -328,6 +369,17 @@ impl Event {
     /// Bytes (and a FIN) that were written and not sent yet.
     pub fn waiting(&self) -> Option<u32> {
         Some(self.seq(Field::write_seq)?.since(self.seq(Field::snd_nxt)?))
+    }
+
+    /// Bytes that came in and were not read. The peer's FIN stands behind them until it is read as the end, as in
+    /// `__tcp_close()`.
+    pub fn unread(&self) -> Option<u32> {
+        let unread = self.seq(Field::rcv_nxt)?.since(self.seq(Field::copied_seq)?);
+        let fin = matches!(
+            self.u32(Field::skc_state)?,
+            TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING | TCP_TIME_WAIT
+        );
+        Some(unread.saturating_sub(u32::from(fin)))
     }
 
     fn slots_of(&self, field: Field) -> Option<&[u32]> {

@@ -1,5 +1,5 @@
 //! kernel function - probe -> wire event -> [`source`] -> [`event`] -> [`correlate`] -> [`analysis`] -> [`finding`] ->
-//! [`timeline`] -> [`explain`] -> [`render`] -> [`cli`]
+//! [`timeline`] -> [`joined`] -> [`explain`] -> [`render`] -> [`cli`]
 //!
 //! From [`event`] to [`explain`] everything is a function of its input: the same trace in, the same bytes out.
 
@@ -13,6 +13,7 @@ pub mod finding;
 pub mod analysis;
 pub mod timeline;
 pub mod correlate;
+pub mod joined;
 pub mod explain;
 pub mod render;
 pub mod cli;

@@ -24,8 +24,6 @@ pub struct Socket {
     pub local: Option<SocketAddr>,
     /// Peer's address and port.
     pub remote: Option<SocketAddr>,
-    /// It was watched from its birth on, with nothing lost: what was not seen on it did not happen.
-    pub watched_from_birth: bool,
 }
 
 /// A finding of any question.
@@ -253,6 +251,11 @@ mod tests {
             writes: Vec::new(),
             writes_left_out: 0,
             nodelay_seen: false,
+            turn: 0,
+            part: 0,
+            from_start: false,
+            peer_ack: None,
+            pattern: None,
         };
         let finding = Finding {
             socket: SocketId(1),

@@ -9,15 +9,60 @@ macro_rules! log_run {
     };
 }
 
-/// Programs for a function that is looked at on entry: fentry, and a kprobe. `segment` is the position of the `sk_buff`.
+/// What a gate says: it is asked with the socket, and with the number of an argument at hand.
+macro_rules! gated {
+    ($gate:expr, $sk:ident, $ctx:ident) => {
+        $gate($sk, |n: usize| $ctx.arg::<u64>(n) as u32)
+    };
+}
+
+/// What both kinds of tracing programs have: the segment at hand, and the function that counts by the whole socket.
+macro_rules! of_tracing {
+    ($context:ident $(, segment = $skb:literal)? $(, once = $once:path)?) => {
+        #[inline(always)]
+        fn segment(ctx: &aya_ebpf::programs::$context) -> *const u8 {
+            let _ = ctx;
+            let skb: *const u8 = core::ptr::null();
+            $( let skb: *const u8 = { let _ = skb; ctx.arg($skb) }; )?
+            skb
+        }
+
+        $(
+            #[inline(never)]
+            fn once(ctx: *mut core::ffi::c_void) -> i32 {
+                let ctx = aya_ebpf::programs::$context::new(ctx);
+                if let Some(reader) = crate::read::Typed::new(ctx.arg(0), segment(&ctx)) {
+                    $once(&reader);
+                }
+                0
+            }
+        )?
+    };
+}
+
+/// Programs for a function that is looked at on entry: fentry, and a kprobe. `segment` is the position of the `sk_buff`;
+/// `gate` turns most runs of the tracing program away before anything else is done, and decides nothing that the body
+/// does not decide too. What comes behind it is a function of its own, so that only those who call it save registers.
+/// `count` runs before it: a function that counts by a glance and says whether that sufficed, and one that counts by the
+/// whole socket.
 macro_rules! on_entry {
-    ($name:ident, $kprobe:ident $(, segment = $skb:literal)?) => {
+    ($name:ident, $kprobe:ident $(, segment = $skb:literal)? $(, gate = $gate:expr)? $(, count = ($again:path, $once:path))?) => {
         #[aya_ebpf::macros::fentry]
         pub fn $name(ctx: aya_ebpf::programs::FEntryContext) -> i32 {
             log_run!(&ctx, $name);
-            let skb: *const u8 = core::ptr::null();
-            $( let skb: *const u8 = { let _ = skb; ctx.arg($skb) }; )?
-            if let Some(reader) = crate::read::Typed::new(ctx.arg(0), skb) {
+            let sk = crate::read::Glance::new(ctx.arg(0), segment(&ctx));
+            let _ = &sk;
+            $( if !$again(sk) { once(aya_ebpf::EbpfContext::as_ptr(&ctx)); } )?
+            $( if !gated!($gate, sk, ctx) { return 0; } )?
+            traced(aya_ebpf::EbpfContext::as_ptr(&ctx))
+        }
+
+        of_tracing!(FEntryContext $(, segment = $skb)? $(, once = $once)?);
+
+        #[inline(never)]
+        fn traced(ctx: *mut core::ffi::c_void) -> i32 {
+            let ctx = aya_ebpf::programs::FEntryContext::new(ctx);
+            if let Some(reader) = crate::read::Typed::new(ctx.arg(0), segment(&ctx)) {
                 body(&reader, |n| ctx.arg::<u64>(n) as u32);
             }
             0
@@ -29,6 +74,7 @@ macro_rules! on_entry {
             let skb: u64 = 0;
             $( let skb: u64 = skb | ctx.arg::<u64>($skb).unwrap_or(0); )?
             if let Some(reader) = crate::read::Helper::new(ctx.arg(0).unwrap_or(0), skb) {
+                $( $once(&reader); )?
                 body(&reader, |n| ctx.arg::<u64>(n).unwrap_or(0) as u32);
             }
             0
@@ -37,15 +83,25 @@ macro_rules! on_entry {
 }
 
 /// Programs for a function that is looked at on return: fexit, and a kprobe that keeps the arguments for a kretprobe.
-/// `segment` is the position of the `sk_buff`.
+/// `segment` is the position of the `sk_buff`, `gate` and `count` as in `on_entry`.
 macro_rules! on_exit {
-    ($name:ident, $kprobe:ident, $kretprobe:ident $(, segment = $skb:literal)?) => {
+    ($name:ident, $kprobe:ident, $kretprobe:ident $(, segment = $skb:literal)? $(, gate = $gate:expr)? $(, count = ($again:path, $once:path))?) => {
         #[aya_ebpf::macros::fexit]
         pub fn $name(ctx: aya_ebpf::programs::FExitContext) -> i32 {
             log_run!(&ctx, $name);
-            let skb: *const u8 = core::ptr::null();
-            $( let skb: *const u8 = { let _ = skb; ctx.arg($skb) }; )?
-            if let Some(reader) = crate::read::Typed::new(ctx.arg(0), skb) {
+            let sk = crate::read::Glance::new(ctx.arg(0), segment(&ctx));
+            let _ = &sk;
+            $( if !$again(sk) { once(aya_ebpf::EbpfContext::as_ptr(&ctx)); } )?
+            $( if !gated!($gate, sk, ctx) { return 0; } )?
+            traced(aya_ebpf::EbpfContext::as_ptr(&ctx))
+        }
+
+        of_tracing!(FExitContext $(, segment = $skb)? $(, once = $once)?);
+
+        #[inline(never)]
+        fn traced(ctx: *mut core::ffi::c_void) -> i32 {
+            let ctx = aya_ebpf::programs::FExitContext::new(ctx);
+            if let Some(reader) = crate::read::Typed::new(ctx.arg(0), segment(&ctx)) {
                 // The slot after the last argument holds the result; the helper for it is younger than 5.10.
                 body(&reader, |n| {
                     use tcptrace_common::hook::RET;
@@ -70,6 +126,7 @@ macro_rules! on_exit {
                 crate::frame::leave(&ctx, tcptrace_common::hook::Hook::$name)
                 && let Some(reader) = crate::read::Helper::new(arguments[0], 0 $( | arguments[$skb] )?)
             {
+                $( $once(&reader); )?
                 body(&reader, |n| {
                     if n == crate::stack::OF_CALLER {
                         return crate::stack::of_caller(&ctx);
@@ -95,7 +152,7 @@ macro_rules! emit_when_wanted {
 
             use crate::socket::{AtWork, wanted};
             if wanted(Hook::$name, reader, AtWork::$at_work).is_some() {
-                crate::emit::emit::<R, { Hook::$name.slots() }>(Hook::$name, reader, [0; 4]);
+                crate::emit::emit::<R, { Hook::$name.slots() }>(Hook::$name, reader, [0; 7]);
             }
         }
     };
@@ -115,29 +172,96 @@ macro_rules! emit_when_about_to_sleep {
             }
             let Some(state) = meet(Hook::$name, reader) else { return };
             fall_asleep(state, reader);
-            crate::emit::emit::<R, { Hook::$name.slots() }>(Hook::$name, reader, [0; 4]);
+            crate::emit::emit::<R, { Hook::$name.slots() }>(Hook::$name, reader, [0; 7]);
         }
     };
 }
 
+/// A body that emits an event of a socket whose connection ends at once, in any state.
+macro_rules! emit_when_ending {
+    ($name:ident, [$($arg:literal),*]) => {
+        #[inline(always)]
+        fn body<R: crate::read::Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
+            use tcptrace_common::hook::Hook;
+
+            let _ = &arg;
+            if crate::socket::ending(Hook::$name, reader).is_some() {
+                let given = [$( arg($arg) ),*];
+                let mut values = [0; 7];
+                let mut i = 0;
+                while i < given.len() {
+                    values[i] = given[i];
+                    i += 1;
+                }
+                crate::emit::emit::<R, { Hook::$name.slots() }>(Hook::$name, reader, values);
+            }
+        }
+    };
+}
+
+/// A body that emits an event of a socket of which Fast Open has told before, and of no other.
+macro_rules! emit_when_met {
+    ($name:ident, [$($arg:literal),*]) => {
+        #[inline(always)]
+        fn body<R: crate::read::Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
+            use tcptrace_common::hook::Hook;
+
+            let _ = &arg;
+            if crate::socket::met(reader).is_some() {
+                let given = [$( arg($arg) ),*];
+                let mut values = [0; 7];
+                let mut i = 0;
+                while i < given.len() {
+                    values[i] = given[i];
+                    i += 1;
+                }
+                crate::emit::emit::<R, { Hook::$name.slots() }>(Hook::$name, reader, values);
+            }
+        }
+    };
+}
+
+mod __tcp_close;
 mod __tcp_transmit_skb;
 mod do_tcp_sendpages;
 mod do_tcp_setsockopt;
+mod inet_csk_accept;
+mod inet_twsk_alloc;
 mod jiffies;
+mod reqsk_fastopen_remove;
+mod security_sock_graft;
 mod security_socket_setsockopt;
 mod sk_stream_wait_connect;
 mod sk_stream_wait_memory;
+mod tcp_connect;
+mod tcp_delack_timer_handler;
 mod tcp_done;
 mod tcp_event_new_data_sent;
+mod tcp_fastopen_active_detect_blackhole;
+mod tcp_fastopen_active_disable;
+mod tcp_fastopen_cache_set;
+mod tcp_fastopen_cookie_check;
+mod tcp_fastopen_defer_connect;
 mod tcp_fin;
+mod tcp_finish_connect;
 mod tcp_pace_kick;
 mod tcp_push;
 mod tcp_rcv_established;
 mod tcp_rcv_state_process;
+mod tcp_reset;
+mod tcp_send_active_reset;
+mod tcp_send_delayed_ack;
 mod tcp_send_fin;
 mod tcp_sendmsg_locked;
+mod tcp_time_wait;
+mod tcp_timewait_state_process;
+mod tcp_try_fastopen;
 mod tcp_tsq_handler;
 mod tcp_tsq_write;
 mod tcp_v4_destroy_sock;
 mod tcp_write_timer_handler;
 mod tcp_write_xmit;
+mod tw_timer_handler;
+
+pub use do_tcp_sendpages::Pages;
+pub use tcp_try_fastopen::Try;

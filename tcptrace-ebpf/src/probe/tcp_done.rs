@@ -9,17 +9,13 @@
 
 use tcptrace_common::hook::Hook;
 
-use crate::{
-    emit,
-    read::Reader,
-    socket::{self, AtWork},
-};
+use crate::{emit, read::Reader, socket};
 
 #[inline(always)]
 fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
-    let Some(state) = socket::wanted(Hook::tcp_done, reader, AtWork::Anybody) else { return };
-    emit::emit::<R, { Hook::tcp_done.slots() }>(Hook::tcp_done, reader, [0; 4]);
+    let Some(state) = socket::ending(Hook::tcp_done, reader) else { return };
+    emit::emit::<R, { Hook::tcp_done.slots() }>(Hook::tcp_done, reader, [0; 7]);
     socket::let_go(state);
 }
 
-on_entry!(tcp_done, tcp_done_kprobe);
+on_entry!(tcp_done, tcp_done_kprobe, gate = socket::end_may_matter);

@@ -21,11 +21,16 @@ fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
     emit::emit::<R, { Hook::tcp_event_new_data_sent.slots() }>(
         Hook::tcp_event_new_data_sent,
         reader,
-        [0; 4],
+        [0; 7],
     );
-    if reader.value(Field::end_seq) as u32 == reader.value(Field::write_seq) as u32 {
+    if reader.value(Field::end_seq) as u32 == reader.word(Field::write_seq) {
         socket::let_go(state);
     }
 }
 
-on_entry!(tcp_event_new_data_sent, tcp_event_new_data_sent_kprobe, segment = 1);
+on_entry!(
+    tcp_event_new_data_sent,
+    tcp_event_new_data_sent_kprobe,
+    segment = 1,
+    gate = socket::may_matter
+);

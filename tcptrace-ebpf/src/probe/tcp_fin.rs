@@ -25,7 +25,7 @@ fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
         None
     };
     if wanted.is_some() {
-        emit::emit::<R, { Hook::tcp_fin.slots() }>(Hook::tcp_fin, reader, [0; 4]);
+        emit::emit::<R, { Hook::tcp_fin.slots() }>(Hook::tcp_fin, reader, [0; 7]);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{emit, read::Unread, socket};
 fn body(timer: u64) {
     let Some(reader) = Unread::around(timer, Field::pacing_timer) else { return };
     if socket::met(&reader).is_some_and(socket::is_holding) {
-        emit::emit::<Unread, { Hook::tcp_pace_kick.slots() }>(Hook::tcp_pace_kick, &reader, [0; 4]);
+        emit::emit::<Unread, { Hook::tcp_pace_kick.slots() }>(Hook::tcp_pace_kick, &reader, [0; 7]);
     }
 }
 

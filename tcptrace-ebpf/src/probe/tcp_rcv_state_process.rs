@@ -17,16 +17,21 @@ use crate::{
 #[inline(always)]
 fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
     // A listening socket only passes the segment on to a request.
-    if socket::everything() && socket::state(reader) == TCP_LISTEN {
+    if socket::everything() && reader.state() == TCP_LISTEN {
         return;
     }
     if socket::wanted(Hook::tcp_rcv_state_process, reader, AtWork::Anybody).is_some() {
         emit::emit::<R, { Hook::tcp_rcv_state_process.slots() }>(
             Hook::tcp_rcv_state_process,
             reader,
-            [0; 4],
+            [0; 7],
         );
     }
 }
 
-on_entry!(tcp_rcv_state_process, tcp_rcv_state_process_kprobe, segment = 1);
+on_entry!(
+    tcp_rcv_state_process,
+    tcp_rcv_state_process_kprobe,
+    segment = 1,
+    gate = socket::may_matter
+);

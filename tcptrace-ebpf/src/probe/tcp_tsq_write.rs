@@ -7,4 +7,4 @@
 //! **Kernel**: net/ipv4/tcp_output.c, `tcp_tsq_write()`.
 
 emit_when_wanted!(tcp_tsq_write, Anybody);
-on_entry!(tcp_tsq_write, tcp_tsq_write_kprobe);
+on_entry!(tcp_tsq_write, tcp_tsq_write_kprobe, gate = crate::socket::may_matter);

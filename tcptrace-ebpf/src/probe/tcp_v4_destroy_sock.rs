@@ -8,17 +8,18 @@
 
 use tcptrace_common::hook::Hook;
 
-use crate::{emit, maps::SOCKETS, read::Reader, socket};
+use crate::{emit, exchange, maps::SOCKETS, read::Reader, socket};
 
 #[inline(always)]
 fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
+    let turn = exchange::over(reader);
     let Some(state) = socket::met(reader) else { return };
     socket::forget(state);
     let _ = SOCKETS.remove(&reader.sk());
     emit::emit::<R, { Hook::tcp_v4_destroy_sock.slots() }>(
         Hook::tcp_v4_destroy_sock,
         reader,
-        [0; 4],
+        [turn, 0, 0, 0, 0, 0, 0],
     );
 }
 

@@ -7,4 +7,8 @@
 //! **Kernel**: net/ipv4/tcp_timer.c, `tcp_write_timer_handler()`.
 
 emit_when_wanted!(tcp_write_timer_handler, Anybody);
-on_entry!(tcp_write_timer_handler, tcp_write_timer_handler_kprobe);
+on_entry!(
+    tcp_write_timer_handler,
+    tcp_write_timer_handler_kprobe,
+    gate = crate::socket::may_matter
+);

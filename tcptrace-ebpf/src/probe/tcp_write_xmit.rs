@@ -15,7 +15,7 @@ use tcptrace_common::{
 
 use crate::{
     emit,
-    read::Reader,
+    read::{Glance, Reader, Words as _},
     socket::{self, AtWork},
 };
 
@@ -33,9 +33,15 @@ fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
             && socket::admits(reader, AtWork::User)
             && socket::meet(Hook::tcp_write_xmit, reader).is_some());
     if wanted {
-        let values = [arg(1), arg(2), arg(3), arg(ret_of(5))];
+        let values = [arg(1), arg(2), arg(3), arg(ret_of(5)), 0, 0, 0];
         emit::emit::<R, { Hook::tcp_write_xmit.slots() }>(Hook::tcp_write_xmit, reader, values);
     }
 }
 
-on_exit!(tcp_write_xmit, tcp_write_xmit_kprobe, tcp_write_xmit_kretprobe);
+/// Whether the socket may hold bytes, or its device is behind.
+#[inline(always)]
+fn may_matter<A>(sk: Glance, arg: A) -> bool {
+    sk.word(Field::sk_tsq_flags) & TSQF_THROTTLED != 0 || socket::may_matter(sk, arg)
+}
+
+on_exit!(tcp_write_xmit, tcp_write_xmit_kprobe, tcp_write_xmit_kretprobe, gate = may_matter);

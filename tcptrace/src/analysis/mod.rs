@@ -1,12 +1,15 @@
 //! The questions. One file each; to add one: a `mod` line and a row in TABLE 3, both here.
 
+pub mod close;
+pub(crate) mod delack;
+pub mod fastopen;
 pub mod nagle;
 pub mod timeline;
 
 use tcptrace_common::hook::Hook;
 
 use crate::{
-    event::{Event, SocketId},
+    event::{Event, Holder, SocketId},
     finding::{Finding, Task},
 };
 
@@ -15,6 +18,8 @@ macro_rules! for_each_analysis {
     ($apply:ident) => {
         $apply! {
             Nagle = nagle;
+            Fastopen = fastopen;
+            Close = close;
             Timeline = timeline;
         }
     };
@@ -33,9 +38,20 @@ pub trait Analysis: Default {
     const REQUIRED: usize;
     /// Whether it wants what happens to sockets that hold nothing, too: every write, segment and timer.
     const EVERYTHING: bool = false;
+    /// Whether it wants what happens to sockets that are closing, and to the minisocks that take their place.
+    const CLOSING: bool = false;
+    /// Whether it wants what Fast Open does.
+    const OPENING: bool = false;
     /// Whether it concludes from time alone: then [`Self::due_ns`] is asked after each event.
     const TICKS: bool = false;
 
+    /// Kernel functions that suffice to count its findings, for `--summary-only`; none where counting takes no less.
+    const SPARSE: &'static [Hook] = &[];
+    /// How many of `SPARSE` are indispensable.
+    const SPARSE_REQUIRED: usize = 0;
+
+    /// No more than [`Self::SPARSE`] will be told.
+    fn sparse(&mut self) {}
     /// Takes the next event of this socket; pushes what it concludes.
     fn on_event(&mut self, event: &Event, out: &mut Vec<Finding<Self::Cause, Self::Fact>>);
     /// The trace is over at `at_ns`: what was still going on?
@@ -47,6 +63,12 @@ pub trait Analysis: Default {
     );
     /// Events were lost at `at_ns`: what spans it is uncertain from here on.
     fn on_loss(&mut self, at_ns: u64);
+    /// Who has the socket open at the end, where that was looked up; [`Self::on_end`] comes next.
+    fn on_holder(&mut self, _holder: Holder) {}
+    /// Whether the rest of the socket's life, if it has one, matters no more; `gone` says that the socket itself is.
+    fn is_over(&self, gone: bool) -> bool {
+        gone
+    }
     /// When it concludes although nothing happens, nanoseconds, `CLOCK_MONOTONIC`.
     fn due_ns(&self) -> Option<u64> {
         None
@@ -66,10 +88,6 @@ macro_rules! declare {
 
         /// The state of one question for one socket.
         #[derive(Debug)]
-        #[expect(
-            clippy::large_enum_variant,
-            reason = "one run has machines of one question; a larger one than nagle's lies in a box of its own"
-        )]
         pub enum Machine {
             $( #[doc = concat!("`", stringify!($module), "`")] $variant($module::Machine) ),*
         }
@@ -94,6 +112,10 @@ macro_rules! declare {
             /// Holds that it is about, or that end in it.
             pub const fn holds(&self) -> u64 {
                 match self { $( Self::$variant(c) => c.holds() ),* }
+            }
+            /// Whether it was still going on when the trace ended.
+            pub const fn goes_on(&self) -> bool {
+                match self { $( Self::$variant(c) => c.goes_on() ),* }
             }
             /// Lines of its evidence that do not matter to most readers.
             pub const fn minor(&self) -> u64 {
@@ -127,9 +149,24 @@ macro_rules! declare {
             pub const fn required(self) -> usize {
                 match self { $( Self::$variant => <$module::Machine as Analysis>::REQUIRED ),* }
             }
+            /// Kernel functions that suffice to count its findings, and how many of them are indispensable.
+            pub const fn sparse(self) -> (&'static [Hook], usize) {
+                match self { $( Self::$variant => (
+                    <$module::Machine as Analysis>::SPARSE,
+                    <$module::Machine as Analysis>::SPARSE_REQUIRED,
+                ) ),* }
+            }
             /// Whether the question wants what happens to sockets that hold nothing, too.
             pub const fn everything(self) -> bool {
                 match self { $( Self::$variant => <$module::Machine as Analysis>::EVERYTHING ),* }
+            }
+            /// Whether the question wants what happens to sockets that are closing.
+            pub const fn closing(self) -> bool {
+                match self { $( Self::$variant => <$module::Machine as Analysis>::CLOSING ),* }
+            }
+            /// Whether the question wants what Fast Open does.
+            pub const fn opening(self) -> bool {
+                match self { $( Self::$variant => <$module::Machine as Analysis>::OPENING ),* }
             }
             /// Whether the question concludes from time alone.
             pub const fn ticks(self) -> bool {
@@ -138,6 +175,10 @@ macro_rules! declare {
         }
 
         impl Machine {
+            /// No more than [`Kind::sparse`] will be told.
+            pub fn sparse(&mut self) {
+                match self { $( Self::$variant(m) => m.sparse() ),* }
+            }
             /// Takes the next event of this socket.
             pub fn on_event(&mut self, event: &Event, out: &mut Vec<Finding<Cause, Fact>>) {
                 match self { $( Self::$variant(m) => {
@@ -157,6 +198,14 @@ macro_rules! declare {
             /// Events were lost.
             pub fn on_loss(&mut self, at_ns: u64) {
                 match self { $( Self::$variant(m) => m.on_loss(at_ns) ),* }
+            }
+            /// Who has the socket open at the end.
+            pub fn on_holder(&mut self, holder: Holder) {
+                match self { $( Self::$variant(m) => m.on_holder(holder) ),* }
+            }
+            /// Whether the rest of the socket's life matters no more.
+            pub fn is_over(&self, gone: bool) -> bool {
+                match self { $( Self::$variant(m) => m.is_over(gone) ),* }
             }
             /// When it concludes although nothing happens.
             pub fn due_ns(&self) -> Option<u64> {
@@ -181,8 +230,11 @@ pub fn mutate(
     mut finding: Finding<Cause, Fact>,
     mutation: Option<nagle::Mutation>,
 ) -> Finding<Cause, Fact> {
-    if let (Cause::Nagle(hold), Some(mutation)) = (&mut finding.cause, mutation) {
-        hold.mutate(mutation, &mut finding.from_ns);
+    match (&mut finding.cause, mutation) {
+        (Cause::Nagle(hold), Some(mutation)) => hold.mutate(mutation, &mut finding.from_ns),
+        (Cause::Fastopen(attempt), Some(mutation)) => attempt.mutate(mutation),
+        (Cause::Close(teardown), Some(mutation)) => teardown.mutate(mutation),
+        _ => {}
     }
     finding
 }

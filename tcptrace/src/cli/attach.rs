@@ -1,6 +1,7 @@
 //! The running kernel as a command needs it: which hooks for which questions, the filter, and `-- COMMAND`.
 
 use std::{
+    collections::BTreeSet,
     env,
     io::{self, Write as _},
 };
@@ -19,7 +20,7 @@ use crate::{
     filter::Filter,
     source::{
         Ending, Flow, Item, Source as _,
-        live::{Live, Request},
+        live::{Live, Request, Want},
         plan::Form,
         refusal::AttachError,
     },
@@ -42,21 +43,21 @@ pub(super) fn attach(
     kinds: &[Kind],
     watched: &Watched,
     limits: &Limits,
+    summary_only: bool,
 ) -> Result<Attached, Failure> {
     let mut filter = watched.filter(true)?;
     // What is wrong with the flags is told before anything is started.
     kernel_form(&filter)?;
     let command = Waiting::start(&watched.command, watched.account()?)?;
     filter.command = command.as_ref().map(|command| command.command().clone());
-    let (hooks, required) = hooks(kinds);
+    let (hooks, required) = hooks(kinds, summary_only);
     let request = Request {
+        wants: wants(kinds, watched.stack, summary_only),
         hooks,
         required,
         filter: kernel_form(&filter)?,
         cgroups: folders(&filter.cgroups)?,
-        stacks: watched.stack,
         command: filter.command.as_ref().map(|command| command.pid),
-        everything: kinds.iter().any(|kind| kind.everything()),
         form: match limits.attach {
             Attach::Auto => Form::Auto,
             Attach::Fentry => Form::Fentry,
@@ -72,6 +73,7 @@ pub(super) fn attach(
         questions: kinds.iter().map(|kind| words(*kind).question.to_owned()).collect(),
         filter: filter.words(),
         stacks: watched.stack,
+        summary_only,
         buffer_bytes: limits.buffer,
         planned_ns: limits.duration.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
         ..Header::default()
@@ -92,15 +94,36 @@ impl Attached {
     }
 }
 
-/// The hooks of all questions, the indispensable ones first, and how many these are.
-fn hooks(kinds: &[Kind]) -> (Vec<Hook>, usize) {
+/// What the questions want of the kernel besides their hooks.
+fn wants(kinds: &[Kind], stacks: bool, summary_only: bool) -> BTreeSet<Want> {
+    let counts = kinds.iter().any(|kind| kind.hooks().contains(&Hook::tcp_push));
+    [
+        (Want::Stacks, stacks),
+        (Want::SummaryOnly, summary_only),
+        (Want::Counting, counts && !summary_only),
+        (Want::Everything, kinds.iter().any(|kind| kind.everything())),
+        (Want::Closing, kinds.iter().any(|kind| kind.closing())),
+        (Want::Opening, kinds.iter().any(|kind| kind.opening())),
+    ]
+    .into_iter()
+    .filter_map(|(want, is_wanted)| is_wanted.then_some(want))
+    .collect()
+}
+
+/// The hooks of all questions, or those that suffice to count their findings; the indispensable ones first, and how many
+/// these are.
+fn hooks(kinds: &[Kind], summary_only: bool) -> (Vec<Hook>, usize) {
     let mut all: Vec<Hook> = Vec::new();
     let mut add = |hook: &Hook| {
         if !all.contains(hook) {
             all.push(*hook);
         }
     };
-    let split = |kind: &Kind| kind.hooks().split_at(kind.required().min(kind.hooks().len()));
+    let split = |kind: &Kind| {
+        let (hooks, required) =
+            if summary_only { kind.sparse() } else { (kind.hooks(), kind.required()) };
+        hooks.split_at(required.min(hooks.len()))
+    };
     kinds.iter().flat_map(|kind| split(kind).0).for_each(&mut add);
     kinds.iter().flat_map(|kind| split(kind).1).for_each(&mut add);
     let indispensable = |hook: &&Hook| kinds.iter().any(|kind| split(kind).0.contains(hook));
@@ -123,7 +146,7 @@ mod tests {
 
     #[test]
     fn indispensable_hooks_come_first_and_none_twice() {
-        let (hooks, required) = hooks(Kind::ALL);
+        let (hooks, required) = hooks(Kind::ALL, false);
         let (first, rest) = hooks.split_at(required);
         for kind in Kind::ALL {
             let (needed, useful) = kind.hooks().split_at(kind.required());

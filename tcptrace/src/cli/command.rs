@@ -233,9 +233,11 @@ macro_rules! questions {
                     after_long_help = ending(),
                     disable_help_flag = true,
                     arg = help_flag(),
-                    mut_arg("min_hold", |arg| arg.hide(!words(Kind::$variant).asks)),
+                    mut_arg("min_hold", |arg| arg.hide(words(Kind::$variant).least != "--min-hold")),
+                    mut_arg("min_duration", |arg| arg.hide(words(Kind::$variant).least != "--min-duration")),
                     mut_arg("cause", |arg| arg.hide(!words(Kind::$variant).asks)),
-                    mut_arg("release", |arg| arg.hide(!words(Kind::$variant).asks)),
+                    mut_arg("release", |arg| arg.hide((words(Kind::$variant).releases)().is_empty())),
+                    mut_arg("summary_only", |arg| arg.hide(Kind::$variant.sparse().0.is_empty())),
                     mut_arg("top", |arg| arg.hide(!words(Kind::$variant).asks)),
                     max_term_width = 100
                 )]

@@ -204,7 +204,8 @@ mod tests {
             assert!(!flags(Kind::Timeline).contains("min-hold"), "{shell}");
             assert!(flags(Kind::Timeline).contains("remote"), "{shell}");
             if shell == Shell::Fish {
-                let asking = Kind::ALL.iter().filter(|kind| words(**kind).asks).count();
+                let asking =
+                    Kind::ALL.iter().filter(|kind| words(**kind).least == "--min-hold").count();
                 let lines = text.lines().filter(|line| line.contains("-l min-hold"));
                 assert_eq!(lines.count(), asking, "the shell is given what is shown");
             }

@@ -38,9 +38,19 @@ impl Narrow {
         Ok(Self { causes: causes.to_vec(), releases: releases.to_vec() })
     }
 
+    /// Whether some findings are left out.
+    pub(super) const fn is_narrow(&self) -> bool {
+        !self.causes.is_empty() || !self.releases.is_empty()
+    }
+
+    /// The names asked for: of causes, of releases.
+    pub(super) fn names(&self) -> (&[String], &[String]) {
+        (&self.causes, &self.releases)
+    }
+
     /// Whether a finding is one of them: one of its causes, and its release, are asked for.
     pub(super) fn passes(&self, finding: &AnyFinding) -> bool {
-        if self.causes.is_empty() && self.releases.is_empty() {
+        if !self.is_narrow() {
             return true;
         }
         let (causes, releases) = explain::names(finding);
@@ -69,7 +79,12 @@ pub(super) fn help(words: &Words, causes: &[String], releases: &[String]) -> Opt
 
 fn unknown(words: &Words, flag: &str, name: &str, known: &[Name]) -> Failure {
     let question = words.question;
-    let message = if known.is_empty() {
+    let message = if known.is_empty() && words.asks {
+        format!(
+            "{flag}: nothing lets a {} go; tcptrace nagle takes it\n  try: tcptrace {question} --cause help",
+            words.one
+        )
+    } else if known.is_empty() {
         format!(
             "{flag}: tcptrace {question} shows every event; tcptrace nagle takes it\n  try: tcptrace nagle {flag} {name}"
         )

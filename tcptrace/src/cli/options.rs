@@ -65,7 +65,7 @@ pub(super) struct Watched {
     pub(super) ipv6: bool,
     /// Only what this process writes
     ///
-    /// Only what this process (all its threads) writes. The number is that of the host, not of a container.
+    /// Only what this process (all its threads) writes; in close, what it closes. The number is that of the host, not of a container.
     #[arg(short, long, value_parser = pid, help_heading = "Filters")]
     pub(super) pid: Option<u32>,
     /// Only what threads of this name write
@@ -153,10 +153,17 @@ pub(super) struct Options {
     /// the device, a full send buffer.
     #[arg(long, value_name = "DUR", value_parser = duration_or_zero, help_heading = "Filters")]
     pub(super) min_hold: Option<Duration>,
+    /// Leave out shorter closes in good order; 0 shows all [default: 1ms]
+    ///
+    /// Leave out single closes in good order that are shorter, as 500us, 1ms, 0.5s; 0 shows all. What is a finding in
+    /// itself (a reset, a socket that nobody closes, a FIN that was sent again) is always shown. The summary counts every
+    /// one.
+    #[arg(long, value_name = "DUR", value_parser = duration_or_zero, help_heading = "Filters")]
+    pub(super) min_duration: Option<Duration>,
     /// Only these causes: nagle,cork; help lists them
     ///
     /// Print and count only what one of these held, by the names of --json, as nagle,cork: one cause of several is enough.
-    /// help lists the names.
+    /// In close they are shapes and reasons, as separate,merged. help lists the names.
     #[arg(
         long,
         value_name = "NAME",
@@ -181,6 +188,18 @@ pub(super) struct Options {
     /// Most rows of the summary's table, the worst first. The default is 10.
     #[arg(long, value_name = "N", value_parser = rows, conflicts_with = "json", hide_short_help = true, help_heading = "Output")]
     pub(super) top: Option<usize>,
+    /// No single findings: the summary alone, at the least cost
+    ///
+    /// Print no single findings, only the summary, and watch only what it takes to count them: the cheapest way. A hold
+    /// counts with the cause at its beginning; what let it go is undetermined where the few probes do not tell it, and a
+    /// write that sleeps in its call is not counted. With --read, of a full recording, everything is known.
+    #[arg(
+        long,
+        conflicts_with_all = ["min_hold", "count", "verbose", "stack"],
+        hide_short_help = true,
+        help_heading = "Output"
+    )]
+    pub(super) summary_only: bool,
     /// Explain a recorded trace; - is stdin
     ///
     /// Explain a recorded trace instead of the running kernel: what record or --write has stored, or a text of cat; -
@@ -345,37 +364,45 @@ pub(super) struct Least {
     pub(super) any_ns: u64,
     /// Of those whose causes are usual for bulk data, nanoseconds.
     pub(super) usual_ns: u64,
+    /// Any is printed at all; otherwise all are only counted.
+    pub(super) singly: bool,
 }
 
 impl Options {
     /// What findings of `words` are printed singly.
     pub(super) fn least(&self, words: &Words) -> Result<Least, Failure> {
-        match self.min_hold {
-            Some(_) if !words.asks => {
-                let message = format!(
-                    "--min-hold: tcptrace {0} shows every hold; tcptrace nagle takes it\n  try: tcptrace {0} -h",
-                    words.question
-                );
-                Err(Failure { message, code: WRONG })
-            }
-            limit => {
-                let in_ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-                Ok(Least {
-                    any_ns: in_ns(limit.unwrap_or(MIN_HOLD)),
-                    usual_ns: in_ns(limit.unwrap_or(MIN_USUAL_HOLD)),
-                })
-            }
+        let given = [
+            ("--min-hold", self.min_hold, "every hold", "nagle"),
+            ("--min-duration", self.min_duration, "no such thing", "close"),
+        ];
+        let wrong = given.iter().find(|(flag, limit, ..)| limit.is_some() && *flag != words.least);
+        if let Some((flag, _, shows, taker)) = wrong {
+            let message = format!(
+                "{flag}: tcptrace {0} shows {shows}; tcptrace {taker} takes it\n  try: tcptrace {0} -h",
+                words.question
+            );
+            return Err(Failure { message, code: WRONG });
         }
+        let limit = self.min_hold.or(self.min_duration);
+        let in_ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Ok(Least {
+            any_ns: in_ns(limit.unwrap_or(MIN_HOLD)),
+            usual_ns: in_ns(limit.unwrap_or(MIN_USUAL_HOLD)),
+            singly: !self.summary_only,
+        })
     }
 
     /// The causes and releases asked for.
     pub(super) fn narrow(&self, words: &Words) -> Result<Narrow, Failure> {
-        if self.top.is_some() && words.columns.is_empty() {
-            let message = format!(
-                "--top: the summary of tcptrace {} has no table; tcptrace nagle takes it\n  try: tcptrace {0} -h",
-                words.question
-            );
-            return Err(Failure { message, code: WRONG });
+        for (flag, given) in [("--top", self.top.is_some()), ("--summary-only", self.summary_only)]
+        {
+            if given && words.columns.is_empty() {
+                let message = format!(
+                    "{flag}: the summary of tcptrace {} has no table; tcptrace nagle takes it\n  try: tcptrace {0} -h",
+                    words.question
+                );
+                return Err(Failure { message, code: WRONG });
+            }
         }
         Narrow::new(words, &self.cause, &self.release)
     }

@@ -37,7 +37,7 @@ pub(super) struct Options {
     force: bool,
     /// Only what this question needs; all by default
     ///
-    /// Attach only what these questions need: nagle, timeline. Default: all, with an event for nearly everything that a
+    /// Attach only what these questions need: nagle, close, timeline. Default: all, with an event for nearly everything that a
     /// socket does.
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = question, help_heading = "Output")]
     question: Vec<Kind>,
@@ -78,7 +78,7 @@ pub(super) fn record(options: &Options) -> Result<u8, Failure> {
         Target::File { path: options.output.clone(), force: options.force }
     };
     let kinds = if options.question.is_empty() { Kind::ALL } else { options.question.as_slice() };
-    let mut attached = attach(kinds, &options.watched, &options.limits)?;
+    let mut attached = attach(kinds, &options.watched, &options.limits, false)?;
     let recorder = Recorder::start(&target, attached.header.clone(), rotation);
     let mut recorder = recorder.map_err(|error| wrong(error.to_string()))?;
     banner(options, &attached.filter.to_string(), &attached.header);

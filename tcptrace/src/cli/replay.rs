@@ -20,13 +20,13 @@ use crate::{
         units::{bytes, count, counted, duration},
         words,
     },
-    source::{Ending, Flow, Item, Reach, Source as _},
+    source::{Counted, Ending, Flow, Item, Reach, Source as _},
     timeline::{Entry, RowKey, Tally},
     trace::text::Writer,
 };
 
 /// Every finding counts.
-const ALL: Least = Least { any_ns: 0, usual_ns: 0 };
+const ALL: Least = Least { any_ns: 0, usual_ns: 0, singly: true };
 
 /// The flags of `replay`.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,8 +54,13 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(kind: Kind) -> Self {
-        Self { kind, correlator: Correlator::new(kind), tally: Tally::default(), worst: None }
+    fn new(kind: Kind, sparse: bool) -> Self {
+        Self {
+            kind,
+            correlator: Correlator::new(kind).with_sparse(sparse),
+            tally: Tally::default(),
+            worst: None,
+        }
     }
 
     fn count(&mut self, entries: &mut Vec<Entry>) {
@@ -63,13 +68,13 @@ impl Asked {
             let place = explain::place(&entry.finding);
             let process = explain::task(place.task, &entry.comms);
             if self.worst.as_ref().is_none_or(|(worst_ns, _)| place.lasted_ns > *worst_ns) {
-                let by =
-                    place.columns.first().map(|cause| format!(" by {cause}")).unwrap_or_default();
-                let text = format!(
-                    "{} for {}{by}, {process}",
-                    bytes(place.bytes),
-                    duration(place.lasted_ns)
-                );
+                let lasted = duration(place.lasted_ns);
+                let what = place.columns.first().map_or("", String::as_str);
+                let text = if words(self.kind).sized {
+                    format!("worst: {} for {lasted} by {what}, {process}", bytes(place.bytes))
+                } else {
+                    format!("longest: {lasted}, {what}, {process}")
+                };
                 self.worst = Some((place.lasted_ns, text));
             }
             let key = RowKey { pid: place.task.pid, process, remote: None, columns: place.columns };
@@ -77,10 +82,9 @@ impl Asked {
         }
     }
 
-    fn row(&self, lost: bool) -> String {
-        let headline = (words(self.kind).headline)(&totals(&self.tally, ALL, lost));
-        let worst =
-            self.worst.as_ref().map(|(_, text)| format!("; worst: {text}")).unwrap_or_default();
+    fn row(&self, lost: bool, counted: Option<&Counted>) -> String {
+        let headline = (words(self.kind).headline)(&totals(&self.tally, ALL, lost, counted));
+        let worst = self.worst.as_ref().map(|(_, text)| format!("; {text}")).unwrap_or_default();
         format!("{}{worst}", headline.trim_end_matches('.'))
     }
 }
@@ -91,6 +95,8 @@ struct Replay {
     entries: Vec<Entry>,
     events: u64,
     last_ns: u64,
+    counted: Option<Counted>,
+    started_ns: u64,
 }
 
 impl Replay {
@@ -125,6 +131,7 @@ impl Replay {
     }
 
     fn end(&mut self, ending: &Ending) {
+        self.counted = ending.counted.clone().filter(|counted| counted.since_ns == self.started_ns);
         for each in &mut self.asked {
             each.correlator.finish(ending.ended_ns, ending.misses.is_some(), &mut self.entries);
             each.count(&mut self.entries);
@@ -136,7 +143,7 @@ impl Replay {
         let questions = Kind::ALL.iter().map(|kind| (*kind, words(*kind))).filter(|(_, w)| w.asks);
         for (kind, words) in questions {
             let row = match self.asked.iter().find(|each| each.kind == kind) {
-                Some(each) => each.row(lost),
+                Some(each) => each.row(lost, self.counted.as_ref()),
                 None => "not recorded".to_owned(),
             };
             out.extend([&format!("  {:<12}  ", words.question), row.as_str(), "\n"]);
@@ -174,8 +181,15 @@ pub(super) fn replay(options: &Options) -> Result<u8, Failure> {
     let filter = input::filter_of(&header, &name)?;
     let kinds = input::kinds_of(&header).into_iter().filter(|kind| words(*kind).asks);
     let started_ns = header.facts.mono_ns;
-    let asked = kinds.map(Asked::new).collect();
-    let mut replay = Replay { asked, entries: Vec::new(), events: 0, last_ns: started_ns };
+    let asked = kinds.map(|kind| Asked::new(kind, header.summary_only)).collect();
+    let mut replay = Replay {
+        asked,
+        entries: Vec::new(),
+        events: 0,
+        last_ns: started_ns,
+        counted: None,
+        started_ns,
+    };
     let read = source.run(&mut |item| {
         replay.take(&item);
         Flow::Continue

@@ -14,11 +14,14 @@ use super::{
 use crate::{
     analysis::Kind,
     correlate::Correlator,
-    explain::{self, Totals},
+    event::{Event, SocketId},
+    explain::{self, Slowest, Totals},
     filter::Filter,
+    finding::Task,
+    joined::{Counters, Ends, Patterns},
     record::{RecordError, Recorder},
     render::{Closing, Format, Gap, Lost, Run},
-    source::{Ending, Flow, Item, Reach},
+    source::{self, Counted, Ending, Flow, Item, Reach},
     timeline::{Durations, Entry, RowKey, Tally},
 };
 
@@ -44,6 +47,8 @@ pub(super) struct Setting<'a> {
     pub(super) only: Option<&'a Filter>,
     /// Where reading a recorded trace stops, nanoseconds, `CLOCK_MONOTONIC`.
     pub(super) until_ns: Option<u64>,
+    /// Only what suffices to count is told.
+    pub(super) sparse: bool,
 }
 
 /// What a run has so far.
@@ -51,6 +56,11 @@ pub(super) struct Session<'a> {
     run: Run<'a>,
     least: Least,
     narrow: &'a Narrow,
+    ends: Ends,
+    patterns: Patterns,
+    counters: Counters,
+    /// Sockets whose life has ended, and their turns: what was found on them is counted first.
+    gone: Vec<(SocketId, u32)>,
     /// Most rows of the summary's table.
     top: usize,
     buffer_bytes: u32,
@@ -84,8 +94,8 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn new(setting: &Setting<'a>, options: &Options, status: Status) -> Self {
-        let Setting { kind, run, least, narrow, buffer_bytes, only, until_ns } = *setting;
-        let correlator = Correlator::new(kind);
+        let Setting { kind, run, least, narrow, buffer_bytes, only, until_ns, sparse } = *setting;
+        let correlator = Correlator::new(kind).with_sparse(sparse);
         #[cfg(feature = "mutate")]
         let correlator = correlator.with_mutation(options.mutate);
         let started_ns = run.facts.mono_ns;
@@ -93,6 +103,10 @@ impl<'a> Session<'a> {
             run,
             least,
             narrow,
+            ends: Ends::default(),
+            patterns: Patterns::default(),
+            counters: Counters::default(),
+            gone: Vec::new(),
             top: options.top.unwrap_or(TOP),
             buffer_bytes,
             only,
@@ -139,6 +153,7 @@ impl<'a> Session<'a> {
         match item {
             Item::Event(event) => {
                 self.events += 1;
+                self.notice(&event);
                 self.correlator.push(&event);
                 if self.correlator.waiting() >= MOST_WAITING {
                     self.settle();
@@ -174,6 +189,22 @@ impl<'a> Session<'a> {
         if self.done { Flow::Stop } else { Flow::Continue }
     }
 
+    /// What finished findings are joined with.
+    fn notice(&mut self, event: &Event) {
+        match event.hook {
+            Hook::tcp_delack_timer_handler => {
+                let socket = self.correlator.socket(event.socket).cloned();
+                let comm = |tid| self.correlator.comm_of(tid).cloned();
+                self.ends.event(event, socket.as_ref(), comm);
+            }
+            Hook::netstat => self.counters.event(event),
+            Hook::tcp_v4_destroy_sock => {
+                self.gone.push((event.socket, event.arg("turn").unwrap_or(0)));
+            }
+            _ => {}
+        }
+    }
+
     /// Warns once when what the run uses is no longer stored; the answers go on.
     fn tell_disk(&mut self) {
         let failure =
@@ -192,7 +223,7 @@ impl<'a> Session<'a> {
     }
 
     /// Whether a finding is about what a recorded trace is narrowed to.
-    fn passes(&self, entry: &Entry, task: crate::finding::Task) -> bool {
+    fn passes(&self, entry: &Entry, task: Task) -> bool {
         let comm = entry.comms.get(&task.tid).or_else(|| entry.comms.get(&task.pid));
         self.only.is_none_or(|only| {
             only.socket_passes(entry.socket.local, entry.socket.remote)
@@ -213,10 +244,15 @@ impl<'a> Session<'a> {
     }
 
     fn print(&mut self) {
-        for entry in std::mem::take(&mut self.entries) {
+        for mut entry in std::mem::take(&mut self.entries) {
             let place = explain::place(&entry.finding);
-            if self.done || !self.passes(&entry, place.task) || !self.narrow.passes(&entry.finding)
-            {
+            if self.done || !self.passes(&entry, place.task) {
+                continue;
+            }
+            self.ends.join(&mut entry);
+            self.patterns.add(&mut entry);
+            self.counters.add(&entry);
+            if !self.narrow.passes(&entry.finding) {
                 continue;
             }
             let key = RowKey {
@@ -226,14 +262,22 @@ impl<'a> Session<'a> {
                 columns: place.columns,
             };
             let least_ns = if place.usual { self.least.usual_ns } else { self.least.any_ns };
-            let printed = !self.run.words.asks || place.lasted_ns >= least_ns;
+            let printed = !self.run.words.asks
+                || !self.least.singly
+                || place.always
+                || place.lasted_ns >= least_ns;
             self.tally.add(&entry, key, (place.bytes, place.lasted_ns), printed);
             if printed {
-                let text = self.format.finding(&self.run, &entry);
-                self.write(&text);
+                if self.least.singly {
+                    let text = self.format.finding(&self.run, &entry);
+                    self.write(&text);
+                }
                 self.printed += 1;
                 self.done |= self.count.is_some_and(|count| self.printed >= count);
             }
+        }
+        for (socket, turn) in self.gone.drain(..) {
+            self.patterns.over(socket, turn);
         }
     }
 
@@ -246,6 +290,16 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What was counted, where that is about everything that is asked for, from the start to the end.
+    fn counted<'e>(&self, ending: &'e Ending) -> Option<&'e Counted> {
+        ending.counted.as_ref().filter(|counted| {
+            self.only.is_none()
+                && self.until_ns.is_none()
+                && ending.reach == Reach::Whole
+                && counted.since_ns == self.run.facts.mono_ns
+        })
+    }
+
     /// The summary, and the exit code.
     pub(super) fn end(mut self, ending: &Ending) -> Result<u8, Failure> {
         let ended_ns = self.until_ns.map_or(ending.ended_ns, |until| until.min(ending.ended_ns));
@@ -256,22 +310,25 @@ impl<'a> Session<'a> {
         }
         self.correlator.finish(ending.ended_ns, ending.misses.is_some(), &mut self.entries);
         self.print();
-        let lost: Vec<_> = ending.lost.iter().filter(|(_, _, events)| *events > 0).collect();
-        let full = lost.iter().any(|(_, reason, _)| *reason == Loss::BufferFull);
-        let lost: Vec<_> = lost
-            .into_iter()
-            .map(|&(hook, reason, events)| Lost {
-                hook: hook.name(),
-                reason: reason.name(),
-                events,
-            })
-            .collect();
+        let (lost, full) = lost_of(ending);
         let lost_some = !lost.is_empty() || ending.reach != Reach::Whole;
-        let totals = totals(&self.tally, self.least, lost_some);
+        let counted = self.counted(ending);
+        let totals = Totals {
+            narrowed: self.narrow.is_narrow(),
+            ..totals(&self.tally, self.least, lost_some, counted)
+        };
+        let patterns: Vec<_> = self.patterns.rows().iter().map(explain::told).collect();
+        // With a filter, or cut short, the findings are about less than the counters.
+        let is_whole =
+            self.only.is_none() && self.until_ns.is_none() && *self.run.filter == Filter::default();
+        let counters = if is_whole { self.counters.compared() } else { Vec::new() };
         let closing = Closing {
+            counters: &counters,
             started_ns: ending.started_ns,
             ended_ns: ending.ended_ns,
             tally: &self.tally,
+            patterns: &patterns,
+            slowest: counted.and_then(|counted| counted.slowest.as_ref()).map(slowest),
             top: self.top,
             totals,
             midlife: None,
@@ -308,8 +365,25 @@ impl<'a> Session<'a> {
     }
 }
 
+/// What was lost, and whether a larger buffer would have helped.
+fn lost_of(ending: &Ending) -> (Vec<Lost>, bool) {
+    let lost = || ending.lost.iter().filter(|(_, _, events)| *events > 0);
+    let full = lost().any(|(_, reason, _)| *reason == Loss::BufferFull);
+    let told = |&(hook, reason, events): &(Hook, Loss, u64)| Lost {
+        hook: hook.name(),
+        reason: reason.name(),
+        events,
+    };
+    (lost().map(told).collect(), full)
+}
+
+fn slowest(of: &source::Slowest) -> Slowest<'_> {
+    let task = Task { pid: of.pid, tid: of.tid };
+    Slowest { task, comm: &of.comm, took_ns: of.took_ns, at_ns: of.at_ns }
+}
+
 /// The numbers of the headline.
-pub(super) fn totals(tally: &Tally, least: Least, lost: bool) -> Totals {
+pub(super) fn totals(tally: &Tally, least: Least, lost: bool, counted: Option<&Counted>) -> Totals {
     let sum =
         |number: fn(&Durations) -> u64| tally.durations().map(number).fold(0, u64::saturating_add);
     Totals {
@@ -320,9 +394,10 @@ pub(super) fn totals(tally: &Tally, least: Least, lost: bool) -> Totals {
         total_ns: sum(Durations::total_ns),
         longest_ns: tally.durations().map(Durations::longest_ns).max().unwrap_or(0),
         sockets_found: tally.sockets() as u64,
-        // The programs are silent about writes that leave at once, and about sockets that never hold a byte.
-        sockets_seen: None,
-        writes: None,
+        // No event tells of writes that leave at once, nor of sockets that never hold a byte.
+        sockets_seen: counted.and_then(|counted| counted.sockets),
+        writes: counted.map(|counted| counted.writes),
+        narrowed: false,
         lines: tally.lines(),
         minor_lines: tally.minor(),
         holds: tally.holds(),

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     analysis::Kind,
     explain::{units::counted, words},
+    filter::Filter,
     record::{Recorder, Rotation, Target},
     render::Run,
     source::Source as _,
@@ -45,7 +46,7 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
             code: WRONG,
         });
     }
-    let mut attached = attach(&[kind], &options.watched, &options.limits)?;
+    let mut attached = attach(&[kind], &options.watched, &options.limits, options.summary_only)?;
     let (filter, header) = (attached.filter.clone(), attached.header.clone());
     let recorder = match &options.write {
         Some(path) => {
@@ -56,7 +57,13 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
         None => None,
     };
     let facts = &header.facts;
-    let run = Run { words: words(kind), facts, filter: &filter, everything: kind.everything() };
+    let run = Run {
+        words: words(kind),
+        facts,
+        filter: &filter,
+        everything: kind.everything(),
+        only: narrow.names(),
+    };
     if !options.quiet {
         banner(&run);
     }
@@ -68,6 +75,7 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
         buffer_bytes: header.buffer_bytes,
         only: None,
         until_ns: None,
+        sparse: header.summary_only,
     };
     let mut session = Session::new(&setting, options, Status::new());
     session.recorder = recorder;
@@ -84,26 +92,9 @@ fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
     let name = path.display().to_string();
     let header = source.header().clone();
     let (recorded, only) = (input::filter_of(&header, &name)?, options.watched.filter(false)?);
-    if options.watched.stack && !header.stacks {
-        return Err(without_stacks(&name));
-    }
-    let kinds = input::kinds_of(&header);
-    if !kinds.contains(&kind) {
-        let (question, has) = (words(kind).question, header.questions.join(", "));
-        return Err(Failure {
-            message: format!(
-                "{name} does not hold what {question} asks for: it was recorded for {has}\n  try: tcptrace record --question {question} -o FILE"
-            ),
-            code: WRONG,
-        });
-    }
+    let kinds = answered(kind, options, &header, &name)?;
     if !only.is_within(&recorded) {
-        return Err(Failure {
-            message: format!(
-                "{name} was recorded for {recorded}: it cannot tell about {only}\n  try: a filter within that, or none"
-            ),
-            code: WRONG,
-        });
+        return Err(outside(&name, &recorded, &only));
     }
     let both = only.and(&recorded);
     let run = Run {
@@ -111,8 +102,9 @@ fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
         facts: &header.facts,
         filter: &both,
         everything: kinds.iter().any(|kind| kind.everything()),
+        only: narrow.names(),
     };
-    let asked = !only.words().is_empty();
+    let asked = !only.words().is_empty() && only != recorded;
     let setting = Setting {
         kind,
         run,
@@ -121,6 +113,7 @@ fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
         buffer_bytes: header.buffer_bytes,
         only: asked.then_some(&only),
         until_ns: until_ns(options, &header),
+        sparse: header.summary_only,
     };
     let mut session = Session::new(&setting, options, status.clone());
     session.begin();
@@ -137,6 +130,46 @@ fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {
             Err(input::wrong(&error))
         }
     }
+}
+
+fn outside(name: &str, recorded: &Filter, only: &Filter) -> Failure {
+    let message = format!(
+        "{name} was recorded for {recorded}: it cannot tell about {only}\n  try: a filter within that, or none"
+    );
+    Failure { message, code: WRONG }
+}
+
+/// The questions that the trace answers, `kind` and what is asked with it among them.
+fn answered(
+    kind: Kind,
+    options: &Options,
+    header: &Header,
+    name: &str,
+) -> Result<Vec<Kind>, Failure> {
+    if options.watched.stack && !header.stacks {
+        return Err(without_stacks(name));
+    }
+    if header.summary_only && !options.summary_only {
+        return Err(only_counted(name, words(kind).question));
+    }
+    let kinds = input::kinds_of(header);
+    if !kinds.contains(&kind) {
+        let (question, has) = (words(kind).question, header.questions.join(", "));
+        return Err(Failure {
+            message: format!(
+                "{name} does not hold what {question} asks for: it was recorded for {has}\n  try: tcptrace record --question {question} -o FILE"
+            ),
+            code: WRONG,
+        });
+    }
+    Ok(kinds)
+}
+
+fn only_counted(name: &str, question: &str) -> Failure {
+    let message = format!(
+        "{name} was recorded with --summary-only: it does not hold what single findings are told from\n  try: tcptrace {question} --summary-only -r {name}"
+    );
+    Failure { message, code: WRONG }
 }
 
 fn without_stacks(name: &str) -> Failure {

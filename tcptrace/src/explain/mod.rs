@@ -1,6 +1,8 @@
 //! The words: what a finding says to a person, and what its fields are called. One file per question, the same name
 //! as its analysis; `units` writes numbers for all of them. Pure: no clock, no environment, no input or output.
 
+pub mod close;
+pub mod fastopen;
 pub mod nagle;
 pub mod timeline;
 pub mod units;
@@ -14,6 +16,7 @@ use crate::{
     analysis::{Cause, Fact, Kind, for_each_analysis},
     event::{Facts, Frame},
     finding::{Evidence, Finding, Task},
+    joined::Row,
 };
 
 /// What is known beside the finding itself.
@@ -25,8 +28,8 @@ pub struct Context<'a> {
     pub comms: &'a BTreeMap<u32, String>,
     /// User stacks, by number.
     pub stacks: &'a BTreeMap<u32, Vec<Frame>>,
-    /// The socket was watched from its birth on.
-    pub watched_from_birth: bool,
+    /// Whatever task sets an option, it is seen: no filter by process hides one.
+    pub all_tasks: bool,
     /// Sockets are met at their first event, whoever is at work: no filter by process hides one.
     pub meets_all: bool,
 }
@@ -44,6 +47,8 @@ pub struct Explanation {
     pub zero_ns: u64,
     /// The evidence, in time order.
     pub lines: Vec<Line>,
+    /// What the writes look like, over several findings: a sentence without its `pattern:`.
+    pub pattern: Option<String>,
     /// What to change, when the evidence carries it: a sentence without its `change:`.
     pub change: Option<String>,
 }
@@ -106,6 +111,8 @@ pub struct Place {
     pub lasted_ns: u64,
     /// It is the everyday work of a sender of bulk data, which is worth a line of its own only when it lasts.
     pub usual: bool,
+    /// It is worth a line of its own however short it was.
+    pub always: bool,
 }
 
 /// What a question's things are called.
@@ -128,12 +135,18 @@ pub struct Words {
     pub columns: &'static [&'static str],
     /// The summary's first sentence.
     pub headline: fn(&Totals) -> String,
+    /// What there is to say of the program where TCP held nothing.
+    pub innocent: fn(&Totals, &Slowest<'_>) -> Option<String>,
     /// How its findings are laid out.
     pub shape: Shape,
     /// The names that `--json` has for what held the bytes, and what each means; none where there is no such thing.
     pub causes: fn() -> Vec<Name>,
     /// The same of what let them go.
     pub releases: fn() -> Vec<Name>,
+    /// The flag that says from which duration on its findings are printed; none where there is no such thing.
+    pub least: &'static str,
+    /// Whether its findings are about a number of bytes, which the summary then adds up.
+    pub sized: bool,
     /// Whether its findings answer something: those that last too short to matter are then not printed.
     pub asks: bool,
 }
@@ -170,6 +183,61 @@ pub struct Totals {
     pub holds: u64,
     /// Events were lost.
     pub lost: bool,
+    /// Only some causes or releases were asked for: findings of others are not among these.
+    pub narrowed: bool,
+}
+
+/// The longest time that a program took for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slowest<'a> {
+    /// Who answered.
+    pub task: Task,
+    /// The thread's name.
+    pub comm: &'a str,
+    /// From the last data that came in to the write, nanoseconds.
+    pub took_ns: u64,
+    /// When the write was, nanoseconds, `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+}
+
+/// A pattern's own fields, as they are serialised.
+pub use crate::analysis::nagle::Pattern as PatternFields;
+
+/// A pattern of the whole run, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Whose writes they are.
+    pub task: Task,
+    /// The thread's name, where it is known.
+    pub comm: Option<String>,
+    /// The user stack of the call, the innermost function first; empty where it is not told.
+    pub site: Vec<String>,
+    /// The numbers.
+    pub pattern: PatternFields,
+    /// One sentence.
+    pub text: String,
+    /// What to change, one sentence.
+    pub change: String,
+}
+
+/// The words for a pattern of the whole run.
+pub fn told(row: &Row) -> Told {
+    Told {
+        task: row.writer,
+        comm: row.comm.clone(),
+        site: row.site.clone(),
+        pattern: row.pattern,
+        text: nagle::pattern(&row.pattern),
+        change: nagle::remedy(row.held, Some(row.pattern.name), ""),
+    }
+}
+
+/// A counter of the kernel beside that of the findings, as it is serialised.
+pub use crate::joined::Compared;
+
+/// The kernel's counters beside those of the findings, a sentence without its `counters`; nothing where there is none.
+pub fn counters(compared: &[Compared]) -> Option<String> {
+    fastopen::counters(compared)
 }
 
 /// A name that came from the traced host, with nothing in it that could move a cursor.
@@ -179,7 +247,15 @@ pub fn printable(comm: &str) -> String {
 
 /// `server[2211]`; `pid 2211` when the name is not known.
 pub fn task(task: Task, comms: &BTreeMap<u32, String>) -> String {
-    match comms.get(&task.tid).or_else(|| comms.get(&task.pid)) {
+    let comm = comms.get(&task.tid).or_else(|| comms.get(&task.pid));
+    named(task, comm.map(String::as_str))
+}
+
+/// As [`task()`], of a name that is known or not.
+pub fn named(task: Task, comm: Option<&str>) -> String {
+    match comm {
+        // No process is at work in a softirq, whatever the name of what it has interrupted.
+        _ if task.pid == 0 => "not known".to_owned(),
         Some(comm) => format!("{}[{}]", printable(comm), task.pid),
         None => format!("pid {}", task.pid),
     }
@@ -209,6 +285,17 @@ fn name_of(value: &impl Serialize) -> String {
         Ok(serde_json::Value::String(name)) => name,
         _ => String::new(),
     }
+}
+
+/// [`names_of`] one type, then of another; what is in both stands once.
+fn names_of_both<T: JsonSchema, U: JsonSchema>() -> Vec<Name> {
+    let mut names = names_of::<T>();
+    for name in names_of::<U>() {
+        if !names.iter().any(|(known, _)| *known == name.0) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// The names that the values of a type have in `--json`, with the first sentence of what each means.
@@ -267,9 +354,12 @@ macro_rules! dispatch {
         }
 
         /// The finding's own fields, and the names of those that are not known.
-        pub fn fields(finding: &Finding<Cause, Fact>) -> (Fields<'_>, Vec<&'static str>) {
+        pub fn fields<'a>(
+            finding: &'a Finding<Cause, Fact>,
+            context: &Context<'_>,
+        ) -> (Fields<'a>, Vec<&'static str>) {
             match &finding.cause { $( Cause::$variant(cause) => {
-                let (fields, not_seen) = $module::fields(finding, cause);
+                let (fields, not_seen) = $module::fields(finding, cause, context);
                 (Fields::$variant(fields), not_seen)
             } ),* }
         }

@@ -1,6 +1,7 @@
 //! The running kernel's own description of its types: where each [`Field`] is, what each function's parameters are.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
@@ -9,14 +10,18 @@ use std::{
 use btf_rs::{Backend, Btf, Struct, Type};
 use tcptrace_common::{
     field::Field,
+    hook::Hook,
     layout::{Layout, NO_DEREF, Place},
 };
 
 /// Where the kernel shows its type information.
 pub const PATH: &str = "/sys/kernel/btf/vmlinux";
 
-/// The kernel's types.
-pub struct Types(Btf);
+/// The kernel's types, and those among them that fields and hooks name.
+pub struct Types {
+    btf: Btf,
+    named: BTreeMap<String, Vec<Type>>,
+}
 
 impl std::fmt::Debug for Types {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -52,7 +57,14 @@ impl Types {
         // The file itself can be mapped only from 6.18 on; a mapped copy takes a tenth of the memory of a parsed one.
         io::copy(&mut from, &mut copy)?;
         let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
-        Ok(Self(Btf::from_file_with_backend(path, Backend::Mmap)?))
+        let btf = Btf::from_file_with_backend(path, Backend::Mmap)?;
+        let named = named(&btf);
+        Ok(Self { btf, named })
+    }
+
+    /// The types of this name.
+    fn of_name(&self, name: &str) -> &[Type] {
+        self.named.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Places of the wanted fields; the others stay empty.
@@ -67,12 +79,19 @@ impl Types {
         layout
     }
 
+    /// Whether the kernel has a tracepoint of this name that tracing programs can use.
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        !self.of_name(&traced(name)).is_empty()
+    }
+
     /// Names of the parameters of `function`; `None` when the kernel's BTF does not describe it.
     pub fn parameters(&self, function: &str) -> Option<Vec<String>> {
-        self.0.resolve_types_by_name(function).ok()?.iter().find_map(|t| {
+        self.of_name(function).iter().find_map(|t| {
             let Type::Func(f) = t else { return None };
-            let Type::FuncProto(p) = self.0.resolve_chained_type(f).ok()? else { return None };
-            Some(p.parameters.iter().map(|a| self.0.resolve_name(a).unwrap_or_default()).collect())
+            let Type::FuncProto(p) = self.btf.resolve_chained_type(f).ok()? else { return None };
+            Some(
+                p.parameters.iter().map(|a| self.btf.resolve_name(a).unwrap_or_default()).collect(),
+            )
         })
     }
 
@@ -83,7 +102,7 @@ impl Types {
         for part in path.split("->") {
             if !hops.is_empty() {
                 let Type::Ptr(p) = &end.0 else { return None };
-                end.0 = self.strip(self.0.resolve_chained_type(p).ok()?)?;
+                end.0 = self.strip(self.btf.resolve_chained_type(p).ok()?)?;
             }
             let mut bits = 0;
             for (i, cast) in part.split('|').enumerate() {
@@ -127,21 +146,21 @@ impl Types {
     }
 
     fn structure(&self, name: &str) -> Option<Type> {
-        let types = self.0.resolve_types_by_name(name).ok()?;
-        types.into_iter().find(|t| matches!(t, Type::Struct(_) | Type::Union(_)))
+        let mut types = self.of_name(name).iter();
+        types.find(|t| matches!(t, Type::Struct(_) | Type::Union(_))).cloned()
     }
 
     /// Bit offset, bit width (0: no bitfield) and type of a member, looked for in anonymous members too.
     fn member(&self, strukt: &Struct, name: &str) -> Option<(u32, u32, Type)> {
         for m in &strukt.members {
-            let found = self.0.resolve_name(m).unwrap_or_default();
+            let found = self.btf.resolve_name(m).unwrap_or_default();
             if found == name {
-                let t = self.strip(self.0.resolve_chained_type(m).ok()?)?;
+                let t = self.strip(self.btf.resolve_chained_type(m).ok()?)?;
                 return Some((m.bit_offset(), m.bitfield_size().unwrap_or(0), t));
             }
             if found.is_empty()
                 && let Some(Type::Struct(s) | Type::Union(s)) =
-                    self.strip(self.0.resolve_chained_type(m).ok()?)
+                    self.strip(self.btf.resolve_chained_type(m).ok()?)
                 && let Some((offset, width, t)) = self.member(&s, name)
             {
                 return Some((offset + m.bit_offset(), width, t));
@@ -154,9 +173,9 @@ impl Types {
     fn strip(&self, mut t: Type) -> Option<Type> {
         loop {
             t = match &t {
-                Type::Typedef(x) => self.0.resolve_chained_type(x).ok()?,
-                Type::Const(x) | Type::Volatile(x) => self.0.resolve_chained_type(x).ok()?,
-                Type::TypeTag(x) => self.0.resolve_chained_type(x).ok()?,
+                Type::Typedef(x) => self.btf.resolve_chained_type(x).ok()?,
+                Type::Const(x) | Type::Volatile(x) => self.btf.resolve_chained_type(x).ok()?,
+                Type::TypeTag(x) => self.btf.resolve_chained_type(x).ok()?,
                 _ => return Some(t),
             }
         }
@@ -169,11 +188,39 @@ impl Types {
             Type::Ptr(_) => 8,
             Type::Struct(s) | Type::Union(s) => s.size(),
             Type::Array(a) => {
-                let each = self.strip(self.0.resolve_chained_type(a).ok()?)?;
+                let each = self.strip(self.btf.resolve_chained_type(a).ok()?)?;
                 return Some(self.size(&each)? * u32::try_from(a.len()).ok()?);
             }
             _ => return None,
         };
         u32::try_from(bytes).ok()
     }
+}
+
+/// The name of a tracepoint's type.
+fn traced(tracepoint: &str) -> String {
+    format!("btf_trace_{tracepoint}")
+}
+
+/// Every type that a field's place or a hook names, found in one pass: a look for each would be one.
+fn named(btf: &Btf) -> BTreeMap<String, Vec<Type>> {
+    let places = Field::ALL.iter().flat_map(|field| field.places());
+    let structs = places.flat_map(|(strukt, path)| {
+        let casts = path.split('|').skip(1).filter_map(|cast| cast.split('.').next());
+        casts.chain([*strukt]).map(str::to_owned)
+    });
+    let functions = Hook::ALL.iter().flat_map(|hook| hook.symbols()).map(|name| (*name).to_owned());
+    let tracepoints = Hook::ALL.iter().filter_map(|hook| hook.tracepoint()).map(traced);
+    let mut named: BTreeMap<String, Vec<Type>> =
+        structs.chain(functions).chain(tracepoints).map(|name| (name, Vec::new())).collect();
+    let (first, last) = btf.base().type_id_range();
+    for one in (first..=last).filter_map(|id| btf.resolve_type_by_id(id).ok()) {
+        let Some(name) = one.as_btf_type().and_then(|known| btf.resolve_name(known).ok()) else {
+            continue;
+        };
+        if let Some(found) = named.get_mut(&name) {
+            found.push(one);
+        }
+    }
+    named
 }

@@ -5,6 +5,8 @@ pub mod cgroup;
 pub mod netns;
 pub mod symbols;
 pub mod facts;
+pub mod holders;
 pub mod privilege;
 pub mod process;
 pub mod program;
+pub mod sockets;

@@ -27,8 +27,16 @@ pub fn of_file(path: &Path) -> io::Result<Option<u32>> {
 /// # Errors
 /// There is no such process, or it must not be looked at.
 pub fn of_process(pid: u32) -> io::Result<u32> {
+    of_task(Path::new(&format!("/proc/{pid}")))
+}
+
+/// The number of the namespace that the process or thread with this folder below `/proc` is in.
+///
+/// # Errors
+/// As [`of_process`].
+pub fn of_task(folder: &Path) -> io::Result<u32> {
     // No right to open the file is needed to read where it leads to.
-    let link = fs::read_link(format!("/proc/{pid}/ns/net"))?;
+    let link = fs::read_link(folder.join("ns/net"))?;
     let text = link.to_string_lossy().into_owned();
     number(&text).ok_or_else(|| io::Error::other(format!("it is in {text}")))
 }

@@ -1,16 +1,23 @@
 //! What the kernel counts of a loaded program and aya does not show: its time, its runs, the runs it skipped.
 
 use std::{
+    collections::BTreeMap,
     io, mem,
-    os::fd::{AsRawFd as _, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
-/// `BPF_OBJ_GET_INFO_BY_FD` (include/uapi/linux/bpf.h).
+/// Commands of bpf(2) (include/uapi/linux/bpf.h).
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const LINK_GET_FD_BY_ID: libc::c_long = 30;
+const LINK_GET_NEXT_ID: libc::c_long = 31;
+/// `BPF_LINK_TYPE_PERF_EVENT`: the links of kprobes.
+const LINK_TYPE_PERF_EVENT: u32 = 7;
 
 /// The kernel's own counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// The kernel's number of the program.
+    pub id: u32,
     /// Time in the program, nanoseconds; counted only while `kernel.bpf_stats_enabled` is 1.
     pub run_time_ns: u64,
     /// Runs; counted as `run_time_ns` is.
@@ -19,10 +26,13 @@ pub struct Counts {
     pub recursion_misses: Option<u64>,
 }
 
-/// Start of `struct bpf_prog_info` (include/uapi/linux/bpf.h): only its last three words are of interest here.
+/// Start of `struct bpf_prog_info` (include/uapi/linux/bpf.h): only its number and its last three words are of interest
+/// here.
 #[repr(C)]
 struct ProgInfo {
-    before: [u64; 24],
+    kind: u32,
+    id: u32,
+    before: [u64; 23],
     run_time_ns: u64,
     run_cnt: u64,
     recursion_misses: u64,
@@ -35,31 +45,91 @@ struct Attr {
     info: u64,
 }
 
+/// Start of `struct bpf_link_info` of a kprobe (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    prog_id: u32,
+    event: u32,
+    before: [u64; 3],
+    addr: u64,
+    missed: u64,
+}
+
+#[repr(C)]
+struct ById {
+    id: u32,
+    next_id: u32,
+    flags: u32,
+}
+
+fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` lives through the call, and so does what it names; its length is given.
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(rc) }
+}
+
+/// Fills `info`, plain numbers, with what the kernel says of the object at `fd`; how many bytes of it the kernel knows.
+fn info<T>(fd: BorrowedFd<'_>, info: &mut T) -> io::Result<usize> {
+    let mut attr = Attr {
+        bpf_fd: fd.as_raw_fd().cast_unsigned(),
+        info_len: u32::try_from(size_of::<T>()).unwrap_or(0),
+        info: (&raw mut *info).addr() as u64,
+    };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(attr.info_len as usize)
+}
+
+/// The links of kprobes to the programs with these numbers, by the program's. Empty where the kernel has no links for
+/// them (before 5.15), or does not show them.
+pub fn kprobe_links(programs: &[u32]) -> BTreeMap<u32, OwnedFd> {
+    let mut found = BTreeMap::new();
+    let mut next = ById { id: 0, next_id: 0, flags: 0 };
+    while bpf(LINK_GET_NEXT_ID, &mut next).is_ok() {
+        let id = next.next_id;
+        next = ById { id, next_id: 0, flags: 0 };
+        let Ok(fd) = bpf(LINK_GET_FD_BY_ID, &mut ById { id, next_id: 0, flags: 0 }) else {
+            continue;
+        };
+        // SAFETY: the call has just opened it, and nobody else knows it.
+        let fd = unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) };
+        let Some((link, _)) = link_info(fd.as_fd()) else { continue };
+        if link.kind == LINK_TYPE_PERF_EVENT && programs.contains(&link.prog_id) {
+            found.insert(link.prog_id, fd);
+        }
+    }
+    found
+}
+
+fn link_info(fd: BorrowedFd<'_>) -> Option<(LinkInfo, usize)> {
+    // SAFETY: plain numbers, for which 0 is a value.
+    let mut link: LinkInfo = unsafe { mem::zeroed() };
+    let known = info(fd, &mut link).ok()?;
+    Some((link, known))
+}
+
+/// Runs of the kprobe behind a link that the kernel skipped because another kprobe was running on that CPU; `None` where
+/// it does not say (before 6.7).
+pub fn kprobe_missed(link: BorrowedFd<'_>) -> Option<u64> {
+    let (link, known) = link_info(link)?;
+    (known >= size_of::<LinkInfo>()).then_some(link.missed)
+}
+
 /// Asks the kernel about the program at `fd`.
 ///
 /// # Errors
 /// The kernel refuses.
 pub fn counts(fd: BorrowedFd<'_>) -> io::Result<Counts> {
     // SAFETY: plain numbers, for which 0 is a value.
-    let mut info: ProgInfo = unsafe { mem::zeroed() };
-    let length = u32::try_from(size_of::<ProgInfo>()).unwrap_or(0);
-    let mut attr = Attr {
-        bpf_fd: fd.as_raw_fd().cast_unsigned(),
-        info_len: length,
-        info: (&raw mut info).addr() as u64,
-    };
-    // SAFETY: `attr` and the buffer that it names live through the call, with the lengths given.
-    let rc = unsafe {
-        libc::syscall(libc::SYS_bpf, OBJ_GET_INFO_BY_FD, &raw mut attr, size_of::<Attr>())
-    };
-    if rc < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let knows = |field: usize| attr.info_len as usize >= field + 8;
+    let mut program: ProgInfo = unsafe { mem::zeroed() };
+    let known = info(fd, &mut program)?;
+    let knows = |field: usize| known >= field + 8;
     Ok(Counts {
-        run_time_ns: info.run_time_ns,
-        run_cnt: info.run_cnt,
+        id: program.id,
+        run_time_ns: program.run_time_ns,
+        run_cnt: program.run_cnt,
         recursion_misses: knows(mem::offset_of!(ProgInfo, recursion_misses))
-            .then_some(info.recursion_misses),
+            .then_some(program.recursion_misses),
     })
 }

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::{Closing, Format, Gap, Run, clock::rfc3339, text::address};
 use crate::{
-    explain::{self, Totals, Words, explain},
+    explain::{self, Compared, PatternFields, Told, Totals, Words, explain},
     filter::{Family, Side},
     finding::{Certainty, Task},
     timeline::{Entry, Socket},
@@ -31,6 +31,8 @@ impl Format for Json {
             kernel: &run.facts.release,
             hz: run.facts.hz,
             filter: filter(run.filter),
+            only: (!run.only.0.is_empty() || !run.only.1.is_empty())
+                .then_some(Only { cause: run.only.0, release: run.only.1 }),
             started: rfc3339(run.facts, run.facts.mono_ns),
             not_seen: [
                 run.facts.not_seen.as_slice(),
@@ -42,7 +44,7 @@ impl Format for Json {
 
     fn finding(&mut self, run: &Run<'_>, entry: &Entry) -> String {
         let words = explain(&entry.finding, &run.context(entry));
-        let (fields, unknown) = explain::fields(&entry.finding);
+        let (fields, unknown) = explain::fields(&entry.finding, &run.context(entry));
         let comm = |task: Task| entry.comms.get(&task.tid).or_else(|| entry.comms.get(&task.pid));
         let process = words.subject.map(|(task, _)| Process {
             pid: task.pid,
@@ -128,6 +130,9 @@ pub(super) struct Start<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     hz: Option<u32>,
     filter: Filter<'a>,
+    /// The causes and releases that were asked for, where not all were: other findings are left out, and not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only: Option<Only<'a>>,
     /// When the probes were attached, RFC 3339, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
@@ -135,6 +140,17 @@ pub(super) struct Start<'a> {
     /// Names of what this host does not show: kernel functions that could not be probed, fields left out here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_seen: Vec<&'static str>,
+}
+
+/// What was asked for; all where nothing is given.
+#[derive(Serialize, JsonSchema)]
+struct Only<'a> {
+    /// One of the causes: any of these.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    cause: &'a [String],
+    /// The release: any of these.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    release: &'a [String],
 }
 
 /// What was watched; all that are given must match, and everything is watched when none is.
@@ -343,6 +359,17 @@ pub(super) struct Summary<'a> {
     /// Write calls seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     writes: Option<u64>,
+    /// What the writes of a process have in common, the dearest first; absent where nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    patterns: Vec<PatternLine<'a>>,
+    /// The kernel's counters of Fast Open beside those of the findings, where there is no filter; absent where neither has
+    /// counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    counters: Vec<Compared>,
+    /// The answer that took longest from the last data that came in to the next write, of those whose local port is the
+    /// lower one; absent where there was none, or it was not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slowest_reply: Option<SlowestReply<'a>>,
     /// Events received.
     events: u64,
     /// How long was watched, nanoseconds.
@@ -362,6 +389,45 @@ pub(super) struct Summary<'a> {
     /// Names of the fields left out because they are not known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_seen: Vec<&'static str>,
+}
+
+/// What the writes of a process have in common.
+#[derive(Serialize, JsonSchema)]
+struct PatternLine<'a> {
+    process: Actor<'a>,
+    /// The user stack of the call, the innermost function first; absent where it is not told.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    site: &'a [String],
+    #[serde(flatten)]
+    pattern: PatternFields,
+    /// The same as a sentence.
+    text: &'a str,
+    /// What to change.
+    change: &'a str,
+}
+
+/// The answer that took longest.
+#[derive(Serialize, JsonSchema)]
+struct SlowestReply<'a> {
+    process: Actor<'a>,
+    /// From the last data that came in to the write, nanoseconds.
+    took_ns: u64,
+    /// When the write was, RFC 3339, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    time: Option<String>,
+}
+
+/// A task, and its name where that is known.
+#[derive(Serialize, JsonSchema)]
+struct Actor<'a> {
+    /// Process (thread group), as the host numbers it.
+    pid: u32,
+    /// Thread, as the host numbers it.
+    tid: u32,
+    /// The thread's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comm: Option<&'a str>,
 }
 
 /// The two fields that each question calls by its own names.
@@ -398,6 +464,20 @@ impl Serialize for Own {
     }
 }
 
+const fn actor(task: Task, comm: Option<&str>) -> Actor<'_> {
+    Actor { pid: task.pid, tid: task.tid, comm }
+}
+
+fn pattern(told: &Told) -> PatternLine<'_> {
+    PatternLine {
+        process: actor(told.task, told.comm.as_deref()),
+        site: &told.site,
+        pattern: told.pattern,
+        text: &told.text,
+        change: &told.change,
+    }
+}
+
 fn summary<'a>(run: &Run<'_>, closing: &Closing<'a>) -> Summary<'a> {
     let totals = &closing.totals;
     let mut events_lost: BTreeMap<&str, u64> = BTreeMap::new();
@@ -423,6 +503,13 @@ fn summary<'a>(run: &Run<'_>, closing: &Closing<'a>) -> Summary<'a> {
         sockets_found: totals.sockets_found,
         below_limit: totals.below_limit,
         writes: totals.writes,
+        patterns: closing.patterns.iter().map(pattern).collect(),
+        counters: closing.counters.to_vec(),
+        slowest_reply: closing.slowest.as_ref().map(|slowest| SlowestReply {
+            process: actor(slowest.task, Some(slowest.comm)),
+            took_ns: slowest.took_ns,
+            time: rfc3339(run.facts, slowest.at_ns),
+        }),
         events: closing.events,
         watched_ns: closing.ended_ns.saturating_sub(closing.started_ns),
         complete: closing.complete,

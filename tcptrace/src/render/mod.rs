@@ -15,7 +15,7 @@ pub use text::{Detail, Text};
 
 use crate::{
     event::Facts,
-    explain::{Context, Totals, Words},
+    explain::{Compared, Context, Slowest, Told, Totals, Words},
     filter::Filter,
     timeline::{Entry, Tally},
 };
@@ -43,6 +43,8 @@ pub struct Run<'a> {
     pub filter: &'a Filter,
     /// The programs tell of sockets that hold nothing, too.
     pub everything: bool,
+    /// The causes and the releases that were asked for, by their names in JSON; none where all were.
+    pub only: (&'a [String], &'a [String]),
 }
 
 impl Run<'_> {
@@ -52,7 +54,7 @@ impl Run<'_> {
             facts: self.facts,
             comms: &entry.comms,
             stacks: &entry.stacks,
-            watched_from_birth: entry.socket.watched_from_birth,
+            all_tasks: !self.filter.is_about_tasks(),
             // A socket is met late when it holds nothing for long, or when somebody else uses it first.
             meets_all: self.everything && !self.filter.is_about_tasks(),
         }
@@ -96,6 +98,12 @@ pub struct Closing<'a> {
     pub top: usize,
     /// The numbers of the headline.
     pub totals: Totals,
+    /// What the findings have in common.
+    pub patterns: &'a [Told],
+    /// The kernel's counters beside those of the findings; empty where that says nothing.
+    pub counters: &'a [Compared],
+    /// The answer that took longest, where that was counted.
+    pub slowest: Option<Slowest<'a>>,
     /// Sockets that were open before the start; `None` when that cannot be told.
     pub midlife: Option<u64>,
     /// Events received.

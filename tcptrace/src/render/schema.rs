@@ -102,5 +102,18 @@ fn without_null(schema: &mut Schema) {
             schema.insert("type".to_owned(), one);
         }
     }
+    if let Some(choices) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
+        choices.retain(|choice| choice.get("type").and_then(Value::as_str) != Some("null"));
+        if let [one] = choices.as_slice() {
+            let one = one.as_object().cloned().unwrap_or_default();
+            schema.remove("anyOf");
+            for (keyword, value) in one {
+                // What the field says of itself goes before what its type says.
+                if schema.get(&keyword).is_none() {
+                    schema.insert(keyword, value);
+                }
+            }
+        }
+    }
     transform::transform_subschemas(&mut without_null, schema);
 }

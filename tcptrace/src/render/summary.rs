@@ -1,5 +1,7 @@
 //! The end of a run: how many, whose, how long, and what was not seen.
 
+use std::ops::Range;
+
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{
@@ -8,7 +10,10 @@ use super::{
     text::Detail,
 };
 use crate::{
-    explain::units::{bytes, count, counted, duration},
+    explain::{
+        counters, named,
+        units::{bytes, count, counted, duration},
+    },
     timeline::{Row, RowKey},
 };
 
@@ -35,11 +40,26 @@ pub(super) fn summary(
     }
     let span = duration(closing.ended_ns.saturating_sub(closing.started_ns));
     let headline = (run.words.headline)(&closing.totals);
-    layout.wrap(&mut out, ("", 0), &format!("{span}, {}: {headline}", run.filter), Tone::Verdict);
+    let only = only(run);
+    layout.wrap(
+        &mut out,
+        ("", 0),
+        &format!("{span}, {}{only}: {headline}", run.filter),
+        Tone::Verdict,
+    );
+    let innocent =
+        closing.slowest.and_then(|slowest| (run.words.innocent)(&closing.totals, &slowest));
+    if let Some(innocent) = innocent {
+        layout.wrap(&mut out, ("", 0), &innocent, Tone::Verdict);
+    }
     let counted = closing.totals.findings > 0 && !run.words.columns.is_empty();
     if counted && detail != Detail::Verdicts {
         table(&mut out, layout, run, closing);
         histogram(&mut out, layout, closing);
+        patterns(&mut out, layout, closing);
+    }
+    if let Some(counters) = counters(closing.counters) {
+        layout.wrap(&mut out, ("counters", 9), &counters, Tone::Plain);
     }
     if !lost {
         layout.wrap(&mut out, ("seen:", 6), &seen(closing), Tone::Plain);
@@ -48,6 +68,27 @@ pub(super) fn summary(
         layout.wrap(&mut out, ("cost:", 6), &cost(closing), Tone::Plain);
     }
     out
+}
+
+/// `, only cause nagle or cork, release ack`: what was asked for, where that was not all.
+fn only(run: &Run<'_>) -> String {
+    let of = |what: &str, names: &[String]| match names {
+        [] => None,
+        names => Some(format!("{what} {}", names.join(" or "))),
+    };
+    let parts: Vec<String> =
+        [of("cause", run.only.0), of("release", run.only.1)].into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!(", only {}", parts.join(", ")) }
+}
+
+/// What the writes of a process have in common, and what to change.
+fn patterns(out: &mut String, layout: Layout, closing: &Closing<'_>) {
+    for told in closing.patterns.iter().take(closing.top) {
+        let who = named(told.task, told.comm.as_deref());
+        let site = told.site.first().map_or_else(String::new, |site| format!(" at {site}"));
+        let text = format!("{who}{site}: {} change: {}", told.text, told.change);
+        layout.wrap(out, ("  pattern:", 11), &text, Tone::Plain);
+    }
 }
 
 /// `NOT ALL. 1,920 of 84,113 events lost at tcp_push (buffer full), 14:03:09.1 to 14:03:09.4; ...`
@@ -120,36 +161,46 @@ fn cost(closing: &Closing<'_>) -> String {
     format!("{share} % of one CPU inside the probes, {what}.")
 }
 
-/// Names and numbers are never cut: where they do not fit, the columns stand closer together.
+/// Names and numbers are never cut: where they do not fit, the columns stand closer together, and where that does not
+/// suffice, each row takes several lines.
 fn table(out: &mut String, layout: Layout, run: &Run<'_>, closing: &Closing<'_>) {
-    let numbers = [run.words.many, "bytes", "p50", "p99", "max"];
+    let numbers: &[&str] = if run.words.sized {
+        &[run.words.many, "bytes", "p50", "p99", "max"]
+    } else {
+        &[run.words.many, "p50", "p99", "max"]
+    };
     let mut heads = vec!["process", "remote"];
     heads.extend(run.words.columns);
     let texts = heads.len();
     heads.extend(numbers);
     let rows = closing.tally.rows();
     let mut cells: Vec<Vec<String>> = vec![heads.into_iter().map(str::to_owned).collect()];
-    cells.extend(rows.iter().take(closing.top).map(|(key, row)| line(key, row)));
+    cells.extend(rows.iter().take(closing.top).map(|(key, row)| line(key, row, run.words.sized)));
     let width = |column: usize| {
         cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..texts + numbers.len()).map(width).collect();
     let wide = widths.iter().map(|width| width + 2).sum::<usize>();
+    let gap = if wide > layout.width { " " } else { "  " };
+    let lines = broken(&widths, texts, layout.width);
     for row in &cells {
-        let mut text = String::new();
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let pad = std::iter::repeat_n(' ', width.saturating_sub(cell.width()));
-            text.push_str(if wide > layout.width && column > 0 { " " } else { "  " });
-            if column < texts {
-                text.push_str(cell);
-                text.extend(pad);
-            } else {
-                text.extend(pad);
-                text.push_str(cell);
+        for line in &lines {
+            let mut text = if line.start == 0 { "  " } else { "    " }.to_owned();
+            let own = row.iter().zip(&widths).enumerate();
+            for (column, (cell, width)) in own.skip(line.start).take(line.len()) {
+                let pad = std::iter::repeat_n(' ', width.saturating_sub(cell.width()));
+                text.push_str(if column > line.start { gap } else { "" });
+                if column < texts {
+                    text.push_str(cell);
+                    text.extend(pad);
+                } else {
+                    text.extend(pad);
+                    text.push_str(cell);
+                }
             }
+            out.push_str(text.trim_end());
+            out.push('\n');
         }
-        out.push_str(text.trim_end());
-        out.push('\n');
     }
     let hidden: u64 = rows.iter().skip(closing.top).map(|(_, row)| row.durations.count()).sum();
     let hidden = hidden + closing.tally.others().durations.count();
@@ -158,15 +209,40 @@ fn table(out: &mut String, layout: Layout, run: &Run<'_>, closing: &Closing<'_>)
     }
 }
 
-fn line(key: &RowKey, row: &Row) -> Vec<String> {
+/// The columns of each line of a row, next to each other with one space between them. The numbers, from column `numbers` on,
+/// stay together where a line has room for them.
+fn broken(widths: &[usize], numbers: usize, most: usize) -> Vec<Range<usize>> {
+    let width = |columns: Range<usize>| {
+        let indent = if columns.start == 0 { 2 } else { 4 };
+        let gaps = columns.len().saturating_sub(1);
+        indent + gaps + widths.get(columns).map_or(0, |widths| widths.iter().sum())
+    };
+    let fits = |columns: Range<usize>| columns.len() == 1 || width(columns) <= most;
+    let (mut lines, mut start) = (Vec::new(), 0);
+    while start < widths.len() {
+        let mut end = (start + 1..=widths.len()).rev().find(|end| fits(start..*end));
+        if end.is_some_and(|end| (numbers + 1..widths.len()).contains(&end))
+            && start < numbers
+            && fits(numbers..widths.len())
+        {
+            end = Some(numbers);
+        }
+        let end = end.unwrap_or(start + 1);
+        lines.push(start..end);
+        start = end;
+    }
+    lines
+}
+
+fn line(key: &RowKey, row: &Row, sized: bool) -> Vec<String> {
     let time = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), duration);
     let remote =
         key.remote.map_or_else(|| "?".to_owned(), |remote| remote.to_canonical().to_string());
     let mut cells = vec![key.process.clone(), remote];
     cells.extend(key.columns.iter().cloned());
+    cells.push(count(row.durations.count()));
+    cells.extend(sized.then(|| bytes(row.bytes)));
     cells.extend([
-        count(row.durations.count()),
-        bytes(row.bytes),
         time(row.durations.quantile(500)),
         time(row.durations.quantile(990)),
         time(Some(row.durations.longest_ns())),

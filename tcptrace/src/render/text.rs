@@ -52,8 +52,14 @@ impl Text {
     fn story(&self, run: &Run<'_>, entry: &Entry, words: &Explanation) -> String {
         let mut out = String::new();
         let time = self.clock.millis(run.facts, entry.finding.from_ns);
-        let subject = words.subject.as_ref().map_or("?", |(_, name)| name.as_str());
-        out.extend([&time, "  ", &ends(&entry.socket), "   ", subject, "\n"]);
+        out.extend([&time, "  ", &ends(&entry.socket)]);
+        // Where there is something else to say, nobody stands in the place of a subject.
+        let nobody = if words.aside.is_none() { Some("?") } else { None };
+        let subject = words.subject.as_ref().map(|(_, name)| name.as_str()).or(nobody);
+        for part in subject.into_iter().chain(words.aside.as_deref()) {
+            out.extend(["   ", part]);
+        }
+        out.push('\n');
         self.layout.wrap(&mut out, ("", 2), &words.verdict, Tone::Verdict);
         if self.detail != Detail::Verdicts {
             self.evidence(&mut out, words.zero_ns, &words.lines);
@@ -68,6 +74,9 @@ impl Text {
             if !entry.finding.not_seen.is_empty() {
                 let names = format!("{}.", entry.finding.not_seen.join(", "));
                 self.layout.wrap(&mut out, ("  not seen:", 12), &names, Tone::Plain);
+            }
+            if let Some(pattern) = &words.pattern {
+                self.layout.wrap(&mut out, ("  pattern:", 11), pattern, Tone::Plain);
             }
             if let Some(change) = &words.change {
                 self.layout.wrap(&mut out, ("  change:", 10), change, Tone::Plain);
@@ -195,6 +204,10 @@ impl Format for Text {
 
 /// `192.0.2.10:8080 > 192.0.2.77:40112`.
 fn ends(socket: &Socket) -> String {
+    // A socket that listens has no other end.
+    if socket.remote.is_some_and(|remote| remote.port() == 0) {
+        return address(socket.local);
+    }
     format!("{} > {}", address(socket.local), address(socket.remote))
 }
 

@@ -1,20 +1,20 @@
 //! Names of sockets, threads and cgroups: no kernel address gets past here.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, btree_map},
-    fs,
-};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use tcptrace_common::hook::Hook;
 
 use crate::{
     event::{About, Event, Raw, SocketId},
-    kernel::cgroup,
+    kernel::{cgroup, process},
     source::Item,
 };
 
 /// Most threads whose names are remembered; then all are looked up afresh.
 const MAX_COMMS: usize = 65_536;
+
+/// Most minisocks that are told apart; then those with the lowest addresses are forgotten.
+const MAX_MINISOCKS: usize = 65_536;
 
 /// A cgroup that was looked up is not looked up again within this time.
 const LOOK_UP_NS: u64 = 1_000_000_000;
@@ -24,6 +24,8 @@ const LOOK_UP_NS: u64 = 1_000_000_000;
 pub(super) struct Names {
     events: u64,
     sockets: BTreeMap<u64, SocketId>,
+    /// By the address of the minisock that stands for it.
+    minisocks: BTreeMap<u64, SocketId>,
     given: u32,
     comms: BTreeSet<u32>,
     /// By process: its cgroup, and when that was looked up, nanoseconds, `CLOCK_MONOTONIC`.
@@ -36,25 +38,75 @@ impl Names {
         let Raw { sk, mut event } = raw;
         self.events += 1;
         event.n = self.events;
-        event.socket = match self.sockets.entry(sk) {
+        event.socket = match event.hook {
+            Hook::tcp_timewait_state_process => self.of_minisock(sk),
+            Hook::tw_timer_handler => {
+                let socket = self.of_minisock(sk);
+                self.minisocks.remove(&sk);
+                socket
+            }
+            _ => self.of_socket(sk),
+        };
+        match event.hook {
+            Hook::inet_twsk_alloc => self.meet_minisock(&mut event),
+            Hook::tcp_v4_destroy_sock | Hook::socket_reused | Hook::socket_left => {
+                self.sockets.remove(&sk);
+            }
+            // A request that became no socket: another may have its address at once.
+            Hook::tcp_try_fastopen if event.arg("child").is_some_and(|child| child & 1 == 0) => {
+                self.sockets.remove(&sk);
+            }
+            _ => {}
+        }
+        let comm = self.comm(&event).map(|comm| Item::Comm { tid: event.tid, comm });
+        let comm = comm.or_else(|| self.receiver(&event));
+        let cgroup = self.cgroup(&event).map(Item::About);
+        comm.into_iter().chain(cgroup).chain([Item::Event(event)])
+    }
+
+    fn of_socket(&mut self, sk: u64) -> SocketId {
+        match self.sockets.entry(sk) {
             btree_map::Entry::Occupied(known) => *known.get(),
             btree_map::Entry::Vacant(unknown) => {
                 self.given += 1;
                 *unknown.insert(SocketId(self.given))
             }
-        };
-        if matches!(event.hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused) {
-            self.sockets.remove(&sk);
         }
-        let comm = self.comm(&event).map(|comm| Item::Comm { tid: event.tid, comm });
-        let cgroup = self.cgroup(&event).map(Item::About);
-        comm.into_iter().chain(cgroup).chain([Item::Event(event)])
+    }
+
+    /// The socket that a minisock stands for; a fresh name for one that was not announced.
+    fn of_minisock(&mut self, tw: u64) -> SocketId {
+        self.minisocks.get(&tw).copied().unwrap_or_else(|| {
+            self.given += 1;
+            SocketId(self.given)
+        })
+    }
+
+    /// Takes the minisock's address out of the event that announces it.
+    fn meet_minisock(&mut self, event: &mut Event) {
+        let half = |name| u64::from(event.arg(name).unwrap_or(0));
+        let tw = half("tw_high") << 32 | half("tw_low");
+        event.set_arg("tw_low", 0);
+        event.set_arg("tw_high", 0);
+        if self.minisocks.len() >= MAX_MINISOCKS {
+            self.minisocks.pop_first();
+        }
+        self.minisocks.insert(tw, event.socket);
     }
 
     /// The process's cgroup, for events in which it acts itself, where it is not the one that was told. It is looked up
     /// again with a socket that is met a second later: process numbers are used again, and processes are moved.
     fn cgroup(&mut self, event: &Event) -> Option<About> {
-        if event.pid == 0 || !matches!(event.hook, Hook::socket | Hook::tcp_push) {
+        if event.pid == 0
+            || !matches!(
+                event.hook,
+                Hook::socket
+                    | Hook::tcp_push
+                    | Hook::__tcp_close
+                    | Hook::tcp_send_fin
+                    | Hook::security_sock_graft
+            )
+        {
             return None;
         }
         let known = self.cgroups.get(&event.pid);
@@ -74,6 +126,23 @@ impl Names {
         Some(About::Cgroup { pid: event.pid, path })
     }
 
+    /// The name of the thread that writes on a socket whose timer fired, once: the timer interrupts whoever runs.
+    fn receiver(&mut self, event: &Event) -> Option<Item> {
+        if event.hook != Hook::tcp_delack_timer_handler {
+            return None;
+        }
+        let (pid, tid) = event.arg("pid").zip(event.arg("tid"))?;
+        if tid == 0 || self.comms.contains(&tid) {
+            return None;
+        }
+        let comm = process::comm(pid, tid)?;
+        if self.comms.len() >= MAX_COMMS {
+            self.comms.clear();
+        }
+        self.comms.insert(tid);
+        Some(Item::Comm { tid, comm })
+    }
+
     /// The thread's name, once, for events in which it acts itself.
     fn comm(&mut self, event: &Event) -> Option<String> {
         let acts = matches!(
@@ -82,7 +151,14 @@ impl Names {
                 | Hook::tcp_push
                 | Hook::do_tcp_setsockopt
                 | Hook::tcp_send_fin
+                | Hook::__tcp_close
                 | Hook::tcp_sendmsg_locked
+                | Hook::fastopen_write
+                | Hook::fastopen_syn
+                | Hook::fastopen_option
+                | Hook::security_sock_graft
+                | Hook::inet_csk_accept
+                | Hook::listener
         );
         // A socket's first record always tells: thread numbers are used again, and programs change their names.
         if !acts || (event.hook != Hook::socket && self.comms.contains(&event.tid)) {
@@ -91,9 +167,7 @@ impl Names {
         if self.comms.len() >= MAX_COMMS {
             self.comms.clear();
         }
-        let looked_up =
-            || fs::read_to_string(format!("/proc/{}/task/{}/comm", event.pid, event.tid)).ok();
-        let comm = event.comm().or_else(looked_up)?;
+        let comm = event.comm().or_else(|| process::comm(event.pid, event.tid))?;
         self.comms.insert(event.tid);
         Some(comm.trim_end().to_owned())
     }
@@ -134,6 +208,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_minisock_has_its_sockets_name_and_its_address_goes_no_further() {
+        let mut names = Names::default();
+        assert_eq!(id(&mut names, raw(7, Hook::socket)), 1);
+        let mut made = raw(7, Hook::inet_twsk_alloc);
+        assert!(made.event.set_arg("tw_low", 0x9abc) && made.event.set_arg("tw_high", 0xffff_8888));
+        let told = names.name(made).find_map(|item| match item {
+            Item::Event(event) => Some((event.arg("tw_low"), event.arg("tw_high"))),
+            _ => None,
+        });
+        assert_eq!(told, Some((Some(0), Some(0))));
+        let tw = 0xffff_8888_0000_9abc;
+        for (sk, hook, want) in [
+            (7, Hook::tcp_v4_destroy_sock, 1),
+            (7, Hook::socket, 2),
+            (tw, Hook::tcp_timewait_state_process, 1),
+            (tw, Hook::tw_timer_handler, 1),
+            (tw, Hook::tcp_timewait_state_process, 3),
+        ] {
+            assert_eq!(id(&mut names, raw(sk, hook)), want, "{}", hook.name());
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn names_hold_from_birth_to_end_and_are_given_once(
@@ -141,9 +238,15 @@ mod tests {
         ) {
             let mut names = Names::default();
             let (mut alive, mut given) = (BTreeMap::new(), BTreeSet::new());
-            for (n, (sk, hook, tid)) in (1..).zip(records) {
+            let mut n = 0;
+            for (sk, hook, tid) in records {
                 let hook = Hook::ALL[hook];
+                // Minisocks have names of their own sockets.
+                if matches!(hook, Hook::tcp_timewait_state_process | Hook::tw_timer_handler | Hook::inet_twsk_alloc) {
+                    continue;
+                }
                 let mut raw = raw(sk, hook);
+                n += 1;
                 // No process has the number 0, so that nothing is looked up.
                 raw.event.tid = tid;
                 let items: Vec<Item> = names.name(raw).collect();
@@ -151,7 +254,7 @@ mod tests {
                 proptest::prop_assert_eq!((event.n, items.len() <= 2), (n, true));
                 let known = alive.entry(sk).or_insert(event.socket);
                 proptest::prop_assert_eq!(*known, event.socket);
-                if matches!(hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused) {
+                if matches!(hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused | Hook::socket_left | Hook::tcp_try_fastopen) {
                     alive.remove(&sk);
                     proptest::prop_assert!(given.insert(event.socket));
                 }

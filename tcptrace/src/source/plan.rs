@@ -1,6 +1,6 @@
 //! Which program goes on which kernel function: a list of candidates per hook, best first. Nothing is attached here.
 
-use tcptrace_common::hook::{At, Hook, RET};
+use tcptrace_common::hook::{At, Hook, OWN, RET};
 
 use crate::kernel::{btf::Types, symbols::Symbols};
 
@@ -25,6 +25,13 @@ pub enum Candidate {
         /// Kernel function.
         function: String,
     },
+    /// A tracing program on a tracepoint.
+    Tracepoint {
+        /// Name of the program in the object.
+        program: String,
+        /// The tracepoint.
+        tracepoint: &'static str,
+    },
     /// A kprobe, and the kretprobe that goes with it where the hook looks at the return.
     Kprobe {
         /// Name of the kprobe program in the object.
@@ -36,40 +43,44 @@ pub enum Candidate {
     },
 }
 
-/// Every way to serve `hook` in this kernel, best first. `has` tells which programs the object carries.
-pub fn candidates(
+/// The tracing programs that can serve `hook` in this kernel, best first. `has` tells which programs the object carries.
+pub fn tracing(
     hook: Hook,
     form: Form,
     types: &Types,
-    symbols: &Symbols,
     has: &dyn Fn(&str) -> bool,
 ) -> Vec<Candidate> {
-    let mut found = Vec::new();
-    if form != Form::Kprobe {
-        for function in hook.symbols().iter().filter(|f| fits(hook, f, types)) {
-            let program = if has(function) { function } else { &hook.name() };
-            found.push(Candidate::Tracing {
-                program: (*program).to_owned(),
-                function: (*function).to_owned(),
-            });
-        }
+    if form == Form::Kprobe {
+        return Vec::new();
     }
-    if form != Form::Fentry {
-        let needs_arguments =
-            !hook.args().is_empty() || hook.fields().iter().any(|f| f.of_segment());
-        // A function with a tracing program of its own has other arguments than the hook: no kprobe can stand in there.
-        for function in hook.symbols().iter().filter(|f| **f == hook.name() || !has(f)) {
-            if let Some(symbol) = symbols.kprobe(function, needs_arguments) {
-                found.push(Candidate::Kprobe {
-                    program: format!("{}_kprobe", hook.name()),
-                    at_return: (hook.at() == At::Exit)
-                        .then(|| format!("{}_kretprobe", hook.name())),
-                    symbol: symbol.to_owned(),
-                });
-            }
-        }
-    }
-    found
+    let tracepoint = hook.tracepoint().filter(|name| types.has_tracepoint(name));
+    let at_tracepoint = tracepoint.map(|tracepoint| {
+        let program = format!("{}_tracepoint", hook.name());
+        Candidate::Tracepoint { program, tracepoint }
+    });
+    let functions = hook.symbols().iter().filter(|function| fits(hook, function, types));
+    let at_function = functions.map(|function| {
+        let program = if has(function) { function } else { &hook.name() };
+        Candidate::Tracing { program: (*program).to_owned(), function: (*function).to_owned() }
+    });
+    at_tracepoint.into_iter().chain(at_function).collect()
+}
+
+/// The kprobes that can serve `hook` in this kernel, best first.
+pub fn kprobes(hook: Hook, symbols: &Symbols, has: &dyn Fn(&str) -> bool) -> Vec<Candidate> {
+    let needs_arguments = hook.args().iter().any(|(_, at)| *at != OWN)
+        || hook.fields().iter().any(|field| field.of_segment());
+    // A function with a tracing program of its own has other arguments than the hook: no kprobe can stand in there.
+    let functions =
+        hook.symbols().iter().filter(|function| **function == hook.name() || !has(function));
+    functions
+        .filter_map(|function| symbols.kprobe(function, needs_arguments))
+        .map(|symbol| Candidate::Kprobe {
+            program: format!("{}_kprobe", hook.name()),
+            at_return: (hook.at() == At::Exit).then(|| format!("{}_kretprobe", hook.name())),
+            symbol: symbol.to_owned(),
+        })
+        .collect()
 }
 
 /// Whether BTF describes `function` with the parameters that the hook's row names.
@@ -77,6 +88,7 @@ fn fits(hook: Hook, function: &str, types: &Types) -> bool {
     types.parameters(function).is_some_and(|found| {
         hook.args().iter().all(|(name, at)| match at.checked_sub(RET) {
             Some(arity) => found.len() == arity,
+            None if *at == OWN => true,
             None => found.get(*at).is_some_and(|f| f == name),
         })
     })

@@ -33,6 +33,14 @@ pub enum AttachError {
         /// What was tried, and why each failed.
         why: String,
     },
+    /// A field that every program reads is not in this kernel.
+    #[error(
+        "this kernel's sockets have no {field}, without which there is no answer\n  try: a kernel of a distribution, 5.10 or later"
+    )]
+    Field {
+        /// Its name.
+        field: &'static str,
+    },
     /// A cgroup of the filter cannot be watched.
     #[error("cannot watch the cgroup {path}: {why}\n  try: ls -d {path}")]
     Cgroup {

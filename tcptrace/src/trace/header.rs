@@ -41,6 +41,8 @@ pub struct Header {
     pub filter: String,
     /// The user stacks of calls that left bytes waiting were recorded.
     pub stacks: bool,
+    /// Only what suffices to count was recorded (`--summary-only`).
+    pub summary_only: bool,
     /// Bytes of the ring buffer; 0 when not known.
     pub buffer_bytes: u32,
     /// How long the recording was to be, nanoseconds.
@@ -143,6 +145,7 @@ impl Header {
             }
             "netns" => self.facts.netns = Some(number()?),
             "stacks" => self.stacks = true,
+            "summary_only" => self.summary_only = true,
             "question" => self.questions.push(value.to_owned()),
             "filter" => value.clone_into(&mut self.filter),
             "buffer" => self.buffer_bytes = number()?,
@@ -195,6 +198,9 @@ impl fmt::Display for Header {
         if self.stacks {
             line("stacks", &"user")?;
         }
+        if self.summary_only {
+            line("summary_only", &"yes")?;
+        }
         line("buffer", &self.buffer_bytes)?;
         if let Some(planned) = self.planned_ns {
             line("planned", &Seconds(planned))?;
@@ -219,8 +225,9 @@ fn attached(text: &str) -> Option<Attached> {
     let mut words = text.split(' ');
     let hook = known_hook(words.next()?)?;
     let kind = words.next()?;
-    let kind =
-        ["fentry", "fexit", "kprobe", "kretprobe"].into_iter().find(|known| *known == kind)?;
+    let kind = ["fentry", "fexit", "tp_btf", "kprobe", "kretprobe"]
+        .into_iter()
+        .find(|known| *known == kind)?;
     Some(Attached { hook, kind, function: unescape(words.next()?) })
 }
 
@@ -255,6 +262,7 @@ mod tests {
             questions: vec!["nagle".to_owned()],
             filter: "port=8080".to_owned(),
             stacks: true,
+            summary_only: true,
             buffer_bytes: 4 << 20,
             planned_ns: Some(30_000_000_000),
             part: 2,

@@ -62,6 +62,9 @@ pub struct Ending {
     pub misses: Option<u64>,
     /// Time spent in the programs; `None` when BPF statistics are off, and where the end was not recorded.
     pub cost: Option<Cost>,
+    /// What the programs counted of writes that left at once, too; `None` where that was not recorded, and where it is not
+    /// about all that is asked for.
+    pub counted: Option<Counted>,
     /// How far the source got.
     pub reach: Reach,
 }
@@ -73,4 +76,32 @@ pub struct Cost {
     pub run_ns: u64,
     /// How often they ran.
     pub runs: u64,
+}
+
+/// What was counted in the kernel, and no event tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// From when on, nanoseconds, `CLOCK_MONOTONIC`: of a recording in several files, the start of the first.
+    pub since_ns: u64,
+    /// Writes, whether their bytes waited or not.
+    pub writes: u64,
+    /// Sockets that were written on; `None` where two of them could not be told apart.
+    pub sockets: Option<u64>,
+    /// The answer that took longest.
+    pub slowest: Option<Slowest>,
+}
+
+/// The longest time that a program took from the last data that came in to its next write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slowest {
+    /// How long, nanoseconds.
+    pub took_ns: u64,
+    /// When the write was, nanoseconds, `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// The thread's name.
+    pub comm: String,
 }

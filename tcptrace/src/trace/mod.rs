@@ -14,7 +14,7 @@ pub mod text;
 
 pub use binary::Encoder;
 pub use header::{Header, Row};
-pub use item::{Cost, Ending, Item, Reach};
+pub use item::{Cost, Counted, Ending, Item, Reach, Slowest};
 pub use read::{End, ReadError, Reader};
 pub use text::{Line, TraceError, parse};
 

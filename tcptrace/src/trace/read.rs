@@ -182,6 +182,7 @@ impl<R: Read> Reader<R> {
             lost: self.seen.losses(),
             misses: None,
             cost: None,
+            counted: None,
             reach,
         });
         Ok(End { ending, cut })

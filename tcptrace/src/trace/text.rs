@@ -36,9 +36,9 @@ use tcptrace_common::{field::Field, hook::Hook, loss::Loss};
 
 use super::{
     Row,
-    item::{Cost, Ending, Item, Reach},
+    item::{Cost, Counted, Ending, Item, Reach, Slowest},
 };
-use crate::event::{About, Event, Frame, MAX_FRAMES, SocketId};
+use crate::event::{About, Event, Frame, Holder, MAX_FRAMES, SocketId};
 
 /// Why a line is no part of a trace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,6 +136,11 @@ fn about_of(text: &str) -> Option<About> {
     let of = of.parse().ok()?;
     match what {
         "cgroup" => Some(About::Cgroup { pid: of, path: unescape(rest) }),
+        "holder" => {
+            let (pid, processes) = rest.split_once(' ')?;
+            let holder = Holder { pid: pid.parse().ok()?, processes: processes.parse().ok()? };
+            Some(About::Holder { socket: SocketId(of), holder })
+        }
         "stack" => {
             let frames = rest.split_ascii_whitespace().take(MAX_FRAMES).map(frame).collect();
             Some(About::Stack { number: of, frames })
@@ -229,6 +234,8 @@ fn event(at_ns: u64, rest: &str, rows: &[Row]) -> Result<Told, TraceError> {
 fn ending(ended_ns: u64, words: &str, reach: Reach) -> Result<Told, TraceError> {
     let mut ending = Ending { ended_ns, reach, ..Ending::default() };
     let (mut run_ns, mut runs) = (None, None);
+    let mut counted = None;
+    let wrong = || TraceError::Word { word: words.to_owned(), wanted: "writes=SECONDS,NUMBER" };
     for word in words.split_ascii_whitespace() {
         let (name, value) = pair(word)?;
         match name {
@@ -236,6 +243,19 @@ fn ending(ended_ns: u64, words: &str, reach: Reach) -> Result<Told, TraceError> 
             "misses" => ending.misses = Some(long(value)?),
             "run_ns" => run_ns = Some(long(value)?),
             "runs" => runs = Some(long(value)?),
+            "writes" => {
+                let (since, writes) = value.split_once(',').ok_or_else(wrong)?;
+                let (since_ns, writes) = (seconds(since)?, long(writes)?);
+                counted = Some(Counted { since_ns, writes, ..Counted::default() });
+            }
+            "sockets" => {
+                let sockets = Some(long(value)?);
+                counted = counted.map(|counted| Counted { sockets, ..counted });
+            }
+            "slowest" => {
+                let slowest = Some(slowest(value)?);
+                counted = counted.map(|counted| Counted { slowest, ..counted });
+            }
             _ => {
                 // A hook or a reason that this version does not know has no findings either.
                 let known = name
@@ -247,8 +267,23 @@ fn ending(ended_ns: u64, words: &str, reach: Reach) -> Result<Told, TraceError> 
             }
         }
     }
+    ending.counted = counted;
     ending.cost = run_ns.zip(runs).map(|(run_ns, runs)| Cost { run_ns, runs });
     Ok(Told::End(ending))
+}
+
+/// `TOOK_NS,SECONDS,PID,TID,COMM`.
+fn slowest(text: &str) -> Result<Slowest, TraceError> {
+    let wrong = || TraceError::Word { word: text.to_owned(), wanted: "five words and commas" };
+    let mut words = text.splitn(5, ',');
+    let mut next = || words.next().ok_or_else(wrong);
+    Ok(Slowest {
+        took_ns: long(next()?)?,
+        at_ns: seconds(next()?)?,
+        pid: number(next()?)?,
+        tid: number(next()?)?,
+        comm: unescape(next()?),
+    })
 }
 
 /// Writes an event as [`parse`] reads it.
@@ -324,6 +359,9 @@ impl Writer {
             Item::About(About::Cgroup { pid, path }) => {
                 writeln!(out, "{ABOUT}cgroup {pid} {}", escape(path))
             }
+            Item::About(About::Holder { socket, holder }) => {
+                writeln!(out, "{ABOUT}holder {} {} {}", socket.0, holder.pid, holder.processes)
+            }
             Item::About(About::Stack { number, frames }) => {
                 let _ = write!(out, "{ABOUT}stack {number}");
                 for Frame { function, file, line } in frames {
@@ -347,14 +385,14 @@ impl Writer {
 
     /// Appends the last line.
     pub fn end(&self, out: &mut String, ending: &Ending) {
-        let word = match ending.reach {
+        let first = match ending.reach {
             Reach::Whole => "end",
             Reach::Part => "continued",
             Reach::Cut | Reach::Stopped => return,
         };
         let _ = write!(
             out,
-            "{} {word} started={}",
+            "{} {first} started={}",
             Seconds(ending.ended_ns),
             Seconds(ending.started_ns)
         );
@@ -363,6 +401,16 @@ impl Writer {
         }
         if let Some(Cost { run_ns, runs }) = ending.cost {
             let _ = write!(out, " run_ns={run_ns} runs={runs}");
+        }
+        if let Some(Counted { since_ns, writes, sockets, slowest }) = &ending.counted {
+            let _ = write!(out, " writes={},{writes}", Seconds(*since_ns));
+            if let Some(sockets) = sockets {
+                let _ = write!(out, " sockets={sockets}");
+            }
+            if let Some(Slowest { took_ns, at_ns, pid, tid, comm }) = slowest {
+                let (at, comm) = (Seconds(*at_ns), word(comm));
+                let _ = write!(out, " slowest={took_ns},{at},{pid},{tid},{comm}");
+            }
         }
         for (hook, reason, events) in &ending.lost {
             let _ = write!(out, " {}:{}={events}", hook.name(), reason.name().replace(' ', "_"));
@@ -486,7 +534,7 @@ fn value_words(field: Field, value: &str) -> Result<Vec<u32>, TraceError> {
 mod tests {
     use super::*;
 
-    const LINE: &str = "0.000021000 s1 pid=160 tid=161 tcp_push flags=0 mss_now=50 nonagle=2 size_goal=50 jiffies=7 | \
+    const LINE: &str = "0.000021000 s1 pid=160 tid=161 tcp_push flags=0 mss_now=50 nonagle=2 size_goal=50 turn=3 part=2 from_start=1 jiffies=7 | \
                         nonagle=2 packets_out=2 tcp_wstamp_ns=12884901890";
 
     #[test]
@@ -566,6 +614,7 @@ mod tests {
             About::Cgroup { pid: 5, path: "/".to_owned() },
             About::Stack { number: 1, frames },
             About::Stack { number: 2, frames: Vec::new() },
+            About::Holder { socket: SocketId(4), holder: Holder { pid: 5, processes: 2 } },
         ] {
             let (mut line, item) = (String::new(), Item::About(about));
             Writer::default().item(&mut line, &item);
@@ -573,7 +622,9 @@ mod tests {
             assert!(line.starts_with('#'));
         }
         assert_eq!(read("#: colour 5 blue", &[]), Ok(Told::Nothing));
-        assert_eq!(read("#: cgroup", &[]), Ok(Told::Nothing));
+        for line in ["#: cgroup", "#: holder 4 5", "#: holder 4 5 x"] {
+            assert_eq!(read(line, &[]), Ok(Told::Nothing), "{line}");
+        }
     }
 
     #[test]

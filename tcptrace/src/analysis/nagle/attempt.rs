@@ -12,21 +12,21 @@ use crate::{
 
 /// The state of the socket at the end of an attempt to send, from which the reason follows: the conditions are those
 /// of `tcp_write_xmit()`, evaluated again in its order, because the kernel's own tests are inlined.
-pub(super) struct Attempt<'a> {
-    pub(super) e: &'a Event,
+pub(in crate::analysis) struct Attempt<'a> {
+    pub(in crate::analysis) e: &'a Event,
     /// The `nonagle` that decided.
-    pub(super) nonagle: Option<u32>,
-    pub(super) mss: Option<u32>,
+    pub(in crate::analysis) nonagle: Option<u32>,
+    pub(in crate::analysis) mss: Option<u32>,
     /// A segment of this attempt was not taken by the layers below.
-    pub(super) failed: bool,
-    /// `tcp_push()` ended without an attempt being seen.
-    pub(super) unattempted: bool,
+    pub(in crate::analysis) failed: bool,
+    /// Whether `tcp_push()` ended without an attempt; `None` where attempts are not told.
+    pub(in crate::analysis) unattempted: Option<bool>,
     /// A FIN stands behind the bytes: no rule about small segments holds it.
-    pub(super) fin: bool,
+    pub(in crate::analysis) fin: bool,
 }
 
 impl Attempt<'_> {
-    pub(super) fn held(&self) -> Held {
+    pub(in crate::analysis) fn held(&self) -> Held {
         self.known().unwrap_or(Held::Undetermined)
     }
 
@@ -36,8 +36,10 @@ impl Attempt<'_> {
         if self.failed {
             return Some(Held::TransmitFailed);
         }
-        if self.unattempted && throttled {
-            return self.is_autocork().then_some(Held::Autocork);
+        match self.unattempted.filter(|_| throttled) {
+            Some(true) => return self.is_autocork().then_some(Held::Autocork),
+            None if throttled => return None,
+            _ => {}
         }
         if self.is_paced() {
             return Some(Held::Pacing);
@@ -82,7 +84,7 @@ impl Attempt<'_> {
     }
 
     /// What the cause is about, for the evidence.
-    pub(super) fn limit(&self, held: Held) -> Option<Limit> {
+    pub(in crate::analysis) fn limit(&self, held: Held) -> Option<Limit> {
         match held {
             Held::Cwnd => Some(Limit::Cwnd { snd_cwnd: self.e.u32(Field::snd_cwnd)? }),
             Held::PeerWindow | Held::ZeroWindow => {
@@ -105,7 +107,7 @@ impl Attempt<'_> {
     }
 
     /// `tcp_pacing_check()`.
-    pub(super) fn is_paced(&self) -> bool {
+    pub(in crate::analysis) fn is_paced(&self) -> bool {
         self.e.u32(Field::sk_pacing_status) == Some(SK_PACING_NEEDED)
             && self.e.field(Field::tcp_wstamp_ns) > self.e.field(Field::tcp_clock_cache)
     }

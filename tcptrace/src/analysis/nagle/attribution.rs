@@ -8,6 +8,7 @@ use tcptrace_common::{
     field::Field,
     tcp::{ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, TCP_CORK, TSQF_DEFERRED},
 };
+use thin_vec::ThinVec;
 
 use crate::{
     analysis::nagle::{Held, Release},
@@ -47,8 +48,14 @@ pub(super) enum Ready {
 pub(super) struct Attribution {
     /// What entered last, in which thread, and whether a task owned the socket.
     entered: Option<(Context, u32, bool)>,
+    lasting: Lasting,
+}
+
+/// What is remembered while nothing waits: whoever is at work then, the write that leaves bytes waiting comes after it.
+#[derive(Debug, Default)]
+pub(super) struct Lasting {
     /// Options that threads are setting: thread, option.
-    options: Vec<(u32, u32)>,
+    options: ThinVec<(u32, u32)>,
     /// End of the bytes written, as of the last write that ended.
     written_to: Option<Seq>,
     /// A FIN stands behind the bytes.
@@ -59,7 +66,18 @@ pub(super) struct Attribution {
     deferred: Option<Ready>,
 }
 
+impl From<Lasting> for Attribution {
+    fn from(lasting: Lasting) -> Self {
+        Self { entered: None, lasting }
+    }
+}
+
 impl Attribution {
+    /// What is to be kept while nothing waits.
+    pub(super) fn lasting(self) -> Lasting {
+        self.lasting
+    }
+
     /// Something entered the socket under its lock; a task that owns it is no longer setting an option then.
     pub(super) fn enter(&mut self, context: Context, e: &Event) {
         let owned = is_owned(e);
@@ -67,13 +85,13 @@ impl Attribution {
         if owned {
             self.ends_setting(e.tid);
         } else {
-            self.deferred = None;
+            self.lasting.deferred = None;
         }
     }
 
     /// `tcp_pace_kick()`: `tcp_tsq_handler()` or `tcp_tsq_write()` follows.
     pub(super) const fn pacing_timer(&mut self) {
-        self.kicked = true;
+        self.lasting.kicked = true;
     }
 
     /// `tcp_tsq_write()`: the socket sends again.
@@ -87,7 +105,7 @@ impl Attribution {
     pub(super) fn may_send_again(&mut self, e: &Event) -> Ready {
         let ready = self.ready();
         if is_owned(e) {
-            self.deferred = Some(ready);
+            self.lasting.deferred = Some(ready);
         } else {
             self.enter(Context::Tsq(ready), e);
         }
@@ -95,29 +113,29 @@ impl Attribution {
     }
 
     fn ready(&mut self) -> Ready {
-        if std::mem::take(&mut self.kicked) { Ready::PacingTimer } else { Ready::Device }
+        if std::mem::take(&mut self.lasting.kicked) { Ready::PacingTimer } else { Ready::Device }
     }
 
     /// An attempt to send is over: what the owner of the socket had put off is done with.
     pub(super) fn attempted(&mut self, e: &Event) {
         if is_deferred(e) == Some(false) {
-            self.deferred = None;
+            self.lasting.deferred = None;
         }
     }
 
     /// A thread is about to set an option.
     pub(super) fn sets(&mut self, tid: u32, option: u32) {
         self.ends_setting(tid);
-        if self.options.len() >= MAX_OPTIONS {
-            self.options.remove(0);
+        if self.lasting.options.len() >= MAX_OPTIONS {
+            self.lasting.options.remove(0);
         }
-        self.options.push((tid, option));
+        self.lasting.options.push((tid, option));
     }
 
     /// A write, or a part of it, is done: nobody is at work until something enters.
     pub(super) fn write_done(&mut self, e: &Event) {
         if let Some(write_seq) = e.seq(Field::write_seq) {
-            self.written_to = Some(write_seq);
+            self.lasting.written_to = Some(write_seq);
         }
         self.ends_setting(e.tid);
         self.entered = None;
@@ -128,45 +146,48 @@ impl Attribution {
     pub(super) fn fin_queued(&mut self, e: &Event) {
         self.enter(Context::Fin, e);
         self.ends_setting(e.tid);
-        self.fin = true;
-        self.written_to = e.seq(Field::write_seq).map(|end| Seq(end.0.wrapping_add(1)));
+        self.lasting.fin = true;
+        self.lasting.written_to = e.seq(Field::write_seq).map(|end| Seq(end.0.wrapping_add(1)));
     }
 
     /// Whether a segment that ends the queue carries a FIN.
     pub(super) const fn is_fin(&self) -> bool {
-        self.fin
+        self.lasting.fin
     }
 
     /// Events were lost: whoever was thought to be at work may not be.
     pub(super) fn forget(&mut self) {
         self.entered = None;
-        self.options.clear();
-        self.kicked = false;
+        self.lasting.options.clear();
+        self.lasting.kicked = false;
     }
 
     /// Nothing waits any more: what the pacing timer leads to from here on is not told.
     pub(super) const fn idle(&mut self) {
-        self.kicked = false;
+        self.lasting.kicked = false;
+    }
+
+    /// Whether bytes were added since the last write ended: a write is at work.
+    pub(super) fn is_grown(&self, e: &Event) -> bool {
+        let written = self.lasting.written_to.zip(e.seq(Field::write_seq));
+        written.is_some_and(|(known, now)| known.before(now))
     }
 
     /// What made a segment leave, full or not, of bytes last held by `held`.
     pub(super) fn release(&self, e: &Event, full: bool, held: Held, paced: bool) -> Release {
         let owned = is_owned(e);
-        let grown = self
-            .written_to
-            .zip(e.seq(Field::write_seq))
-            .is_some_and(|(known, now)| known.before(now));
-        if owned && grown {
-            // Bytes were added since the last write ended: a write is at work.
+        if owned && self.is_grown(e) {
             return by_write(full, held);
         }
-        if owned && let Some((_, option)) = self.options.iter().find(|(tid, _)| *tid == e.tid) {
+        if owned
+            && let Some((_, option)) = self.lasting.options.iter().find(|(tid, _)| *tid == e.tid)
+        {
             return if *option == TCP_CORK { Release::Uncork } else { Release::Nodelay };
         }
         let at_work =
             self.entered.filter(|(_, tid, was_owned)| *tid == e.tid && *was_owned == owned);
         // `tcp_release_cb()` clears the note before it acts on it; the segments that came meanwhile are dealt with before.
-        let put_off = match (self.deferred.filter(|_| owned), is_deferred(e)) {
+        let put_off = match (self.lasting.deferred.filter(|_| owned), is_deferred(e)) {
             (Some(_), None) => return Release::Undetermined,
             (Some(ready), Some(false)) => Some(Context::Tsq(ready)),
             _ => None,
@@ -189,7 +210,7 @@ impl Attribution {
     }
 
     fn ends_setting(&mut self, tid: u32) {
-        self.options.retain(|(setter, _)| *setter != tid);
+        self.lasting.options.retain(|(setter, _)| *setter != tid);
     }
 }
 
@@ -218,6 +239,6 @@ fn is_deferred(e: &Event) -> Option<bool> {
     Some(e.u32(Field::sk_tsq_flags)? & TSQF_DEFERRED != 0)
 }
 
-fn is_owned(e: &Event) -> bool {
+pub(super) fn is_owned(e: &Event) -> bool {
     e.u32(Field::sk_lock_owned).unwrap_or(0) != 0
 }

@@ -5,14 +5,15 @@ use tcptrace_common::{field::Field, hook::Hook};
 
 use crate::{
     analysis::nagle::{Fact, Held, Hold, Part, Release, Write},
-    event::{Event, Seq},
+    event::{Event, Seq, SocketId},
     finding::{Certainty, Evidence, Finding, Task},
 };
 
 /// Most writes that sleep on one socket at once and are followed.
 const MAX_SLEEPERS: usize = 16;
-/// `EPIPE`, `ECONNRESET`, `ETIMEDOUT`: the connection is over (`include/uapi/asm-generic/errno.h`).
-const OVER: [i32; 3] = [-32, -104, -110];
+/// `EPIPE`, `ENETUNREACH`, `ECONNRESET`, `ETIMEDOUT`, `ECONNREFUSED`, `EHOSTUNREACH`: the connection is over, or there will
+/// be none (`include/uapi/asm-generic/errno.h`).
+const OVER: [i32; 6] = [-32, -101, -104, -110, -111, -113];
 
 /// The sleeping writes of one socket.
 #[derive(Debug, Default)]
@@ -37,6 +38,11 @@ struct Sleeper {
 }
 
 impl Blocked {
+    /// Whether no write sleeps.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.sleepers.is_empty()
+    }
+
     /// A write is about to sleep.
     pub(super) fn sleeps(&mut self, e: &Event, held: Held) {
         let seq = e.seq(Field::write_seq);
@@ -73,7 +79,14 @@ impl Blocked {
                 sleeper.woken_ns = Some(e.at_ns);
             } else if acked > 0 {
                 let srtt_us = e.u32(Field::srtt_us).map(|s| s >> 3);
-                let fact = Fact::Ack { acked_bytes: acked, data_bytes: 0, srtt_us };
+                let fact = Fact::Ack {
+                    acked_bytes: acked,
+                    data_bytes: 0,
+                    srtt_us,
+                    rtt_min_us: None,
+                    since_segment_ns: None,
+                    ack_seq: e.u32(Field::ack_seq).unwrap_or(0),
+                };
                 sleeper.ack = Some(Evidence { n: e.n, at_ns: e.at_ns, fact });
             }
         }
@@ -95,7 +108,7 @@ impl Blocked {
         let at = self.sleepers.iter().position(|s| s.task.tid == e.tid)?;
         let sleeper = self.sleepers.swap_remove(at);
         let (size, ret) = (e.arg("size")?, e.arg("ret")?.cast_signed());
-        let (from_ns, n) = sleeper.since;
+        let (from_ns, _) = sleeper.since;
         let taken = u32::try_from(ret).unwrap_or(0);
         let grew =
             sleeper.first_seq.zip(e.seq(Field::write_seq)).map(|(first, now)| now.since(first));
@@ -114,36 +127,72 @@ impl Blocked {
             return None;
         }
         let until_ns = sleeper.woken_ns.unwrap_or(e.at_ns).max(from_ns);
-        let held_ns = until_ns - from_ns;
-        let mut evidence = vec![
-            Evidence {
-                n,
-                at_ns: from_ns,
-                fact: Fact::Write { bytes: Some(size), msg_more: false, task: sleeper.task },
-            },
-            Evidence { n, at_ns: from_ns, fact: held(sleeper.held, bytes) },
-        ];
-        evidence.extend(sleeper.ack);
-        Some(Finding {
-            socket: e.socket,
-            from_ns,
+        let hold = Hold {
+            bytes,
+            written_bytes: Some(size),
+            tail: bytes < size,
+            release,
+            writes: vec![Write { bytes, at_ns: from_ns, held_ns: until_ns - from_ns }],
+            nodelay_seen,
+            ..sleeper.hold(until_ns)
+        };
+        Some(sleeper.finding(e.socket, until_ns, hold))
+    }
+
+    /// The trace is over: who still sleeps. How much they have still to give is told when their calls return.
+    pub(super) fn still(
+        &mut self,
+        socket: SocketId,
+        at_ns: u64,
+        nodelay_seen: bool,
+    ) -> Vec<Finding<Hold, Fact>> {
+        let asleep = self.sleepers.drain(..).filter(|sleeper| sleeper.woken_ns.is_none());
+        let told = |sleeper: Sleeper| {
+            let until_ns = at_ns.max(sleeper.since.0);
+            let hold = Hold { nodelay_seen, ..sleeper.hold(until_ns) };
+            sleeper.finding(socket, until_ns, hold)
+        };
+        asleep.map(told).collect()
+    }
+}
+
+impl Sleeper {
+    /// What is known before the call has returned.
+    fn hold(&self, until_ns: u64) -> Hold {
+        Hold {
+            writer: self.task,
+            bytes: 0,
+            written_bytes: None,
+            tail: false,
+            packets_out: None,
+            parts: vec![Part::of(self.held, until_ns - self.since.0)],
+            release: Release::StillHeld,
+            writes: Vec::new(),
+            writes_left_out: 0,
+            nodelay_seen: false,
+            turn: 0,
+            part: 0,
+            from_start: false,
+            peer_ack: None,
+            pattern: None,
+        }
+    }
+
+    fn finding(self, socket: SocketId, until_ns: u64, hold: Hold) -> Finding<Hold, Fact> {
+        let (at_ns, n) = self.since;
+        let write = Fact::Write { bytes: hold.written_bytes, msg_more: false, task: self.task };
+        let mut evidence: Vec<_> =
+            [write, held(self.held, hold.bytes)].map(|fact| Evidence { n, at_ns, fact }).into();
+        evidence.extend(self.ack);
+        Finding {
+            socket,
+            from_ns: at_ns,
             until_ns,
-            cause: Hold {
-                writer: sleeper.task,
-                bytes,
-                written_bytes: Some(size),
-                tail: bytes < size,
-                packets_out: None,
-                parts: vec![Part::of(sleeper.held, held_ns)],
-                release,
-                writes: vec![Write { bytes, at_ns: from_ns, held_ns }],
-                writes_left_out: 0,
-                nodelay_seen,
-            },
+            cause: hold,
             evidence,
-            certainty: sleeper.certainty,
+            certainty: self.certainty,
             not_seen: Vec::new(),
-        })
+        }
     }
 }
 

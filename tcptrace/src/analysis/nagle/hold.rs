@@ -116,6 +116,53 @@ impl Part {
     }
 }
 
+/// How the peer acknowledged, when an ACK let the bytes go. The names are those of `--json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerAck {
+    /// It put its ACK off, and its delayed-ACK timer sent it.
+    Delayed,
+    /// It sent a pure ACK at once.
+    Quick,
+    /// Data that it sent carried the ACK.
+    OnData,
+}
+
+/// How that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Known {
+    /// Both ends are on this host, and both were seen.
+    Seen,
+    /// Only the sender was seen: concluded from what the ACK carries, and when it came.
+    Inferred,
+}
+
+/// What the writes of a request come to, seen over several of them. The names are those of `--json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// A message in several small writes, then a read of the answer: a write after the first one waits.
+    WriteWriteRead,
+    /// A small write and then a large one: what is left of the large one after whole segments waits.
+    HeaderBody,
+    /// One write, a little larger than whole segments: what is left of it waits.
+    Tail,
+}
+
+/// A pattern, and what it has cost so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Pattern {
+    /// What the writes look like.
+    pub name: Shape,
+    /// Requests (or answers) that waited for a millisecond or longer, of the same process and call site.
+    pub paid: u64,
+    /// All those on the same sockets up to here.
+    pub requests: u64,
+    /// How long one that paid waited, at the median of the last 4096, nanoseconds.
+    pub median_ns: u64,
+}
+
 /// A write that took part in a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Write {
@@ -151,6 +198,17 @@ pub struct Hold {
     pub writes_left_out: u32,
     /// Whether a set `TCP_NODELAY` was seen on this socket, or in its bits, since it was met.
     pub nodelay_seen: bool,
+    /// How often data had come in before a write on this socket, up to the write that started it; 0 where that was not
+    /// counted.
+    pub turn: u32,
+    /// Which write it was since then, from 1; 0 where that was not counted.
+    pub part: u32,
+    /// The socket was watched from its first byte on: what was not seen on it has not happened.
+    pub from_start: bool,
+    /// How the peer sent the ACK that ended it, where that is known.
+    pub peer_ack: Option<(PeerAck, Known)>,
+    /// The pattern that it belongs to; told by the step that sees all sockets.
+    pub pattern: Option<Pattern>,
 }
 
 impl Hold {
@@ -162,6 +220,11 @@ impl Hold {
     /// Holds that this is about.
     pub const fn holds(&self) -> u64 {
         1
+    }
+
+    /// Whether its bytes still waited when the trace ended.
+    pub const fn goes_on(&self) -> bool {
+        matches!(self.release, Release::StillHeld)
     }
 
     /// Whether each of its causes is usual for bulk data.
@@ -203,11 +266,11 @@ impl Hold {
 #[cfg(feature = "mutate")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mutation {
-    /// Swaps cork and Nagle.
+    /// Swaps cork and Nagle; of teardowns, shapes.
     Causes,
-    /// Swaps the probe timer and the ACK.
+    /// Swaps the probe timer and the ACK; of teardowns, reasons.
     Releases,
-    /// Shifts every start by 5 ms.
+    /// Shifts every start by 5 ms; of teardowns, when the delayed ACK was due, by 30 ms.
     Times,
 }
 
@@ -326,6 +389,33 @@ pub enum Fact {
         /// Smoothed round-trip time before it, microseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         srtt_us: Option<u32>,
+        /// Shortest round-trip time of the last minutes, microseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rtt_min_us: Option<u32>,
+        /// Time since the last segment that it acknowledges left, nanoseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        since_segment_ns: Option<u64>,
+        /// The acknowledgement number as it is on the wire: what both ends know the segment by.
+        #[serde(skip)]
+        ack_seq: u32,
+    },
+    /// At the other end, on this host: the segment came in and its ACK was put off.
+    AckPutOff {
+        /// `icsk_ack.pingpong` there: from the threshold on (1 by default), ACKs are put off.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pingpong: Option<u32>,
+        /// `icsk_ack.ato` there, ticks (jiffies): for how long an ACK is put off.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ato_ticks: Option<u32>,
+        /// Who writes on that socket.
+        #[serde(skip)]
+        receiver: Option<Task>,
+    },
+    /// At the other end, on this host: the delayed-ACK timer fired and sent the ACK.
+    AckTimerFired {
+        /// Who writes on that socket.
+        #[serde(skip)]
+        receiver: Option<Task>,
     },
     /// An option was set.
     OptionSet {
@@ -385,6 +475,7 @@ impl Fact {
             Self::Write { task, .. } | Self::OptionSet { task, .. } | Self::FinQueued { task } => {
                 Some(*task)
             }
+            Self::AckPutOff { receiver, .. } | Self::AckTimerFired { receiver } => *receiver,
             _ => None,
         }
     }

@@ -7,15 +7,18 @@ use tcptrace_common::{
     hook::Hook,
     tcp::{MSG_MORE, TCP_CORK, TCP_NAGLE_CORK, TCP_NAGLE_OFF, TCP_NODELAY},
 };
+use thin_vec::ThinVec;
 
 use crate::{
     analysis::{
         Analysis,
         nagle::{
-            Fact, Held, Hold, Limit, MAX_WRITES, Part, Release, Timer, Write,
+            Fact, Held, Hold, Known, Limit, MAX_WRITES, Part, PeerAck, Release, Timer, Write,
+            acks::{Acks, inferred},
             attempt::Attempt,
-            attribution::{Attribution, Context, Ready, edge_of},
+            attribution::{Attribution, Context, Lasting, Ready, edge_of},
             blocked::Blocked,
+            sparse::{AtWork, Sparse},
             timer,
         },
     },
@@ -28,7 +31,7 @@ use crate::{
 /// Everything is counted in sequence space, so that writes merged into one buffer keep their own record. The rules of
 /// attribution hold because the socket lock serialises everything that can send.
 #[derive(Debug)]
-pub struct Machine {
+pub(super) struct Machine {
     /// Start of relative sequence numbers: the first byte seen waiting on this socket.
     base: Option<Seq>,
     /// Writes with bytes that wait, oldest first.
@@ -41,7 +44,7 @@ pub struct Machine {
     /// Who is at work.
     attribution: Attribution,
     /// Last time each of the two options was set, by anyone.
-    last_set: Vec<Evidence<Fact>>,
+    last_set: ThinVec<Evidence<Fact>>,
     /// A full segment, bytes.
     mss: Option<u32>,
     /// The last attempt was held by the pacing timer.
@@ -56,9 +59,13 @@ pub struct Machine {
     /// A segment that the layers below did not take: the thread at work, whether it owned the socket, and what is told.
     failed: Option<Box<(u32, bool, Evidence<Fact>)>>,
     /// A segment that acknowledged nothing new, while it is at work.
-    update: Option<(u64, u64)>,
+    update: Option<Evidence<Fact>>,
     /// Writes that sleep in their call.
     blocked: Blocked,
+    /// When segments left, and what the ACKs for them tell.
+    acks: Acks,
+    /// Only the ends of holds are told.
+    sparse: Option<Box<Sparse>>,
 }
 
 /// An attempt to send that a write has made.
@@ -82,6 +89,39 @@ struct Waiting {
     task: Task,
     written: Option<u32>,
     packets_out: Option<u32>,
+    /// `turn`, `part` and `from_start` of its push.
+    exchange: [u32; 3],
+}
+
+/// What is remembered of a socket that holds nothing.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    base: Option<Seq>,
+    attribution: Lasting,
+    last_set: ThinVec<Evidence<Fact>>,
+    acks: Acks,
+    mss: Option<u32>,
+    paced: bool,
+    known: bool,
+    nodelay_seen: bool,
+    sparse: Option<Box<Sparse>>,
+}
+
+impl From<Kept> for Machine {
+    fn from(kept: Kept) -> Self {
+        Self {
+            base: kept.base,
+            attribution: kept.attribution.into(),
+            last_set: kept.last_set,
+            acks: kept.acks,
+            mss: kept.mss,
+            paced: kept.paced,
+            known: kept.known,
+            nodelay_seen: kept.nodelay_seen,
+            sparse: kept.sparse,
+            ..Self::default()
+        }
+    }
 }
 
 /// How a hold ends.
@@ -109,7 +149,7 @@ impl Default for Machine {
             certainty: Certainty::Seen,
             not_seen: Vec::new(),
             attribution: Attribution::default(),
-            last_set: Vec::new(),
+            last_set: ThinVec::new(),
             mss: None,
             paced: false,
             known: false,
@@ -119,6 +159,8 @@ impl Default for Machine {
             failed: None,
             update: None,
             blocked: Blocked::default(),
+            acks: Acks::default(),
+            sparse: None,
         }
     }
 }
@@ -144,8 +186,26 @@ impl Analysis for Machine {
         Hook::sk_stream_wait_memory,
         Hook::sk_stream_wait_connect,
         Hook::do_tcp_sendpages,
+        Hook::tcp_connect,
+        Hook::tcp_delack_timer_handler,
     ];
     const REQUIRED: usize = 8;
+    const SPARSE: &'static [Hook] = &[
+        Hook::tcp_push,
+        Hook::tcp_event_new_data_sent,
+        Hook::tcp_write_timer_handler,
+        Hook::tcp_send_fin,
+        Hook::do_tcp_setsockopt,
+        Hook::tcp_v4_destroy_sock,
+        Hook::tcp_done,
+        Hook::tcp_tsq_write,
+        Hook::tcp_pace_kick,
+    ];
+    const SPARSE_REQUIRED: usize = 6;
+
+    fn sparse(&mut self) {
+        self.sparse = Some(Box::default());
+    }
 
     fn on_event(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
         if let Some(nonagle) = e.u32(Field::nonagle) {
@@ -177,20 +237,24 @@ impl Analysis for Machine {
             Hook::tcp_pace_kick => self.attribution.pacing_timer(),
             Hook::__tcp_transmit_skb => self.on_failure(e),
             Hook::sk_stream_wait_memory => self.blocked.sleeps(e, Held::SendBuffer),
-            Hook::sk_stream_wait_connect => self.blocked.sleeps(e, Held::NotEstablished),
+            Hook::sk_stream_wait_connect | Hook::tcp_connect => {
+                self.blocked.sleeps(e, Held::NotEstablished);
+            }
             Hook::socket_reused => self.on_reuse(e, out),
-            Hook::tcp_done | Hook::tcp_v4_destroy_sock => {
-                if self.is_waiting() {
-                    let bytes = self.bytes_waiting();
-                    self.note(e, Fact::Discarded { bytes });
-                    self.end_all(
-                        End { socket: e.socket, at_ns: e.at_ns, release: Release::Discarded },
-                        out,
-                    );
-                }
+            Hook::tcp_done | Hook::tcp_v4_destroy_sock if self.is_waiting() => {
+                let bytes = self.bytes_waiting();
+                self.note(e, Fact::Discarded { bytes });
+                self.end_all(
+                    End { socket: e.socket, at_ns: e.at_ns, release: Release::Discarded },
+                    out,
+                );
             }
             Hook::user_stack => self.on_stack(e),
-            Hook::socket | Hook::tcp_fin => {}
+            // What holds or releases bytes passes none of the others.
+            _ => {}
+        }
+        if let Some(sparse) = &mut self.sparse {
+            sparse.notice(e);
         }
     }
 
@@ -198,12 +262,16 @@ impl Analysis for Machine {
         if self.is_waiting() {
             self.end_all(End { socket, at_ns, release: Release::StillHeld }, out);
         }
+        out.extend(self.blocked.still(socket, at_ns, self.nodelay_seen));
     }
 
     fn on_loss(&mut self, _at_ns: u64) {
         self.attribution.forget();
         (self.attempted, self.failed, self.update) = (None, None, None);
         self.blocked.on_loss();
+        if let Some(sparse) = &mut self.sparse {
+            **sparse = Sparse::default();
+        }
         if self.is_waiting() {
             self.certainty = Certainty::May;
         }
@@ -218,6 +286,35 @@ impl Machine {
         let first = self.waiting.front()?;
         let held = self.causes.last().map_or(Held::Undetermined, |(_, held)| *held);
         Some((first.at_ns, self.bytes_waiting(), held))
+    }
+
+    /// Whether nothing is going on that [`Kept`] does not keep.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+            && self.causes.is_empty()
+            && self.evidence.is_empty()
+            && self.certainty == Certainty::Seen
+            && self.not_seen.is_empty()
+            && self.armed.is_none()
+            && self.attempted.is_none()
+            && self.failed.is_none()
+            && self.update.is_none()
+            && self.blocked.is_empty()
+    }
+
+    /// What is to be kept of a socket at which nothing is going on.
+    pub(super) fn kept(self) -> Kept {
+        Kept {
+            base: self.base,
+            attribution: self.attribution.lasting(),
+            last_set: self.last_set,
+            acks: self.acks,
+            mss: self.mss,
+            paced: self.paced,
+            known: self.known,
+            nodelay_seen: self.nodelay_seen,
+            sparse: self.sparse,
+        }
     }
 
     fn is_waiting(&self) -> bool {
@@ -302,6 +399,7 @@ impl Machine {
                 task,
                 written: None,
                 packets_out: e.u32(Field::packets_out),
+                exchange: ["turn", "part", "from_start"].map(|name| e.arg(name).unwrap_or(0)),
             });
             let msg_more = e.arg("flags").unwrap_or(0) & MSG_MORE != 0;
             if fresh && e.u32(Field::nonagle).is_some_and(|n| n & TCP_NAGLE_CORK != 0) {
@@ -322,7 +420,8 @@ impl Machine {
         };
         let attempted = self.attempted.take().filter(own);
         let failed = self.takes_failure(e) || attempted.is_some_and(|attempted| attempted.failed);
-        self.hold_by(e, nonagle, failed, attempted.is_none());
+        let unattempted = self.sparse.is_none().then_some(attempted.is_none());
+        self.hold_by(e, nonagle, failed, unattempted);
     }
 
     fn wait(&mut self, write: Waiting) {
@@ -413,7 +512,7 @@ impl Machine {
         }
         // A loss probe and a push of one buffer stop after it, whatever waits.
         if self.is_waiting() && (e.arg("push_one") == Some(0) || failed) {
-            self.hold_by(e, e.arg("nonagle"), failed, false);
+            self.hold_by(e, e.arg("nonagle"), failed, Some(false));
         }
     }
 
@@ -451,7 +550,13 @@ impl Machine {
         self.note(e, fact);
     }
 
-    fn hold_by(&mut self, e: &Event, nonagle: Option<u32>, failed: bool, unattempted: bool) {
+    fn hold_by(
+        &mut self,
+        e: &Event,
+        nonagle: Option<u32>,
+        failed: bool,
+        unattempted: Option<bool>,
+    ) {
         if !self.is_waiting() {
             return;
         }
@@ -528,6 +633,7 @@ impl Machine {
     /// `tcp_event_new_data_sent()`: a segment has left.
     fn on_departure(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
         let (Some(seq), Some(end_seq)) = (e.seq(Field::seq), e.seq(Field::end_seq)) else { return };
+        self.acks.left(end_seq, e.at_ns);
         if !self.is_waiting() {
             return;
         }
@@ -539,12 +645,18 @@ impl Machine {
             Release::Undetermined
         } else {
             let full = mss.is_some_and(|mss| end_seq.since(seq) >= mss);
-            self.attribution.release(e, full, held, self.paced)
+            // tcp_nagle_test(): a buffer with another behind it, which nothing was added to, leaves as a full one does.
+            let last = e.seq(Field::write_seq).is_none_or(|end| end == end_seq);
+            self.release(e, full || !last, held)
         };
-        if let (Release::WindowUpdate, Some((n, at_ns)), Some(window_bytes)) =
-            (release, self.update.take(), e.u32(Field::snd_wnd))
-        {
-            self.note_at(n, at_ns, Fact::WindowUpdate { window_bytes });
+        if let Some(Evidence { n, at_ns, fact }) = self.update.take() {
+            match (release, e.u32(Field::snd_wnd)) {
+                (Release::WindowUpdate, Some(window_bytes)) => {
+                    self.note_at(n, at_ns, Fact::WindowUpdate { window_bytes });
+                }
+                (Release::Ack, _) => self.note_at(n, at_ns, fact),
+                _ => {}
+            }
         }
         let fin = self.attribution.is_fin() && e.seq(Field::write_seq) == Some(end_seq);
         let fact = Fact::Left {
@@ -560,6 +672,17 @@ impl Machine {
         if let Some(first) = self.waiting.front_mut() {
             first.start = first.start.max(end_seq);
         }
+    }
+
+    /// What let the segment go that has left; where segments that arrive are not told, one that must have is put in.
+    fn release(&mut self, e: &Event, full: bool, held: Held) -> Release {
+        let grown = self.attribution.is_grown(e);
+        match self.sparse.as_mut().map_or(AtWork::Told, |sparse| sparse.at_work(e, held, grown)) {
+            AtWork::Told => {}
+            AtWork::Untold(segment) => self.attribution.enter(segment, e),
+            AtWork::Unknown => return Release::Undetermined,
+        }
+        self.attribution.release(e, full, held, self.paced)
     }
 
     /// The oldest write has left as a whole: one finding, with the writes that left as a whole beside it.
@@ -580,6 +703,7 @@ impl Machine {
         let Some(first) = gone.first() else { return };
         let from_ns = first.at_ns;
         let at_ns = at_ns.max(from_ns);
+        let [turn, part, from_start] = first.exchange;
         let length = |w: &Waiting| w.end.since(w.held_from);
         if !self.known && first.written.is_none() {
             // What waited may be older than the trace, and somebody else's.
@@ -606,6 +730,11 @@ impl Machine {
             writes_left_out: u32::try_from(gone.len() - writes.len()).unwrap_or(u32::MAX),
             writes,
             nodelay_seen: self.nodelay_seen,
+            turn,
+            part,
+            from_start: from_start == 1,
+            peer_ack: (release == Release::Ack).then(|| self.peer_ack()).flatten(),
+            pattern: None,
         };
         let (evidence, not_seen) = if self.is_waiting() {
             (self.evidence.clone(), self.not_seen.clone())
@@ -622,6 +751,13 @@ impl Machine {
             not_seen,
         });
         self.forget();
+    }
+
+    /// How the peer sent the last ACK; nothing of one that answers no segment for the first time.
+    fn peer_ack(&self) -> Option<(PeerAck, Known)> {
+        let mut acks = self.evidence.iter().rev().map(|line| &line.fact);
+        let last = acks.find(|fact| matches!(fact, Fact::Ack { .. }))?;
+        if matches!(last, Fact::Ack { acked_bytes: 0, .. }) { None } else { inferred(last) }
     }
 
     /// Keeps of the evidence and the causes what concerns the writes that still wait.
@@ -647,12 +783,14 @@ impl Machine {
         let acked = e.acked();
         self.attribution.enter(Context::Segment { acked: acked > 0, edge: edge_of(e) }, e);
         self.failed = None;
-        self.update = (acked == 0).then_some((e.n, e.at_ns));
+        self.update = None;
         let data =
             e.seq(Field::end_seq).zip(e.seq(Field::seq)).map_or(0, |(end, start)| end.since(start));
+        let fact = self.acks.came(e, acked, data);
         if acked > 0 || data > 0 {
-            let srtt_us = e.u32(Field::srtt_us).map(|s| s >> 3);
-            self.note(e, Fact::Ack { acked_bytes: acked, data_bytes: data, srtt_us });
+            self.note(e, fact);
+        } else if self.is_waiting() {
+            self.update = Some(Evidence { n: e.n, at_ns: e.at_ns, fact });
         }
     }
 
@@ -660,6 +798,7 @@ impl Machine {
         let Some((pending, timer)) = timer::fired(e) else { return };
         self.attribution.enter(Context::Timer(pending), e);
         (self.failed, self.update) = (None, None);
+        self.acks.sent_again(e);
         if let Some(timer) = timer {
             self.note(e, Fact::TimerFired { timer });
         }
@@ -703,7 +842,11 @@ impl Machine {
     fn on_reuse(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
         self.certainty = Certainty::May;
         self.end_all(End { socket: e.socket, at_ns: e.at_ns, release: Release::Undetermined }, out);
+        let sparse = self.sparse.is_some();
         *self = Self::default();
+        if sparse {
+            self.sparse();
+        }
     }
 }
 
@@ -752,7 +895,11 @@ mod tests {
         "s1 pid=0 tcp_fin | skc_state=1",
     ];
 
-    fn found(mut machine: Machine, text: &str, unheld: &[&str]) -> Vec<String> {
+    fn found(machine: Machine, text: &str, unheld: &[&str]) -> Vec<String> {
+        run(machine, text, unheld).iter().map(brief).collect()
+    }
+
+    fn run(mut machine: Machine, text: &str, unheld: &[&str]) -> Vec<AnyHold> {
         let mut out = Vec::new();
         let (mut last, mut n) = (0, 0);
         let mut take = |machine: &mut Machine, line: &str| {
@@ -777,7 +924,7 @@ mod tests {
             take(&mut machine, line);
         }
         machine.on_end(SocketId(1), last, &mut out);
-        out.iter().map(brief).collect()
+        out
     }
 
     fn brief(f: &AnyHold) -> String {
@@ -1124,6 +1271,26 @@ mod tests {
     }
 
     #[test]
+    fn an_ack_that_answers_nothing_new_says_nothing_of_the_peer() {
+        let text = push("1.0", "nonagle=0 flags=32768", NAGLED, 200, 250)
+            + "1.01 s1 pid=0 tcp_rcv_established | ack_seq=200 snd_una=100 snd_nxt=200 seq=1 end_seq=1 srtt_us=8000 rtt_min=1000 rtx_mstamp_ns=999000000 rtx_end_seq=200\n"
+            + "1.05 s1 pid=0 tcp_rcv_established | ack_seq=150 snd_una=200 snd_nxt=200 seq=1 end_seq=1\n"
+            + &left("1.05", 0, 200, 250, 250);
+        let found = run(Machine { known: true, ..Machine::default() }, &text, &[]);
+        let hold = &found[0];
+        assert_eq!((hold.cause.release, hold.cause.peer_ack), (Release::Ack, None));
+        let lines: Vec<(u64, u32)> = hold
+            .evidence
+            .iter()
+            .filter_map(|line| match line.fact {
+                Fact::Ack { acked_bytes, .. } => Some((line.n, acked_bytes)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(lines.last(), Some(&(3, 0)), "{lines:?}");
+    }
+
+    #[test]
     fn a_writer_that_sleeps_for_room_is_a_hold_of_its_own() {
         let sleeps = "1.0 s1 pid=7 sk_stream_wait_memory | write_seq=2100 snd_nxt=1100\n";
         let ack = "1.1 s1 pid=0 tcp_rcv_established | ack_seq=1100 snd_una=100 snd_nxt=2100 write_seq=2100 seq=1 end_seq=1 sk_lock_owned=0\n";
@@ -1149,6 +1316,54 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_opens_the_connection_waits_with_what_the_syn_did_not_carry() {
+        let text = |ret: i32, write_seq: u32| {
+            "1.0 s1 pid=7 tcp_connect ret=0 | write_seq=1101 snd_nxt=1101 fastopen_size=500\n\
+             1.1 s1 pid=0 tcp_rcv_state_process | ack_seq=1101 snd_una=1000 snd_nxt=1101 write_seq=1101 seq=1 end_seq=2\n"
+                .to_owned()
+                + &format!(
+                    "1.101 s1 pid=7 tcp_sendmsg_locked size=500 ret={} | write_seq={write_seq} snd_nxt={write_seq}\n",
+                    ret.cast_unsigned()
+                )
+        };
+        assert_eq!(told(&text(500, 1501)), ["400 B: NotEstablished 101; Ack tail [400@101]"]);
+        // It carried all, or the write would not wait.
+        assert_eq!(told(&text(100, 1101)), [""; 0]);
+        // Nobody listens there.
+        assert_eq!(told(&text(-111, 1101)), ["500 B: NotEstablished 101; Discarded [500@101]"]);
+    }
+
+    #[test]
+    fn a_writer_that_sleeps_to_the_end_is_still_held() {
+        let sleeps = "1.0 s1 pid=7 sk_stream_wait_memory | write_seq=2100 snd_nxt=1100\n";
+        let later = "1.2 s1 pid=0 tcp_rcv_established | ack_seq=1100 snd_una=1100 snd_nxt=1100 write_seq=2100 seq=1 end_seq=1\n";
+        assert_eq!(told(&(sleeps.to_owned() + later)), ["0 B: SendBuffer 200; StillHeld []"]);
+        // It has woken up, and has not returned: it does not sleep.
+        let woken = later.replace("write_seq=2100", "write_seq=2600");
+        assert_eq!(told(&(sleeps.to_owned() + &woken)), [""; 0]);
+    }
+
+    #[test]
+    fn an_ack_tells_how_the_peer_sent_it_where_its_segment_was_seen_to_leave() {
+        let peer = |fields: &str| {
+            let text = push("1.0", "nonagle=0", NAGLED, 200, 250)
+                + &format!(
+                    "1.042 s1 pid=0 tcp_rcv_established | ack_seq=200 snd_una=100 snd_nxt=200 seq=1 end_seq=1 sk_lock_owned=0 rtt_min=1100 {fields}\n"
+                )
+                + &left("1.042", 0, 200, 250, 250);
+            let (mut machine, mut out) = (Machine::default(), Vec::new());
+            for line in text.lines() {
+                machine.on_event(&trace::parse(line).unwrap(), &mut out);
+            }
+            out[0].cause.peer_ack
+        };
+        let delayed = Some((PeerAck::Delayed, Known::Inferred));
+        assert_eq!(peer("rtx_end_seq=200 rtx_mstamp_ns=999900000"), delayed);
+        assert_eq!(peer("rtx_end_seq=150 rtx_mstamp_ns=999900000"), None);
+        assert_eq!(peer(""), None);
+    }
+
+    #[test]
     fn a_splice_that_ends_pushes_what_said_that_more_would_come() {
         let text = push(
             "1.0",
@@ -1159,6 +1374,18 @@ mod tests {
         ) + &wrote("1.0", 40, 140)
             + &left("1.01", 7, 100, 140, 140);
         assert_eq!(check(&text), ["40 B: MsgMore 10; Push [40@10]"]);
+    }
+
+    #[test]
+    fn a_buffer_with_another_behind_it_leaves_as_a_full_one_does() {
+        let text = push("1.0", "nonagle=0", NAGLED, 200, 250)
+            + &wrote("1.00001", 50, 250)
+            + &left("1.008", 7, 200, 250, 310)
+            + &push("1.008", "nonagle=0", NAGLED, 250, 310)
+            + &wrote("1.008", 60, 310)
+            + "1.03 s1 pid=0 tcp_rcv_established | ack_seq=250 snd_una=100 seq=1 end_seq=1 sk_lock_owned=0\n"
+            + &left("1.03", 0, 250, 310, 310);
+        assert_eq!(check(&text), ["50 B: Nagle 8; MoreData [50@8]", "60 B: Nagle 22; Ack [60@22]"]);
     }
 
     #[test]

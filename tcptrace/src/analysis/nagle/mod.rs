@@ -23,14 +23,20 @@
 //! RFC 896; RFC 1122 4.2.3.4; RFC 8985 7; `tcp(7)`; `net/ipv4/tcp.c`: `tcp_push()`;
 //! `net/ipv4/tcp_output.c`: `tcp_write_xmit()`, `tcp_nagle_check()`, `tcp_minshall_check()`, `tcp_send_loss_probe()`, `tcp_send_probe0()`.
 
-mod attempt;
+mod acks;
+pub(in crate::analysis) mod attempt;
 mod attribution;
 mod blocked;
 mod hold;
+mod idle;
 mod machine;
+mod sparse;
 pub(in crate::analysis) mod timer;
 
 #[cfg(feature = "mutate")]
 pub use hold::Mutation;
-pub use hold::{Fact, Held, Hold, Limit, MAX_WRITES, Part, Release, Timer, Write};
-pub use machine::Machine;
+pub use hold::{
+    Fact, Held, Hold, Known, Limit, MAX_WRITES, Part, Pattern, PeerAck, Release, Shape, Timer,
+    Write,
+};
+pub use idle::Machine;

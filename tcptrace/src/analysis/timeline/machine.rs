@@ -12,7 +12,7 @@ use tcptrace_common::{
 use super::{Fact, MAX_LINES, SPAN_NS, Stretch};
 use crate::{
     analysis::{
-        Analysis,
+        Analysis, delack,
         nagle::{self, Held, Timer, timer},
     },
     event::{Event, Seq, SocketId},
@@ -53,6 +53,8 @@ struct State {
     hold: Option<(u64, Held)>,
     /// Timer that the lines say is armed, its deadline, and whether that line matters.
     armed: Option<(Timer, u64, bool)>,
+    /// Deadline of the ACK that the lines say is put off, jiffies.
+    ack_due: Option<u64>,
     /// The end of the connection was seen.
     over: bool,
 }
@@ -110,9 +112,17 @@ impl Analysis for Machine {
         Hook::sk_stream_wait_memory,
         Hook::sk_stream_wait_connect,
         Hook::do_tcp_sendpages,
+        Hook::tcp_connect,
+        Hook::tcp_send_delayed_ack,
+        Hook::tcp_delack_timer_handler,
+        Hook::__tcp_close,
+        Hook::tcp_send_active_reset,
+        Hook::tcp_reset,
+        Hook::tcp_time_wait,
     ];
     const REQUIRED: usize = 8;
     const EVERYTHING: bool = true;
+    const CLOSING: bool = true;
     const TICKS: bool = true;
 
     fn on_event(&mut self, e: &Event, out: &mut Vec<AnyStretch>) {
@@ -164,11 +174,18 @@ impl State {
             Hook::user_stack => self.note(e, Fact::Stack { number: e.arg("stack").unwrap_or(0) }),
             Hook::__tcp_transmit_skb => self.on_failure(e),
             Hook::sk_stream_wait_memory => self.on_sleep(e, Held::SendBuffer),
-            Hook::sk_stream_wait_connect => self.on_sleep(e, Held::NotEstablished),
-            Hook::tcp_pace_kick
-            | Hook::tcp_done
-            | Hook::tcp_v4_destroy_sock
-            | Hook::socket_reused => {}
+            Hook::sk_stream_wait_connect | Hook::tcp_connect => {
+                self.on_sleep(e, Held::NotEstablished);
+            }
+            Hook::__tcp_close => self.on_close(e),
+            Hook::ack_sent => self.note(e, Fact::AckOut),
+            Hook::tcp_send_active_reset => self.note(e, Fact::ResetOut),
+            Hook::tcp_reset => self.note(e, Fact::Reset),
+            Hook::tcp_time_wait => self.note(e, Fact::Minisock { skc_state: e.arg("state") }),
+            Hook::tcp_send_delayed_ack => self.on_ack_put_off(e),
+            Hook::tcp_delack_timer_handler => self.on_ack_timer(e),
+            // They tell nothing that a line below, or another event, does not.
+            _ => {}
         }
         self.follow_hold(e);
         self.on_life(e);
@@ -439,6 +456,35 @@ impl State {
         self.armed = None;
         if let Some(timer) = timer {
             self.note(e, Fact::TimerFired { timer });
+        }
+    }
+
+    fn on_close(&mut self, e: &Event) {
+        self.leave();
+        let task = self.act(e);
+        self.note(e, Fact::CloseCalled { unread_bytes: e.unread(), task });
+    }
+
+    /// Tells of an ACK that is put off once for each deadline.
+    fn on_ack_put_off(&mut self, e: &Event) {
+        let expires = e.field(Field::icsk_ack_timeout).filter(|_| delack::is_armed(e));
+        if expires.is_none() || expires == self.ack_due {
+            return;
+        }
+        self.ack_due = expires;
+        let fact = Fact::AckPutOff {
+            pingpong: e.u32(Field::icsk_ack_pingpong),
+            ato_ticks: e.u32(Field::icsk_ack_ato),
+            due_ticks: delack::due_ticks(e),
+        };
+        self.note(e, fact);
+    }
+
+    fn on_ack_timer(&mut self, e: &Event) {
+        if delack::fires(e) {
+            self.leave();
+            self.ack_due = None;
+            self.note(e, Fact::AckTimerFired);
         }
     }
 
@@ -829,6 +875,36 @@ mod tests {
                 "write None, push, armed LossProbe minor, write Some(8), push, began Cork 0, armed LossProbe, \
               write Some(8), push, fired LossProbe, still 50"
             ]
+        );
+    }
+
+    #[test]
+    fn an_ack_that_is_put_off_is_told_once_for_each_deadline_and_its_timer_when_it_sends() {
+        let ack = |hook: &str, jiffies: u32, pending: u32, timeout: u32| {
+            format!(
+                "1.0 s1 pid=0 {hook} jiffies={jiffies} | icsk_ack_pending={pending} icsk_ack_pingpong=1 icsk_ack_ato=10 \
+                 icsk_ack_timeout={timeout}\n"
+            )
+        };
+        let (put_off, timer) = ("tcp_send_delayed_ack", "tcp_delack_timer_handler");
+        // Sent at once, because its time was up; put off, twice for the same deadline; for another; timers that send
+        // nothing, because none is owed or the time has moved; one that sends.
+        let text = ack(put_off, 100, 0, 110)
+            + &ack(put_off, 100, 3, 110)
+            + &ack(put_off, 101, 3, 110)
+            + &ack(put_off, 102, 3, 112)
+            + &ack(timer, 110, 0, 112)
+            + &ack(timer, 110, 3, 112)
+            + &ack(timer, 112, 3, 112);
+        assert_eq!(check(&text), ["ackputoff, ackputoff, acktimerfired"]);
+        let due = |fact: &Fact| match fact {
+            Fact::AckPutOff { due_ticks, .. } => *due_ticks,
+            _ => None,
+        };
+        let found = run(&text, None);
+        assert_eq!(
+            found[0].evidence.iter().map(|l| due(&l.fact)).collect::<Vec<_>>(),
+            [Some(10), Some(10), None]
         );
     }
 

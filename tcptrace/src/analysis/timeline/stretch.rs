@@ -47,6 +47,11 @@ impl Stretch {
         self.holds_ended as u64
     }
 
+    /// Whether more may have happened: the end of the trace cuts it off as the end of a span does.
+    pub const fn goes_on(&self) -> bool {
+        true
+    }
+
     /// Lines that do not matter to most readers.
     pub const fn minor(&self) -> u64 {
         self.minor_lines as u64
@@ -171,6 +176,20 @@ pub enum Fact {
         #[serde(skip_serializing_if = "Option::is_none")]
         skc_state: Option<u32>,
     },
+    /// An ACK is owed and put off: the timer sends it, or what is sent before carries it.
+    AckPutOff {
+        /// `icsk_ack.pingpong`: from the threshold on (1 by default), ACKs are put off.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pingpong: Option<u32>,
+        /// `icsk_ack.ato`, ticks (jiffies): for how long an ACK is put off.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ato_ticks: Option<u32>,
+        /// Ticks (jiffies) from this event to the timer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        due_ticks: Option<u32>,
+    },
+    /// The delayed-ACK timer fired and sends the ACK.
+    AckTimerFired,
     /// A write timer is armed.
     TimerArmed {
         /// Which.
@@ -230,6 +249,27 @@ pub enum Fact {
         /// Who closed.
         #[serde(skip)]
         task: Task,
+    },
+    /// `close()`, or the end of the process.
+    CloseCalled {
+        /// Bytes that had come in and were not read; the peer's FIN counts as one until its end was read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unread_bytes: Option<u32>,
+        /// Who closed.
+        #[serde(skip)]
+        task: Task,
+    },
+    /// A closing socket sent a segment without data: an ACK or a window probe.
+    AckOut,
+    /// This host resets the connection.
+    ResetOut,
+    /// The connection is ended as a reset asks: one came in, or data that nobody will read.
+    Reset,
+    /// A minisock takes the socket's place.
+    Minisock {
+        /// In which state, `TCP_*`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        skc_state: Option<u32>,
     },
     /// Written bytes wait.
     HoldBegan {
@@ -305,6 +345,7 @@ impl Fact {
             | Self::WriteReturned { task, .. }
             | Self::OptionSet { task, .. }
             | Self::WriterSleeps { task, .. }
+            | Self::CloseCalled { task, .. }
             | Self::FinQueued { task } => Some(*task),
             _ => None,
         }

@@ -6,17 +6,18 @@ use serde::Serialize;
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
-        nagle::{Held, Hold, Release, Write},
+        nagle::{Held, Hold, Known, Pattern, PeerAck, Release, Write},
     },
-    explain::name_of,
+    explain::{Context, name_of},
     finding::Finding,
 };
 
 /// The fields of a `hold`, in the order of the JSON.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Fields<'a> {
-    /// Bytes that waited, of all writes of the hold together.
-    bytes: u32,
+    /// Bytes that waited, of all writes of the hold together; not known while the writer sleeps in its call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u32>,
     /// Size of the write that started it, where its call was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     written_bytes: Option<u32>,
@@ -25,6 +26,15 @@ pub struct Fields<'a> {
     /// What held them, in time order; the durations add up to the hold's.
     causes: Vec<CauseFields>,
     release: &'a Release,
+    /// How the peer sent the ACK that released them, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_ack: Option<PeerAck>,
+    /// How that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_ack_certainty: Option<Known>,
+    /// What this hold and others before it have in common, of the same process and call site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pattern: Option<Pattern>,
     /// The bytes are what was left after whole segments of the same write; absent when not.
     #[serde(skip_serializing_if = "is_false")]
     tail: bool,
@@ -76,6 +86,7 @@ pub(in crate::explain) fn names(hold: &Hold) -> (Vec<String>, Vec<String>) {
 pub(in crate::explain) fn fields<'a>(
     finding: &Finding<Cause, AnyFact>,
     hold: &'a Hold,
+    _context: &Context<'_>,
 ) -> (Fields<'a>, Vec<&'static str>) {
     let causes = hold
         .parts
@@ -87,15 +98,20 @@ pub(in crate::explain) fn fields<'a>(
         at_ns: write.at_ns.wrapping_sub(finding.from_ns).cast_signed(),
         held_ns: write.held_ns,
     };
+    let is_known = !hold.writes.is_empty();
     let fields = Fields {
-        bytes: hold.bytes,
+        bytes: is_known.then_some(hold.bytes),
         written_bytes: hold.written_bytes,
         held_ns: finding.until_ns.saturating_sub(finding.from_ns),
         causes,
         release: &hold.release,
+        peer_ack: hold.peer_ack.map(|(ack, _)| ack),
+        peer_ack_certainty: hold.peer_ack.map(|(_, known)| known),
+        pattern: hold.pattern,
         tail: hold.tail,
         writes: hold.writes.iter().map(write).collect(),
         writes_left_out: hold.writes_left_out,
     };
-    (fields, if hold.written_bytes.is_none() { vec!["written_bytes"] } else { Vec::new() })
+    let unknown = [(is_known, "bytes"), (hold.written_bytes.is_some(), "written_bytes")];
+    (fields, unknown.into_iter().filter(|(known, _)| !known).map(|(_, name)| name).collect())
 }

@@ -38,7 +38,11 @@ fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
         Fact::TimerFired { timer } => {
             (format!("{} fired", timer_name(*timer)), format!("icsk_pending={}", pending(*timer)))
         }
-        Fact::Ack { acked_bytes, data_bytes, .. } => ack(*acked_bytes, *data_bytes),
+        Fact::Ack { acked_bytes, data_bytes, since_segment_ns, .. } => {
+            ack(*acked_bytes, *data_bytes, *since_segment_ns)
+        }
+        Fact::AckPutOff { .. } => ("ACK put off".to_owned(), put_off(evidence.fact, context)),
+        Fact::AckTimerFired { .. } => ("ACK sent".to_owned(), "delayed-ACK timer".to_owned()),
         Fact::OptionSet { option, value, task: setter } => {
             let (what, unseen) = match value {
                 Some(true) => ("set", ""),
@@ -62,23 +66,38 @@ fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
         // It has lines of its own.
         Fact::Stack { .. } => (String::new(), String::new()),
         Fact::Left { bytes: size, seq, end_seq, fin } => {
-            let segments = match story.mss() {
-                Some(mss) if mss > 0 && size % mss == 0 && *size > mss => {
-                    format!("{} segments of {mss} B, ", size / mss)
-                }
-                _ => String::new(),
-            };
-            let fin = if *fin { ", with the FIN" } else { "" };
-            (
-                format!("{} left", bytes((*size).into())),
-                format!("{segments}seq {seq}..{end_seq}{fin}"),
-            )
+            left(*size, (*seq, *end_seq), *fin, story.mss())
         }
         Fact::Discarded { bytes: size } => {
             (format!("{} discarded", bytes((*size).into())), "the connection ended".to_owned())
         }
     };
+    let label = match evidence.fact {
+        _ if !story.both_ends() => label,
+        Fact::AckPutOff { .. } | Fact::AckTimerFired { .. } => format!("< {label}"),
+        _ => format!("> {label}"),
+    };
     Line { at_ns: evidence.at_ns, mark: Mark::None, held: false, minor: false, label, detail }
+}
+
+fn left(size: u32, (seq, end_seq): (u32, u32), fin: bool, mss: Option<u32>) -> (String, String) {
+    let segments = match mss {
+        Some(mss) if mss > 0 && size.is_multiple_of(mss) && size > mss => {
+            format!("{} segments of {mss} B, ", size / mss)
+        }
+        _ => String::new(),
+    };
+    let fin = if fin { ", with the FIN" } else { "" };
+    (format!("{} left", bytes(size.into())), format!("{segments}seq {seq}..{end_seq}{fin}"))
+}
+
+/// `pingpong, ato 40 ms, receiver server[412]`: why the other end may put its ACK off, and whose socket it is.
+fn put_off(fact: &Fact, context: &Context<'_>) -> String {
+    let Fact::AckPutOff { pingpong, ato_ticks, receiver } = fact else { return String::new() };
+    let pingpong = pingpong.filter(|pingpong| *pingpong > 0).map(|_| "pingpong".to_owned());
+    let ato = ato_ticks.map(|ato| format!("ato {}", ticks(ato, context.facts.hz)));
+    let receiver = receiver.map(|who| format!("receiver {}", task(who, context.comms)));
+    [pingpong, ato, receiver].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn held(fact: &Fact) -> String {
@@ -112,6 +131,10 @@ fn held(fact: &Fact) -> String {
         }
         None => None,
     });
+    if *waiting == 0 {
+        words.retain(|word| !word.is_empty());
+        return words.join(", ");
+    }
     words.push(match mss_bytes {
         Some(mss) if waiting < mss => format!("{waiting} B of a {mss} B segment"),
         Some(mss) => format!("{} in segments of {mss} B", bytes((*waiting).into())),
@@ -121,7 +144,7 @@ fn held(fact: &Fact) -> String {
     words.join(", ")
 }
 
-fn ack(acked_bytes: u32, data_bytes: u32) -> (String, String) {
+fn ack(acked_bytes: u32, data_bytes: u32, since_segment_ns: Option<u64>) -> (String, String) {
     let acked = match acked_bytes {
         0 => "acknowledges nothing new".to_owned(),
         acked => format!("acknowledges {}", bytes(acked.into())),
@@ -130,7 +153,9 @@ fn ack(acked_bytes: u32, data_bytes: u32) -> (String, String) {
         0 => String::new(),
         data => format!(", carries {}", bytes(data.into())),
     };
-    ("ACK in".to_owned(), format!("{acked}{data}"))
+    let since = since_segment_ns
+        .map_or_else(String::new, |ns| format!(", {} after the segment left", duration(ns)));
+    ("ACK in".to_owned(), format!("{acked}{data}{since}"))
 }
 
 /// What the layers below said: a dropped segment, or an error by its number.

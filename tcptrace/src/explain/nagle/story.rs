@@ -1,13 +1,15 @@
 //! One hold told: the verdict and what to change.
 
+use tcptrace_common::hook::Hook;
+
 use super::{
     line::lines,
-    words::{long, merged, state, timer_name},
+    words::{long, merged, pattern, state, timer_name},
 };
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
-        nagle::{Fact, Held, Hold, Limit, Release, Timer},
+        nagle::{Fact, Held, Hold, Known, Limit, PeerAck, Release, Shape, Timer},
     },
     explain::{
         Context, Explanation, task,
@@ -30,11 +32,12 @@ pub(in crate::explain) fn explain(
         Story { hold, evidence, certainty: finding.certainty, until_ns: finding.until_ns, context };
     let held_ns = finding.until_ns.saturating_sub(finding.from_ns);
     Explanation {
-        subject: Some((hold.writer, task(hold.writer, context.comms))),
+        subject: Some((hold.writer, story.parties())),
         aside: None,
         verdict: story.verdict(held_ns),
         zero_ns,
         lines: evidence.iter().flat_map(|e| lines(e, &story)).collect(),
+        pattern: hold.pattern.as_ref().map(pattern),
         change: story.change(held_ns),
     }
 }
@@ -62,12 +65,31 @@ impl Story<'_> {
         format!("{} {waited}: {}{}.", self.subject(), self.cause(), self.release())
     }
 
+    /// `client[881]`, and ` to server[412]` where both ends were seen.
+    fn parties(&self) -> String {
+        let writer = task(self.hold.writer, self.context.comms);
+        let receiver = self.facts().find_map(|fact| match fact {
+            Fact::AckTimerFired { receiver } => *receiver,
+            _ => None,
+        });
+        match receiver {
+            Some(receiver) => format!("{writer} to {}", task(receiver, self.context.comms)),
+            None => writer,
+        }
+    }
+
+    /// What the other end did is among the evidence.
+    pub(super) fn both_ends(&self) -> bool {
+        matches!(self.hold.peer_ack, Some((_, Known::Seen)))
+    }
+
     fn several_writes(&self) -> bool {
         self.hold.writes.len() > 1 || self.hold.writes_left_out > 0
     }
 
     fn plural(&self) -> bool {
-        self.several_writes() || self.waiting_bytes() != 1 && !self.hold.tail
+        self.several_writes()
+            || self.waiting_bytes() != 1 && !self.hold.tail && !self.hold.writes.is_empty()
     }
 
     fn verb(&self, verb: &str) -> String {
@@ -87,6 +109,9 @@ impl Story<'_> {
     }
 
     fn subject(&self) -> String {
+        if self.hold.writes.is_empty() {
+            return "a write".to_owned();
+        }
         let waiting = u64::from(self.waiting_bytes());
         if self.several_writes() {
             let writes = self.hold.writes.len() as u64 + u64::from(self.hold.writes_left_out);
@@ -121,6 +146,12 @@ impl Story<'_> {
     fn single(&self, held: Held, tail: bool) -> String {
         let idle = if self.hold.packets_out == Some(0) { " with nothing in flight" } else { "" };
         match held {
+            Held::Cork if self.is_set_out_of_sight() => format!(
+                "held by {}, set out of sight (earlier, on the listener, or by the kernel),{idle}",
+                long(held)
+            )
+            .trim_end_matches(',')
+            .to_owned(),
             Held::Cork | Held::MsgMore => format!("held by {}{idle}", long(held)),
             Held::Nagle => {
                 let unacked = self.facts().find_map(|fact| match fact {
@@ -158,6 +189,18 @@ impl Story<'_> {
             }
             _ => self.limited(held),
         }
+    }
+
+    /// `TCP_CORK` holds, and no call was seen that set it, although every one would have been.
+    fn is_set_out_of_sight(&self) -> bool {
+        let at = |is: fn(&Fact) -> bool| self.facts().position(is);
+        let held = at(|fact| matches!(fact, Fact::Held { cause: Held::Cork, .. }));
+        let set = at(|fact| matches!(fact, Fact::OptionSet { option: "TCP_CORK", .. }));
+        let watched = !self.context.facts.not_seen.contains(&Hook::do_tcp_setsockopt.name());
+        held.is_some_and(|held| set.is_none_or(|set| set > held))
+            && watched
+            && self.context.all_tasks
+            && self.certainty == Certainty::Seen
     }
 
     /// What else than the rules about small segments held them.
@@ -222,7 +265,7 @@ impl Story<'_> {
         let them = self.them();
         match self.hold.release {
             Release::Ack if self.sleeps() => "; an ACK made room".to_owned(),
-            Release::Ack => format!("; an ACK released {them}"),
+            Release::Ack => self.by_ack(),
             Release::WindowUpdate => format!("; a window update released {them}"),
             Release::MoreData => "; released by more data".to_owned(),
             Release::Push => format!("; a write without MSG_MORE sent {them}"),
@@ -242,6 +285,47 @@ impl Story<'_> {
             },
             Release::Undetermined => format!("; what released {them} is not determined"),
         }
+    }
+
+    /// An ACK released them, and what is known of the end that sent it.
+    fn by_ack(&self) -> String {
+        let last = self.facts().filter_map(|fact| match fact {
+            Fact::Ack { acked_bytes, data_bytes, .. } => Some(acked_bytes + data_bytes),
+            _ => None,
+        });
+        let nothing = if last.last() == Some(0) { " that acknowledged nothing new" } else { "" };
+        let released = format!("; an ACK{nothing} released {}", self.them());
+        match self.hold.peer_ack {
+            Some((PeerAck::Delayed, Known::Seen)) => {
+                ", and the receiver delayed its ACK".to_owned()
+            }
+            Some((PeerAck::Delayed, Known::Inferred)) => {
+                format!("{released}; inferred: the peer delayed its ACK{}", self.ack_numbers())
+            }
+            _ => released,
+        }
+    }
+
+    /// ` (pure ACK 42.1 ms after the segment, srtt 1.1 ms)`.
+    fn ack_numbers(&self) -> String {
+        let last = self.evidence.iter().rev().find_map(|line| match line.fact {
+            Fact::Ack {
+                acked_bytes: 1..,
+                since_segment_ns: Some(since_ns),
+                srtt_us,
+                rtt_min_us,
+                ..
+            } => Some((*since_ns, *srtt_us, *rtt_min_us)),
+            _ => None,
+        });
+        let Some((since_ns, srtt_us, rtt_min_us)) = last else { return String::new() };
+        let of = |name: &str, us: u32| format!(", {name} {}", duration(u64::from(us) * 1_000));
+        let srtt = srtt_us.map_or_else(String::new, |us| of("srtt", us));
+        // Delayed ACKs are part of the smoothed one: then the shortest shows what a round trip takes.
+        let shortest = rtt_min_us
+            .filter(|shortest| srtt_us.is_none_or(|srtt| srtt / 2 > *shortest))
+            .map_or_else(String::new, |us| of("shortest round trip", us));
+        format!(" (pure ACK {} after the segment{srtt}{shortest})", duration(since_ns))
     }
 
     /// The writer slept in its call.
@@ -322,14 +406,13 @@ impl Story<'_> {
                 let alone = if alone { "; nothing else came to send these bytes" } else { "" };
                 Some(format!("clear TCP_CORK when the reply is complete{alone}."))
             }
-            Held::MsgMore => Some("send the last part without MSG_MORE.".to_owned()),
-            Held::Nagle => {
-                let never = if self.hold.nodelay_seen || !self.context.watched_from_birth {
-                    ""
-                } else {
-                    " (never set on this socket since connect)"
-                };
-                Some(format!("send both parts with one writev(), or set TCP_NODELAY{never}."))
+            Held::MsgMore | Held::Nagle => {
+                let never = self.hold.from_start
+                    && self.context.all_tasks
+                    && !self.hold.nodelay_seen
+                    && self.certainty == Certainty::Seen;
+                let never = if never { " (never set on this socket since connect)" } else { "" };
+                Some(remedy(held, self.hold.pattern.map(|pattern| pattern.name), never))
             }
             Held::TransmitFailed => Some(
                 "look at what drops: tc -s qdisc, the counters of the firewall's OUTPUT chain."
@@ -337,6 +420,19 @@ impl Story<'_> {
             ),
             _ => None,
         }
+    }
+}
+
+/// What to change where `held` makes writes of that shape wait; `never` says what is known of `TCP_NODELAY`.
+pub(in crate::explain) fn remedy(held: Held, shape: Option<Shape>, never: &str) -> String {
+    match (held, shape) {
+        (Held::Cork, _) => "clear TCP_CORK when the reply is complete.".to_owned(),
+        (Held::MsgMore, _) => "send the last part without MSG_MORE.".to_owned(),
+        (_, Some(Shape::HeaderBody)) => format!(
+            "send header and body with one writev(), or the header with MSG_MORE, or set TCP_NODELAY{never}."
+        ),
+        (_, Some(Shape::Tail)) => format!("set TCP_NODELAY{never}."),
+        _ => format!("send both parts with one writev(), or set TCP_NODELAY{never}."),
     }
 }
 

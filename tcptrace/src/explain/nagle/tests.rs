@@ -6,10 +6,12 @@ use super::words::headline;
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
-        nagle::{Fact, Held, Hold, Limit, Part, Release, Timer, Write},
+        nagle::{
+            Fact, Held, Hold, Known, Limit, Part, Pattern, PeerAck, Release, Shape, Timer, Write,
+        },
     },
     event::{Facts, SocketId},
-    explain::{Context, Explanation, Totals},
+    explain::{Context, Explanation, Slowest, Totals},
     finding::{Certainty, Evidence, Finding, Task},
 };
 
@@ -28,6 +30,22 @@ fn hold(held: Held, release: Release) -> Hold {
         writes: vec![Write { bytes: 8, at_ns: 0, held_ns: 42 * MS }],
         writes_left_out: 0,
         nodelay_seen: false,
+        turn: 0,
+        part: 0,
+        from_start: true,
+        peer_ack: None,
+        pattern: None,
+    }
+}
+
+fn ack(acked_bytes: u32, data_bytes: u32, since_segment_ns: Option<u64>) -> Fact {
+    Fact::Ack {
+        acked_bytes,
+        data_bytes,
+        srtt_us: Some(1_100),
+        rtt_min_us: Some(1_000),
+        since_segment_ns,
+        ack_seq: 0,
     }
 }
 
@@ -59,7 +77,7 @@ fn told_on(
     facts: Vec<(u64, Fact)>,
     certainty: Certainty,
     hz: Option<u32>,
-    watched_from_birth: bool,
+    all_tasks: bool,
 ) -> Explanation {
     let until_ns = hold.parts.iter().map(|part| part.held_ns).sum();
     let evidence =
@@ -86,7 +104,7 @@ fn told_on(
         facts: &facts,
         comms: &comms,
         stacks: &BTreeMap::new(),
-        watched_from_birth,
+        all_tasks,
         meets_all: true,
     };
     crate::explain::explain(&finding, &context)
@@ -94,7 +112,30 @@ fn told_on(
 
 fn verdict(hold: Hold) -> String {
     let held = hold.parts.first().map_or(Held::Undetermined, |part| part.held);
-    told(hold, vec![(0, waiting(held))], Certainty::Seen).verdict
+    told(hold, vec![(0, corked()), (0, waiting(held))], Certainty::Seen).verdict
+}
+
+/// The writer sets `TCP_CORK`.
+fn corked() -> Fact {
+    Fact::OptionSet { option: "TCP_CORK", value: Some(true), task: WRITER }
+}
+
+#[test]
+fn a_cork_that_nobody_was_seen_setting_was_set_out_of_sight() {
+    let cork = || hold(Held::Cork, Release::Uncork);
+    let said = |facts: Vec<Fact>, certainty, all_tasks| {
+        let facts = facts.into_iter().map(|fact| (0, fact)).collect();
+        let words = told_on(cork(), facts, certainty, Some(250), all_tasks);
+        words.verdict.contains("set out of sight (earlier, on the listener, or by the kernel)")
+    };
+    let held = || waiting(Held::Cork);
+    assert!(said(vec![held()], Certainty::Seen, true));
+    // What ends it comes later, and says nothing about the beginning.
+    assert!(said(vec![held(), corked()], Certainty::Seen, true));
+    assert!(!said(vec![corked(), held()], Certainty::Seen, true));
+    // Where somebody could have set it unseen, nothing is said.
+    assert!(!said(vec![held()], Certainty::May, true));
+    assert!(!said(vec![held()], Certainty::Seen, false));
 }
 
 /// Exhaustive, so that a variant without a number does not compile and one without a sentence fails the test.
@@ -265,7 +306,7 @@ fn what_still_waits_names_the_timer_that_is_due() {
         srtt_us: None,
         packets_out: None,
     };
-    let facts = vec![(0, waiting(Held::Cork)), (2 * MS, armed(Timer::Probe))];
+    let facts = vec![(0, corked()), (0, waiting(Held::Cork)), (2 * MS, armed(Timer::Probe))];
     assert_eq!(
         told(story.clone(), facts.clone(), Certainty::Seen).verdict,
         "8 B have waited 42.0 ms and still wait: held by TCP_CORK with nothing in flight; the probe timer is due in 160.0 ms."
@@ -426,8 +467,8 @@ fn every_fact_has_its_line() {
         Fact::TimerFired { timer: Timer::Probe },
         Fact::TimerFired { timer: Timer::LossProbe },
         Fact::TimerFired { timer: Timer::Retransmit },
-        Fact::Ack { acked_bytes: 100, data_bytes: 0, srtt_us: None },
-        Fact::Ack { acked_bytes: 0, data_bytes: 20, srtt_us: None },
+        ack(100, 0, None),
+        ack(0, 20, None),
         Fact::OptionSet { option: "TCP_CORK", value: Some(false), task },
         Fact::OptionSet { option: "TCP_NODELAY", value: Some(true), task },
         Fact::OptionSet { option: "TCP_NODELAY", value: None, task },
@@ -493,7 +534,7 @@ fn a_timers_rule_is_named_only_when_it_yields_the_number() {
 fn the_headline_says_what_was_counted() {
     let totals =
         Totals { sockets_seen: Some(9), writes: Some(1_204), limit_ns: MS, ..Totals::default() };
-    assert_eq!(headline(&totals), "no byte waited; 1,204 writes left at once.");
+    assert_eq!(headline(&totals), "no byte waited: 1,204 writes on 9 sockets left at once.");
     assert_eq!(
         headline(&Totals { writes: Some(0), ..totals }),
         "no byte waited; no write was seen."
@@ -522,4 +563,94 @@ fn the_headline_says_what_was_counted() {
         headline(&Totals { sockets_seen: None, below_limit: 3, ..some }),
         "31 holds on 2 sockets, 6.48 s of waiting in all; 3 not printed, shorter than 1 ms"
     );
+}
+
+#[test]
+fn a_delayed_ack_is_told_as_it_is_known() {
+    let nagle = |known| Hold {
+        peer_ack: Some((PeerAck::Delayed, known)),
+        ..hold(Held::Nagle, Release::Ack)
+    };
+    let facts = || vec![(0, waiting(Held::Nagle)), (42 * MS, ack(10, 0, Some(42_100_000)))];
+    assert_eq!(
+        told(nagle(Known::Inferred), facts(), Certainty::Seen).verdict,
+        "8 B waited 42.0 ms: Nagle held them behind 10 unacknowledged bytes; an ACK released them; inferred: the peer delayed its ACK (pure ACK 42.1 ms after the segment, srtt 1.1 ms)."
+    );
+    let receiver = Some(Task { pid: 412, tid: 412 });
+    let mut both = facts();
+    let put_off = Fact::AckPutOff { pingpong: Some(1), ato_ticks: Some(10), receiver };
+    both.splice(1..1, [(MS, put_off), (42 * MS, Fact::AckTimerFired { receiver })]);
+    let words = told(nagle(Known::Seen), both, Certainty::Seen);
+    assert_eq!(
+        words.verdict,
+        "8 B waited 42.0 ms: Nagle held them behind 10 unacknowledged bytes, and the receiver delayed its ACK."
+    );
+    assert_eq!(words.subject.unwrap().1, "server[2211] to pid 412");
+    let lines: Vec<_> = words.lines.iter().map(|l| (l.label.as_str(), l.detail.as_str())).collect();
+    assert_eq!(
+        lines[1..3],
+        [
+            ("< ACK put off", "pingpong, ato 40 ms, receiver pid 412"),
+            ("< ACK sent", "delayed-ACK timer"),
+        ]
+    );
+    assert_eq!(lines[0].0, "> held: Nagle");
+}
+
+#[test]
+fn a_writer_that_still_sleeps_has_no_bytes_to_tell_of() {
+    let asleep = Hold {
+        bytes: 0,
+        written_bytes: None,
+        writes: Vec::new(),
+        ..hold(Held::SendBuffer, Release::StillHeld)
+    };
+    let words = told(asleep, Vec::new(), Certainty::Seen);
+    assert_eq!(
+        words.verdict,
+        "a write has waited 42.0 ms and still waits: the send buffer was full, and the writer slept."
+    );
+}
+
+#[test]
+fn a_pattern_has_its_sentence_and_its_remedy() {
+    let with = |name| {
+        let pattern = Pattern { name, paid: 19, requests: 20, median_ns: 42_600_000 };
+        let nagle = Hold { pattern: Some(pattern), ..hold(Held::Nagle, Release::Ack) };
+        let words = told(nagle, vec![(0, waiting(Held::Nagle))], Certainty::Seen);
+        (words.pattern.unwrap(), words.change.unwrap())
+    };
+    let never = "set TCP_NODELAY (never set on this socket since connect).";
+    assert_eq!(
+        with(Shape::WriteWriteRead),
+        (
+            "write, write, read: 19 of 20 requests paid, 42.6 ms each at the median.".to_owned(),
+            format!("send both parts with one writev(), or {never}")
+        )
+    );
+    let (name, change) = with(Shape::HeaderBody);
+    assert!(name.starts_with("header, then body, read: 19 of 20"), "{name}");
+    assert!(change.contains("the header with MSG_MORE"), "{change}");
+    let (name, change) = with(Shape::Tail);
+    assert!(name.starts_with("a write just over whole segments, read: "), "{name}");
+    assert_eq!(change, never);
+}
+
+#[test]
+fn where_nothing_was_held_the_program_is_named() {
+    let totals = Totals { writes: Some(1_204), sockets_seen: Some(3), ..Totals::default() };
+    assert_eq!(headline(&totals), "no byte waited: 1,204 writes on 3 sockets left at once.");
+    let slowest = Slowest { task: WRITER, comm: "server", took_ns: 38_200_000, at_ns: 0 };
+    let innocent = super::WORDS.innocent;
+    assert_eq!(
+        innocent(&totals, &slowest).unwrap(),
+        "slowest reply: server[2211] wrote it 38.2 ms after the request had come in. That time passed in the program."
+    );
+    // Nothing slow; something held; something lost; only some holds asked for.
+    assert_eq!(innocent(&totals, &Slowest { took_ns: 40_000, ..slowest }), None);
+    assert_eq!(innocent(&Totals { findings: 1, ..totals }, &slowest), None);
+    assert_eq!(innocent(&Totals { lost: true, ..totals }, &slowest), None);
+    let narrowed = Totals { narrowed: true, ..totals };
+    assert_eq!(innocent(&narrowed, &slowest), None);
+    assert_eq!(headline(&narrowed), "no hold was one of these.");
 }

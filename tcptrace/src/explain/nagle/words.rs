@@ -7,14 +7,17 @@ use tcptrace_common::tcp::{
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
-        nagle::{Held, Hold, Part, Release, Timer},
+        nagle::{Held, Hold, Part, Pattern, Release, Shape as Writes, Timer},
     },
     explain::{
-        Place, Shape, Totals, Words, names_of,
+        Place, Shape, Slowest, Totals, Words, names_of, printable,
         units::{count, counted, duration, limit},
     },
     finding::Finding,
 };
+
+/// Nanoseconds.
+const MILLI: u64 = 1_000_000;
 
 pub(in crate::explain) const WORDS: Words = Words {
     question: "nagle",
@@ -36,9 +39,12 @@ written is read, shown or stored.",
     total_ns: "held_total_ns",
     columns: &["cause", "released by"],
     headline,
+    innocent,
     shape: Shape::Story,
     causes: names_of::<Held>,
     releases: names_of::<Release>,
+    least: "--min-hold",
+    sized: true,
     asks: true,
 };
 
@@ -56,6 +62,7 @@ pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, hold: &Hold) 
         bytes: u64::from(hold.bytes),
         lasted_ns: finding.until_ns.saturating_sub(finding.from_ns),
         usual: hold.is_usual(),
+        always: false,
     }
 }
 
@@ -70,6 +77,7 @@ pub(super) fn headline(totals: &Totals) -> String {
         Totals { findings: 0, lost: true, .. } => {
             "no hold was seen, but events were lost: that proves nothing.".to_owned()
         }
+        Totals { findings: 0, narrowed: true, .. } => "no hold was one of these.".to_owned(),
         Totals { findings: 0, writes: None, .. } => {
             "no hold began. Writes that left at once are not counted.".to_owned()
         }
@@ -77,7 +85,11 @@ pub(super) fn headline(totals: &Totals) -> String {
             "no byte waited; no write was seen.".to_owned()
         }
         Totals { findings: 0, writes: Some(writes), .. } => {
-            format!("no byte waited; {} left at once.", counted(*writes, "write", "writes"))
+            let writes = counted(*writes, "write", "writes");
+            let on = totals.sockets_seen.map_or_else(String::new, |sockets| {
+                format!(" on {}", counted(sockets, "socket", "sockets"))
+            });
+            format!("no byte waited: {writes}{on} left at once.")
         }
         Totals { findings, below_limit, .. }
             if findings == below_limit && totals.longest_ns < totals.limit_ns =>
@@ -102,6 +114,35 @@ pub(super) fn headline(totals: &Totals) -> String {
             )
         }
     }
+}
+
+/// Where no hold is worth a line, what was slow was the program.
+fn innocent(totals: &Totals, slowest: &Slowest<'_>) -> Option<String> {
+    let held = totals.findings > totals.below_limit || totals.lost || totals.narrowed;
+    (!held && slowest.took_ns >= MILLI).then(|| {
+        format!(
+            "slowest reply: {}[{}] wrote it {} after the request had come in. That time passed in the program.",
+            printable(slowest.comm),
+            slowest.task.pid,
+            duration(slowest.took_ns)
+        )
+    })
+}
+
+/// `write, write, read: 19 of 20 requests paid, 42.6 ms each at the median.`
+pub(in crate::explain) fn pattern(pattern: &Pattern) -> String {
+    let Pattern { name, paid, requests, median_ns } = pattern;
+    let name = match name {
+        Writes::WriteWriteRead => "write, write, read",
+        Writes::HeaderBody => "header, then body, read",
+        Writes::Tail => "a write just over whole segments, read",
+    };
+    format!(
+        "{name}: {} of {} paid, {} each at the median.",
+        count(*paid),
+        counted(*requests, "request", "requests"),
+        duration(*median_ns)
+    )
 }
 
 /// `shorter than 1 ms`, and the other limit where there is one.

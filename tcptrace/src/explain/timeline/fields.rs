@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::words::state;
 use crate::{
     analysis::{Cause, Fact as AnyFact, timeline::Stretch},
+    explain::Context,
     finding::Finding,
 };
 
@@ -34,6 +35,7 @@ pub struct Fields<'a> {
 pub(in crate::explain) fn fields<'a>(
     finding: &Finding<Cause, AnyFact>,
     stretch: &'a Stretch,
+    _context: &Context<'_>,
 ) -> (Fields<'a>, Vec<&'static str>) {
     let fields = Fields {
         lasted_ns: finding.until_ns.saturating_sub(finding.from_ns),

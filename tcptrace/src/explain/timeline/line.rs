@@ -10,7 +10,7 @@ use crate::{
         Context, Line, Mark,
         nagle::{armed, failure, merged, named, pending, released_by, short, timer_name},
         task,
-        units::{bytes, duration},
+        units::{bytes, duration, ticks},
     },
     finding::{Certainty, Evidence, Task},
 };
@@ -42,6 +42,17 @@ pub(super) fn line(
             format!("{} fired", timer_name(*timer)),
             format!("icsk_pending={}", pending(*timer)),
         ),
+        Fact::AckPutOff { .. }
+        | Fact::AckTimerFired
+        | Fact::CloseCalled { .. }
+        | Fact::AckOut
+        | Fact::ResetOut
+        | Fact::Reset
+        | Fact::Minisock { .. }
+        | Fact::Over { .. }
+        | Fact::Gone { .. }
+        | Fact::Reused
+        | Fact::Lost => closing(fact, context),
         Fact::OptionSet { option, optname, value, .. } => set(*option, *optname, *value),
         Fact::WriterSleeps { cause, .. } => word("writer sleeps", no_room(*cause)),
         Fact::TransmitFailed { bytes: size, returned } => (
@@ -57,6 +68,39 @@ pub(super) fn line(
         | Fact::HeldBy { .. }
         | Fact::StillHeld { .. }
         | Fact::HoldEnded { .. } => span(fact),
+    };
+    let detail = by.into_iter().chain(Some(detail).filter(|d| !d.is_empty()));
+    Line {
+        at_ns: evidence.at_ns,
+        mark,
+        held,
+        minor: fact.is_minor(),
+        label,
+        detail: detail.collect::<Vec<_>>().join("; "),
+    }
+}
+
+/// ACKs that are put off, and what ends a connection or what is known of it.
+fn closing(fact: &Fact, context: &Context<'_>) -> (Mark, String, String) {
+    match fact {
+        Fact::AckPutOff { pingpong, ato_ticks, due_ticks } => (
+            Mark::In,
+            "ACK put off".to_owned(),
+            put_off(*pingpong, *ato_ticks, *due_ticks, context),
+        ),
+        Fact::CloseCalled { unread_bytes, .. } => {
+            let unread = unread_bytes.filter(|unread| *unread > 0);
+            let unread = unread.map(|unread| format!("{} unread", bytes(unread.into())));
+            (Mark::Out, "close()".to_owned(), unread.unwrap_or_default())
+        }
+        Fact::AckOut => (Mark::Out, "ACK".to_owned(), "nothing else".to_owned()),
+        Fact::ResetOut => (Mark::Out, "RST".to_owned(), String::new()),
+        Fact::Reset => word("reset", "one came in, or data that nobody will read"),
+        Fact::Minisock { skc_state } => {
+            let now = skc_state.and_then(state).map_or_else(String::new, |s| format!("in {s}"));
+            (Mark::None, "minisock".to_owned(), now)
+        }
+        Fact::AckTimerFired => word("delayed-ACK timer fired", "it sends the ACK"),
         Fact::Over { skc_state } => {
             let was = skc_state.and_then(state).map_or_else(String::new, |s| format!("was {s}"));
             (Mark::None, "connection over".to_owned(), was)
@@ -70,15 +114,7 @@ pub(super) fn line(
             let label = "events were lost".to_owned();
             (Mark::None, label, "more may have happened here".to_owned())
         }
-    };
-    let detail = by.into_iter().chain(Some(detail).filter(|d| !d.is_empty()));
-    Line {
-        at_ns: evidence.at_ns,
-        mark,
-        held,
-        minor: fact.is_minor(),
-        label,
-        detail: detail.collect::<Vec<_>>().join("; "),
+        _ => word("", ""),
     }
 }
 
@@ -197,6 +233,23 @@ fn segment(fact: &Fact) -> (Mark, String, String) {
         details.push("what follows left because of it".to_owned());
     }
     (Mark::In, labels.join(", "), details.join("; "))
+}
+
+/// `pingpong, ato 40 ms, due in 40 ms`: why an ACK may wait, and how long it does at most.
+pub(in crate::explain) fn put_off(
+    pingpong: Option<u32>,
+    ato_ticks: Option<u32>,
+    due_ticks: Option<u32>,
+    context: &Context<'_>,
+) -> String {
+    let hz = context.facts.hz;
+    let mode = pingpong.map(|count| if count > 0 { "pingpong" } else { "not in pingpong" });
+    let words = [
+        mode.map(str::to_owned),
+        ato_ticks.map(|ato| format!("ato {}", ticks(ato, hz))),
+        due_ticks.map(|due| format!("due in {}", ticks(due, hz))),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn timer_rule(fact: &Fact, context: &Context<'_>) -> String {

@@ -44,6 +44,7 @@ pub(in crate::explain) fn explain(
         verdict: verdict(finding, stretch),
         zero_ns: finding.from_ns,
         lines,
+        pattern: None,
         change: None,
     }
 }

@@ -36,7 +36,7 @@ fn told(stretch: Stretch, facts: Vec<Fact>, certainty: Certainty) -> Explanation
         facts: &facts,
         comms: &comms,
         stacks: &BTreeMap::new(),
-        watched_from_birth: false,
+        all_tasks: true,
         meets_all: true,
     };
     crate::explain::explain(&finding, &context)
@@ -111,6 +111,39 @@ fn every_write_says_what_it_added_and_how_it_ended() {
             "> write 8 B | pid 7; MSG_MORE | MSG_DONTWAIT; 16 B unsent",
             "> write call took 8 B | 8 B were given",
             "> write 8 B failed | EPIPE",
+        ]
+    );
+}
+
+#[test]
+fn acks_that_are_put_off_and_what_closes_have_their_lines() {
+    let put_off =
+        |pingpong, ato_ticks, due_ticks| line(Fact::AckPutOff { pingpong, ato_ticks, due_ticks });
+    let shown = [
+        put_off(Some(1), Some(10), Some(10)),
+        put_off(Some(0), Some(0), Some(0)),
+        put_off(None, None, None),
+        line(Fact::AckTimerFired),
+        line(Fact::CloseCalled { unread_bytes: Some(312), task: OTHER }),
+        line(Fact::CloseCalled { unread_bytes: Some(0), task: OWNER }),
+        line(Fact::AckOut),
+        line(Fact::ResetOut),
+        line(Fact::Reset),
+        line(Fact::Minisock { skc_state: Some(6) }),
+    ];
+    assert_eq!(
+        shown,
+        [
+            "< ACK put off | pingpong, ato 40 ms, due in 40 ms",
+            "< ACK put off | not in pingpong, ato 0 ms, due in 0 ms",
+            "< ACK put off | ",
+            "  delayed-ACK timer fired | it sends the ACK",
+            "> close() | pid 7; 312 B unread",
+            "> close() | ",
+            "> ACK | nothing else",
+            "> RST | ",
+            "  reset | one came in, or data that nobody will read",
+            "  minisock | in TIME-WAIT",
         ]
     );
 }

@@ -36,9 +36,12 @@ Where events were lost, a line says so at its place. No byte of what was written
     total_ns: "active_total_ns",
     columns: &[],
     headline,
+    innocent: |_, _| None,
     shape: Shape::Timeline,
     causes: Vec::new,
     releases: Vec::new,
+    least: "",
+    sized: true,
     asks: false,
 };
 
@@ -52,6 +55,7 @@ pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, stretch: &Str
         bytes: stretch.written_bytes,
         lasted_ns: finding.until_ns.saturating_sub(finding.from_ns),
         usual: false,
+        always: false,
     }
 }
 
@@ -82,7 +86,7 @@ pub(super) fn headline(totals: &Totals) -> String {
 }
 
 /// A state in the spelling of RFC 9293; the kernel's own where the RFC has none.
-pub(super) const fn state(skc_state: u32) -> Option<&'static str> {
+pub(in crate::explain) const fn state(skc_state: u32) -> Option<&'static str> {
     Some(match skc_state {
         TCP_ESTABLISHED => "ESTABLISHED",
         TCP_SYN_SENT => "SYN-SENT",

@@ -1,0 +1,274 @@
+//! What is counted of exchanges on which no byte waits: no event comes of it.
+
+use core::ptr;
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+};
+use tcptrace_common::{
+    exchange::{BUCKETS, Exchange},
+    field::Field,
+};
+
+use crate::{
+    maps::{COUNTING, ENABLED, EXCHANGES},
+    read::{Glance, Reader, Words},
+    socket,
+};
+
+/// Whether exchanges are counted.
+#[inline(always)]
+fn is_counted() -> bool {
+    // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
+    unsafe { ptr::read_volatile(&raw const COUNTING) != 0 }
+}
+
+/// The bucket, whoever uses it.
+#[inline(always)]
+fn bucket<W: Words>(sk: &W) -> Option<*mut Exchange> {
+    EXCHANGES.get_ptr_mut(sk.word(Field::skc_hash) & (BUCKETS - 1))
+}
+
+/// Whether the connection with these ports uses the bucket.
+///
+/// # Safety
+/// `at` is a value of the map.
+#[inline(always)]
+unsafe fn is_own<W: Words>(at: *const Exchange, sk: &W, ports: u32) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { (*at).ports == ports && (*at).hash == sk.word(Field::skc_hash) }
+}
+
+/// The bucket of the connection at hand, when it uses it already.
+#[inline(always)]
+fn known<R: Reader>(reader: &R) -> Option<*mut Exchange> {
+    let at = bucket(reader)?;
+    // SAFETY: a value of the map.
+    if unsafe { is_own(at, reader, socket::ports(reader)) } { Some(at) } else { None }
+}
+
+/// The bucket of the connection at hand, which uses it from here on, once every program is attached.
+#[inline(always)]
+fn own<R: Reader>(reader: &R) -> Option<*mut Exchange> {
+    let at = bucket(reader)?;
+    let ports = socket::ports(reader);
+    // SAFETY: a value of the map; the socket lock keeps others that use the same connection from it.
+    unsafe {
+        if !is_own(at, reader, ports) {
+            if ENABLED.get(0).copied() != Some(1) {
+                return None;
+            }
+            if (*at).ports != 0 {
+                (*at).crowded += 1;
+            }
+            begin(at);
+            (*at).hash = reader.word(Field::skc_hash);
+            (*at).ports = ports;
+            // Of the SYN the kernel counts one byte, at the end that sent it.
+            let fresh =
+                reader.value(Field::bytes_received) == 0 && reader.value(Field::bytes_acked) <= 1;
+            (*at).from_start = u32::from(fresh);
+        }
+    }
+    Some(at)
+}
+
+/// Forgets the connection that uses the bucket, and not what all of them come to.
+///
+/// # Safety
+/// `at` is a value of the map.
+#[inline(always)]
+unsafe fn begin(at: *mut Exchange) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*at).ports = 0;
+        (*at).arrived_ns = 0;
+        (*at).last_arrived_ns = 0;
+        (*at).writer = 0;
+        (*at).turn = 0;
+        (*at).part = 0;
+    }
+}
+
+/// Whether the segment carries data: then the program has something to answer.
+#[inline(always)]
+fn has_data<W: Words>(sk: &W) -> bool {
+    sk.word(Field::seq) != sk.word(Field::end_seq)
+}
+
+/// Notes when data came in.
+///
+/// # Safety
+/// `at` is a value of the map.
+#[inline(always)]
+unsafe fn note_arrival(at: *mut Exchange) {
+    // SAFETY: the caller's promise, and a helper without arguments.
+    unsafe {
+        let now = bpf_ktime_get_ns();
+        (*at).arrived_ns = now;
+        (*at).last_arrived_ns = now;
+    }
+}
+
+/// A segment came in for a connection that is counted already, and the filter asks for nothing but ports; `false` where
+/// [`came`] must look.
+#[inline(always)]
+pub fn came_again(sk: Glance) -> bool {
+    if !is_counted() {
+        return true;
+    }
+    if !socket::only_ports() {
+        return false;
+    }
+    if !socket::ports_may_pass(sk) || !has_data(&sk) {
+        return true;
+    }
+    let Some(at) = bucket(&sk) else { return true };
+    // SAFETY: a value of the map.
+    unsafe {
+        if !is_own(at, &sk, socket::by_pair(sk.word(Field::skc_portpair))) {
+            return false;
+        }
+        note_arrival(at);
+    }
+    true
+}
+
+/// A segment came in for a connection.
+#[inline(always)]
+pub fn came<R: Reader>(reader: &R) {
+    if !is_counted() || !has_data(reader) || !socket::passes(reader) {
+        return;
+    }
+    if let Some(at) = own(reader) {
+        // SAFETY: a value of the map.
+        unsafe { note_arrival(at) };
+    }
+}
+
+/// Whether who wrote is the one that answers: who listens has the lower port, as a rule. The other end's time between an
+/// answer and its next request is none of a reply.
+///
+/// # Safety
+/// `at` is a value of the map.
+#[inline(always)]
+unsafe fn answers(at: *const Exchange) -> bool {
+    // SAFETY: the caller's promise.
+    let ports = unsafe { (*at).ports };
+    u16::from_be((ports >> 16) as u16) <= u16::from_be(ports as u16)
+}
+
+/// A write has ended on a connection that is counted already, not its first, no reply that took longer than all before,
+/// and the filter asks for nothing but ports; `false` where [`wrote`] must look.
+#[inline(always)]
+pub fn wrote_again(sk: Glance) -> bool {
+    if !is_counted() {
+        return true;
+    }
+    if !socket::only_ports() {
+        return false;
+    }
+    if !socket::ports_may_pass(sk) {
+        return true;
+    }
+    let Some(at) = bucket(&sk) else { return true };
+    // SAFETY: a value of the map, and a helper without arguments.
+    unsafe {
+        if !is_own(at, &sk, socket::by_pair(sk.word(Field::skc_portpair))) || (*at).turn == 0 {
+            return false;
+        }
+        let arrived = (*at).arrived_ns;
+        if arrived != 0 {
+            if answers(at) && bpf_ktime_get_ns().wrapping_sub(arrived) > (*at).slowest_ns {
+                return false;
+            }
+            (*at).turn += 1;
+            (*at).part = 0;
+            (*at).arrived_ns = 0;
+        }
+        (*at).writes += 1;
+        (*at).part += 1;
+    }
+    true
+}
+
+/// A write has ended.
+#[inline(always)]
+pub fn wrote<R: Reader>(reader: &R) {
+    if !is_counted() || !socket::passes(reader) || !socket::task_passes() {
+        return;
+    }
+    let Some(at) = own(reader) else { return };
+    // SAFETY: a value of the map, as in `own`.
+    unsafe {
+        (*at).writes += 1;
+        let arrived = (*at).arrived_ns;
+        if (*at).turn == 0 {
+            (*at).sockets += 1;
+            (*at).writer = bpf_get_current_pid_tgid();
+        }
+        if arrived != 0 || (*at).turn == 0 {
+            (*at).turn += 1;
+            (*at).part = 0;
+            (*at).arrived_ns = 0;
+        }
+        (*at).part += 1;
+        if arrived != 0 && answers(at) {
+            thought(at, bpf_ktime_get_ns().wrapping_sub(arrived));
+        }
+    }
+}
+
+/// How often a write has followed data that came in on the connection at hand, how many there were since, and whether it
+/// was watched from its first byte on. 0 where that was not counted.
+#[inline(always)]
+pub fn at_hand<R: Reader>(reader: &R) -> [u32; 3] {
+    if !is_counted() {
+        return [0; 3];
+    }
+    let Some(at) = known(reader) else { return [0; 3] };
+    // SAFETY: a value of the map.
+    unsafe { [(*at).turn, (*at).part, (*at).from_start] }
+}
+
+/// Keeps the longest time that a program took for its answer.
+///
+/// # Safety
+/// `at` is a value of the map.
+#[inline(always)]
+unsafe fn thought(at: *mut Exchange, took_ns: u64) {
+    // SAFETY: the caller's promise; the helper fills 16 bytes.
+    unsafe {
+        if took_ns <= (*at).slowest_ns {
+            return;
+        }
+        (*at).slowest_ns = took_ns;
+        (*at).slowest_at_ns = bpf_ktime_get_ns();
+        (*at).slowest_by = bpf_get_current_pid_tgid();
+        bpf_get_current_comm((&raw mut (*at).slowest_comm).cast(), 16);
+    }
+}
+
+/// How long ago data came in last, microseconds, and who wrote first: process, thread. 0 where that was not seen.
+#[inline(always)]
+pub fn receiver<R: Reader>(reader: &R) -> (u32, u32, u32) {
+    let Some(at) = known(reader) else { return (0, 0, 0) };
+    // SAFETY: a value of the map, and a helper without arguments.
+    unsafe {
+        let (arrived, writer) = ((*at).last_arrived_ns, (*at).writer);
+        let ago = if arrived == 0 { 0 } else { bpf_ktime_get_ns().wrapping_sub(arrived) / 1000 };
+        (ago as u32, (writer >> 32) as u32, writer as u32)
+    }
+}
+
+/// The connection is over; how often a write had followed data that came in.
+#[inline(always)]
+pub fn over<R: Reader>(reader: &R) -> u32 {
+    let Some(at) = known(reader) else { return 0 };
+    // SAFETY: a value of the map.
+    unsafe {
+        let turn = (*at).turn;
+        begin(at);
+        turn
+    }
+}

@@ -1,0 +1,224 @@
+//! The BPF object on its way into the kernel: its constants, the sizes of its maps, and what is read of them.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::PathBuf,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, CgroupArray, MapData, PerCpuArray, RingBuf},
+    programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
+};
+use tcptrace_common::{
+    field::Field,
+    filter::{Filter, MAX_PROCESSES},
+    hook::Hook,
+    layout::{self, Layout},
+};
+
+use super::{LostCounters, Request, Want, attach::brief};
+use crate::{kernel::btf::Types, source::refusal::AttachError};
+
+/// The BPF programs, built by this crate's build script, as zstd packs them.
+static OBJECT: &[u8] = include_bytes!(env!("TCPTRACE_BPF_OBJECT_PATH"));
+/// Unread bytes at which the reader is woken; a quarter of a smaller buffer.
+const WAKE_BYTES: u64 = 64 << 10;
+/// Most user stacks that the kernel keeps apart; one whose place is taken is not told.
+const MAX_STACKS: u32 = 4096;
+/// Fields that explain a hold and decide neither its cause nor what let it go.
+const EXPLAINS: [Field; 3] = [Field::mss_cache, Field::srtt_us, Field::icsk_rto];
+
+/// Fields that only the programs look at, where what Fast Open does is wanted.
+const OPENING: [Field; 9] = [
+    Field::foc_len,
+    Field::foc_exp,
+    Field::foc_val,
+    Field::req_sk,
+    Field::fastopenq_qlen,
+    Field::rskq_rst_head,
+    Field::msg_flags,
+    Field::msg_namelen,
+    Field::syn_data_acked,
+];
+
+/// Hash of the BPF object in this binary, 16 hex digits: which programs a bug report is about.
+pub fn object_hash() -> String {
+    let mut hasher = DefaultHasher::new();
+    OBJECT.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Read-only data of the programs.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Global<T>(T);
+
+// SAFETY: both types are made of integers only and have no padding, as their definitions assert.
+unsafe impl aya::Pod for Global<Layout> {}
+
+// SAFETY: as above.
+unsafe impl aya::Pod for Global<Filter> {}
+
+/// The fields that are read, and where this kernel has them.
+pub(super) struct Wanted {
+    fields: Vec<Field>,
+    layout: Layout,
+}
+
+impl Wanted {
+    /// Those of the hooks asked for, and the programs' own.
+    pub(super) fn of(request: &Request, types: &Types) -> Self {
+        let fields = wanted_fields(request);
+        let layout = types.layout(&fields);
+        Self { fields, layout }
+    }
+
+    fn size(&self, field: Field) -> u8 {
+        self.layout.place.get(field as usize).map_or(0, |at| at.size)
+    }
+
+    /// Whether those that are plain numbers on every kernel so far are so on this one: the tracing programs read them as
+    /// such.
+    pub(super) fn has_plain(&self) -> bool {
+        let plain = |field: &Field| {
+            let at = self.layout.place.get(*field as usize);
+            at.is_some_and(|at| {
+                (at.size, at.shift, at.width, at.deref) == (4, 0, 0, layout::NO_DEREF)
+            })
+        };
+        self.fields.iter().filter(|field| field.is_plain()).all(plain)
+    }
+
+    /// Those that this kernel does not have.
+    pub(super) fn absent(&self) -> Vec<&'static str> {
+        self.fields.iter().filter(|f| self.size(**f) == 0).map(|f| f.name()).collect()
+    }
+}
+
+/// The maps and the read-only data of the programs; none of them is in the kernel yet.
+pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachError> {
+    // Of the state, the programs read one byte.
+    let lacks = |field: &&Field| match wanted.size(**field) {
+        0 => field.is_vital(),
+        1 => false,
+        _ => **field == Field::skc_state,
+    };
+    if let Some(field) = Field::ALL.iter().find(lacks) {
+        return Err(AttachError::Field { field: field.name() });
+    }
+    let layout = Global(wanted.layout);
+    let filter = Global(request.filter);
+    let wake_bytes = u64::from(request.buffer_bytes / 4).min(WAKE_BYTES);
+    let wants = |want: Want| u32::from(request.wants.contains(&want));
+    let (everything, closing) = (wants(Want::Everything), wants(Want::Closing));
+    let opening = wants(Want::Opening);
+    let (counting, user_stacks) = (wants(Want::Counting), wants(Want::Stacks));
+    let processes = if request.command.is_some() { MAX_PROCESSES } else { 1 };
+    let stacks = if user_stacks == 1 { MAX_STACKS } else { 1 };
+    let object = zstd::decode_all(OBJECT).map_err(|e| AttachError::Load(e.to_string()))?;
+    let mut ebpf = EbpfLoader::new()
+        .override_global("LAYOUT", &layout, true)
+        .override_global("FILTER", &filter, true)
+        .override_global("EVERYTHING", &everything, true)
+        .override_global("CLOSING", &closing, true)
+        .override_global("OPENING", &opening, true)
+        .override_global("COUNTING", &counting, true)
+        .override_global("USER_STACKS", &user_stacks, true)
+        .override_global("WAKE_BYTES", &wake_bytes, true)
+        .map_max_entries("EVENTS", request.buffer_bytes)
+        .map_max_entries("PROCESSES", processes)
+        .map_max_entries("STACKS", stacks)
+        .load(&object)
+        .map_err(|e| AttachError::Load(e.to_string()))?;
+    put_in_cgroups(&mut ebpf, &request.cgroups)?;
+    Ok(ebpf)
+}
+
+/// Tells the programs which cgroups the filter lets through.
+fn put_in_cgroups(ebpf: &mut Ebpf, paths: &[PathBuf]) -> Result<(), AttachError> {
+    let broken = || AttachError::Object("map CGROUPS");
+    let mut cgroups: CgroupArray<_> =
+        ebpf.map_mut("CGROUPS").and_then(|map| map.try_into().ok()).ok_or_else(broken)?;
+    for (index, path) in (0..).zip(paths) {
+        let cgroup = |why: String| AttachError::Cgroup { path: path.clone(), why };
+        let folder = File::open(path).map_err(|error| cgroup(error.to_string()))?;
+        cgroups.set(index, folder, 0).map_err(|error| cgroup(error.to_string()))?;
+    }
+    Ok(())
+}
+
+fn wanted_fields(request: &Request) -> Vec<Field> {
+    // What the programs look at themselves, and what the record of a new socket carries.
+    let own = [
+        Field::write_seq,
+        Field::snd_nxt,
+        Field::skc_portpair,
+        Field::skc_hash,
+        Field::skc_state,
+        Field::seq,
+        Field::end_seq,
+        Field::inet_sport,
+        Field::skc_dport,
+        Field::socket_sk,
+        Field::pid,
+        Field::tgid,
+        Field::pacing_timer,
+        Field::sk_tsq_flags,
+        Field::bytes_received,
+        Field::bytes_acked,
+        Field::tw_sport,
+        Field::tw_timer,
+    ];
+    let mut wanted: BTreeSet<Field> =
+        own.into_iter().chain(Hook::socket.fields().iter().copied()).collect();
+    // What a program writes besides the record of its own hook.
+    if request.hooks.contains(&Hook::__tcp_transmit_skb) {
+        wanted.extend(Hook::segment_sent.fields().iter().chain(Hook::ack_sent.fields()).copied());
+    }
+    if request.wants.contains(&Want::Opening) {
+        let written = [Hook::fastopen_write, Hook::fastopen_syn, Hook::fastopen_option];
+        wanted.extend(written.iter().flat_map(|hook| hook.fields()).copied());
+        wanted.extend(OPENING);
+    }
+    wanted.extend(request.hooks.iter().flat_map(|h| h.fields()).copied());
+    let only_counted = request.wants.contains(&Want::SummaryOnly);
+    let told = |field: &Field| !(only_counted && EXPLAINS.contains(field));
+    wanted.into_iter().filter(told).collect()
+}
+
+/// Jiffies and nanoseconds of one moment, by running a program that belongs to no hook.
+pub(super) fn clock_sample(ebpf: &mut Ebpf) -> Result<[u64; 2], AttachError> {
+    let broken = || AttachError::Object("program jiffies");
+    let program: &mut RawTracePoint =
+        ebpf.program_mut("jiffies").and_then(|p| p.try_into().ok()).ok_or_else(broken)?;
+    if program.fd().is_err() {
+        program.load().map_err(|e| AttachError::Hook { hook: "the clock", why: brief(&e) })?;
+    }
+    if program.test_run(RawTracePointRunOptions::new()).is_err() {
+        return Ok([0, 0]);
+    }
+    let clock: Array<_, [u64; 2]> =
+        ebpf.map("CLOCK").and_then(|m| m.try_into().ok()).ok_or_else(broken)?;
+    clock.get(&0, 0).map_err(|_unreadable| broken())
+}
+
+/// Lets the programs begin, all at the same moment.
+pub(super) fn enable(ebpf: &mut Ebpf) -> Result<(), AttachError> {
+    let broken = || AttachError::Object("map ENABLED");
+    let mut enabled: Array<_, u32> =
+        ebpf.map_mut("ENABLED").and_then(|map| map.try_into().ok()).ok_or_else(broken)?;
+    enabled.set(0, 1, 0).map_err(|_unwritable| broken())
+}
+
+/// The two maps that are read while the programs run.
+pub(super) fn readers(ebpf: &mut Ebpf) -> Result<(RingBuf<MapData>, LostCounters), AttachError> {
+    let ring = ebpf.take_map("EVENTS").and_then(|map| RingBuf::try_from(map).ok());
+    let lost = ebpf.take_map("LOST").and_then(|map| PerCpuArray::try_from(map).ok());
+    Ok((
+        ring.ok_or(AttachError::Object("map EVENTS"))?,
+        lost.ok_or(AttachError::Object("map LOST"))?,
+    ))
+}
