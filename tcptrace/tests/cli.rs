@@ -30,7 +30,9 @@ fn refused(args: &[&str], stderr: &str) {
 fn alone_it_lists_what_asks_for_a_cause_then_what_works_and_exits_2() {
     let output = tcptrace(&[]);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
-    let list = "\nQuestions:\n  nagle        why written bytes waited, and what let them go\n\n\
+    let list = "\nQuestions:\n  nagle        why written bytes waited, and what let them go\n  \
+                fastopen     did TCP Fast Open work, and if not, why\n  \
+                close        what shape each close had, and why\n\n\
                 Work:\n  timeline     everything known about each socket, in order\n  record       ";
     assert!(text(&output.stderr).contains(list), "{}", text(&output.stderr));
 }
@@ -40,6 +42,8 @@ fn help_goes_to_stdout_and_fits_one_screen() {
     for args in [
         ["-h"].as_slice(),
         &["nagle", "-h"],
+        &["close", "-h"],
+        &["fastopen", "-h"],
         &["timeline", "-h"],
         &["record", "-h"],
         &["completions", "-h"],
@@ -154,6 +158,16 @@ fn causes_and_releases_narrow_what_is_printed_and_counted() {
         assert!(found.contains(&format!("\"type\":\"summary\",\"holds\":{holds},")), "{found}");
         assert_eq!(output.status.code(), Some(i32::from(holds > 0)), "{flags:?}");
     }
+    let said = |flags: &[&str]| {
+        text(&tcptrace(&[&["nagle", "-r", &trace], flags].concat()).stdout).replace('\n', " ")
+    };
+    assert!(!said(&[]).contains(", only "));
+    let none = said(&["--cause", "nagle,msg_more", "--release", "ack"]);
+    let told = ", only cause nagle or msg_more, release ack: no hold was one of these. ";
+    assert!(none.contains(told), "{none}");
+    assert!(said(&["--release", "loss_probe"]).contains(", only release loss_probe: 1 hold on "));
+    let started = said(&["--json", "--cause", "cork"]);
+    assert!(started.contains(r#""only":{"cause":["cork"]},"#), "{started}");
     let help = text(&tcptrace(&["nagle", "--cause", "help"]).stdout);
     assert!(help.contains("--cause cork ") && !help.contains("--release"), "{help}");
     refused(

@@ -92,11 +92,19 @@ fn story(trace: &Path) -> &str {
 }
 
 const TEXT: [&str; 3] = ["nagle -r FILE", "nagle -v -r FILE", "timeline -r FILE"];
+const TEXT_OF_A_CLOSE: [&str; 3] = ["close -r FILE", "close -q -r FILE", "timeline -r FILE"];
+
+/// Whether the story is about how a connection ends.
+fn is_close(trace: &Path) -> bool {
+    story(trace).starts_with("close_")
+}
 
 #[test]
 fn text() {
     insta::glob!("traces", "*/*/*.tcptrace", |trace| {
-        let mut text = page(trace, &TEXT, &["--time", "utc", "--width", "100", "--color", "never"]);
+        let commands = if is_close(trace) { &TEXT_OF_A_CLOSE } else { &TEXT };
+        let mut text =
+            page(trace, commands, &["--time", "utc", "--width", "100", "--color", "never"]);
         fits(&text, WIDTH);
         text += &page(trace, &["replay FILE"], &["--time", "utc"]);
         golden(trace, "text", &text);
@@ -106,7 +114,9 @@ fn text() {
 #[test]
 fn json() {
     insta::glob!("traces", "*/*/*.tcptrace", |trace| {
-        let text = page(trace, &["nagle --json -r FILE", "timeline --json -r FILE"], &[]);
+        let question =
+            if is_close(trace) { "close --json -r FILE" } else { "nagle --json -r FILE" };
+        let text = page(trace, &[question, "timeline --json -r FILE"], &[]);
         for line in text.lines().filter(|line| line.starts_with('{')) {
             strict::check(&format!("{line}\n"));
         }
@@ -152,6 +162,18 @@ struct Witnessed {
     local: SocketAddr,
     remote: SocketAddr,
     holds: Vec<Hold>,
+    close: Option<Close>,
+}
+
+/// A teardown, as the oracle saw it and as `--json` states it.
+#[derive(Debug, Deserialize)]
+struct Close {
+    side: String,
+    shape: String,
+    reason: String,
+    segments: u32,
+    fin_to_ack_ns: Option<u64>,
+    fin_to_close_ns: Option<u64>,
 }
 
 /// A hold, as the oracle saw it and as `--json` states it.
@@ -182,27 +204,49 @@ impl Cause {
 }
 
 /// By own and other end.
-type Holds = BTreeMap<(SocketAddr, SocketAddr), Vec<Hold>>;
+type Found<T> = BTreeMap<(SocketAddr, SocketAddr), Vec<T>>;
 
 #[test]
 fn what_tcptrace_finds_is_what_the_wire_showed() {
-    let mut judged = 0;
+    let (mut holds, mut closes) = (0, 0);
     for folder in folders() {
         for (scenario, connections) in expected(&folder) {
             let Some(connections) = connections else { continue };
             let trace = folder.join(format!("{scenario}.tcptrace"));
-            let wire: Holds =
-                connections.into_iter().map(|it| ((it.local, it.remote), it.holds)).collect();
-            let mut found = found(&trace);
-            for (ends, wire) in wire {
-                let found = found.remove(&ends).unwrap_or_default();
-                same(&trace, &wire, &found);
-                judged += wire.len();
+            if is_close(&trace) {
+                closes += compared(
+                    &trace,
+                    connections,
+                    "close",
+                    |it| Vec::from_iter(it.close),
+                    same_close,
+                );
+            } else {
+                holds += compared(&trace, connections, "hold", |it| it.holds, same);
             }
-            assert!(found.is_empty(), "{}: of no connection: {found:?}", trace.display());
         }
     }
-    assert!(judged >= 40, "only {judged} holds were compared");
+    assert!(holds >= 40 && closes >= 20, "only {holds} holds and {closes} closes were compared");
+}
+
+/// Compares what was seen of each connection of a story with what is found, and says how much that was.
+fn compared<T: for<'de> Deserialize<'de> + std::fmt::Debug>(
+    trace: &Path,
+    connections: Vec<Witnessed>,
+    kind: &str,
+    of: impl Fn(Witnessed) -> Vec<T>,
+    same: impl Fn(&Path, &[T], &[T]),
+) -> usize {
+    let mut found: Found<T> = found(trace, kind);
+    let mut judged = 0;
+    for it in connections {
+        let ends = (it.local, it.remote);
+        let wire = of(it);
+        same(trace, &wire, &found.remove(&ends).unwrap_or_default());
+        judged += wire.len();
+    }
+    assert!(found.is_empty(), "{}: of no connection: {found:?}", trace.display());
+    judged
 }
 
 /// What the oracle saw, by the name of the story; nothing where it could not judge.
@@ -211,24 +255,45 @@ fn expected(folder: &Path) -> BTreeMap<String, Option<Vec<Witnessed>>> {
     serde_json::from_str(&text).expect("it is what cargo xtask traces writes")
 }
 
-fn found(trace: &Path) -> Holds {
-    let mut found = Holds::new();
-    let words = ["nagle", "--json", "--min-hold", "0", "-r", name(trace)];
+fn found<T: for<'de> Deserialize<'de>>(trace: &Path, kind: &str) -> Found<T> {
+    let mut found = Found::new();
+    let [command, least] =
+        if kind == "close" { ["close", "--min-duration"] } else { ["nagle", "--min-hold"] };
+    let words = [command, "--json", least, "0", "-r", name(trace)];
     for line in tcptrace(trace, &words, "").lines() {
         let line: serde_json::Value = serde_json::from_str(line).expect("each line is JSON");
         let word = |name: &str| line.pointer(name).and_then(serde_json::Value::as_str);
-        if word("/type") == Some("hold") {
+        if word("/type") == Some(kind) {
             assert_eq!(word("/certainty"), Some("seen"), "nothing was lost: {line}");
             let end = |name: &str| {
                 let end = word(name).and_then(|end| end.parse().ok());
                 end.expect("the ends of a connection are known")
             };
             let ends = (end("/socket/local"), end("/socket/remote"));
-            let hold = serde_json::from_value(line).expect("it is as documented");
-            found.entry(ends).or_default().push(hold);
+            let one = serde_json::from_value(line).expect("it is as documented");
+            found.entry(ends).or_default().push(one);
         }
     }
     found
+}
+
+fn same_close(trace: &Path, wire: &[Close], found: &[Close]) {
+    let close = |a_ns: Option<u64>, b_ns: Option<u64>| match (a_ns, b_ns) {
+        (Some(a_ns), Some(b_ns)) => a_ns.abs_diff(b_ns) <= ALLOWANCE_NS,
+        (None, None) => true,
+        _ => false,
+    };
+    let same = |(wire, found): (&Close, &Close)| {
+        (&wire.side, &wire.shape, &wire.reason, wire.segments)
+            == (&found.side, &found.shape, &found.reason, found.segments)
+            && close(wire.fin_to_ack_ns, found.fin_to_ack_ns)
+            && close(wire.fin_to_close_ns, found.fin_to_close_ns)
+    };
+    assert!(
+        wire.len() == found.len() && wire.iter().zip(found).all(same),
+        "{}: wire {wire:?}, tcptrace {found:?}",
+        trace.display()
+    );
 }
 
 fn same(trace: &Path, wire: &[Hold], found: &[Hold]) {

@@ -9,9 +9,10 @@ use strict::{check, complaints, parsed};
 use tcptrace::{
     analysis::Kind,
     correlate::Correlator,
-    event::{About, Facts, Frame},
+    event::{About, Facts, Frame, Holder, SocketId},
     explain::words,
     filter::Filter,
+    joined::{Ends, Patterns},
     render::{Format as _, Json, Run},
     trace,
 };
@@ -152,6 +153,42 @@ fn limits() -> Vec<String> {
             + &held("tail_len=50", "tail_len=50 sk_lock_owned=1"),
         slept("sk_stream_wait_memory"),
         slept("sk_stream_wait_connect"),
+        slept("tcp_connect ret=0"),
+    ]
+}
+
+/// What is said of the peer, and of several writes together.
+fn acknowledged() -> Vec<String> {
+    // 50 bytes that wait behind 50 others until their ACK comes.
+    let waits = |at: u32, from: u32, args: &str, came: &str| {
+        let (una, to) = (from - 50, from + 50);
+        let state = format!("nonagle=0 packets_out=1 snd_sml={from} snd_una={una}");
+        push(&format!("{at}.0"), &format!("nonagle=0 {args}"), &state, (from, to))
+            + &format!(
+                "{at}.{came} snd_una={una} snd_nxt={from} ack_seq={from} srtt_us=8800 rtt_min=1100 \
+                 rtx_end_seq={from} rtx_mstamp_ns={at}000000000 sk_lock_owned=0\n"
+            )
+            + &left(&format!("{at}.05"), 0, (from, to), to)
+    };
+    let pure = "042 s1 pid=0 tcp_rcv_established | seq=1 end_seq=1";
+    let twice = |part: u32, size: &str| {
+        let one = |turn: u32| {
+            waits(turn, 100 + 50 * turn, &format!("turn={turn} part={part}"), pure)
+                .replace("size=50 ret=50", size)
+        };
+        one(1) + &one(2)
+    };
+    let (small, large) = ("size=50 ret=50", "size=1050 ret=1050");
+    let timer = "1.0419 s1 pid=0 tcp_delack_timer_handler arrived_us=41000 pid=7 tid=7 jiffies=110 | \
+                 icsk_ack_pending=3 icsk_ack_pingpong=1 icsk_ack_ato=10 icsk_ack_timeout=110 rcv_nxt=200\n";
+    vec![
+        waits(1, 200, "", "0012 s1 pid=0 tcp_rcv_established | seq=1 end_seq=1"),
+        waits(1, 200, "", "042 s1 pid=0 tcp_rcv_established | seq=1 end_seq=9"),
+        // Both ends have the same name here.
+        SOCKET.to_owned() + timer + &waits(1, 200, "", pure),
+        twice(2, small),
+        twice(2, large),
+        twice(1, large),
     ]
 }
 
@@ -168,15 +205,70 @@ fn stories_of_a_socket() -> Vec<String> {
                1.0 s1 pid=0 tcp_fin | skc_state=1 write_seq=100 snd_nxt=100\n\
                1.1 s1 pid=0 tcp_done | skc_state=9 write_seq=100 snd_nxt=100\n\
                1.1 s1 pid=0 tcp_v4_destroy_sock | write_seq=100 snd_nxt=100\n",
+        "1.0 s1 pid=0 tcp_send_delayed_ack jiffies=100 | icsk_ack_pending=3 icsk_ack_pingpong=1 icsk_ack_ato=10 icsk_ack_timeout=110\n\
+         1.04 s1 pid=0 tcp_delack_timer_handler jiffies=110 | icsk_ack_pending=3 icsk_ack_timeout=110\n".to_owned(),
+        "1.0 s1 pid=7 __tcp_close | skc_state=1 copied_seq=1 rcv_nxt=2\n1.0 s1 pid=7 ack_sent |\n1.0 s1 pid=7 tcp_send_active_reset |\n\
+         1.0 s1 pid=7 tcp_reset |\n1.0 s1 pid=7 tcp_time_wait state=6 |\n".to_owned(),
         pushed.clone() + LOSS + "\n" + &left("1.2", 0, (100, 108), 108),
         pushed + "1.1 s1 pid=7 socket_reused | write_seq=70000 snd_nxt=70000\n",
     ]
 }
 
+/// Those that the machine's own tests have too.
+fn stories_of_closes() -> Vec<String> {
+    let stories = include_str!("stories/close.txt").split("## ").filter_map(|s| s.split_once('\n'));
+    // More lines than are kept.
+    let again = "1.1 s1 pid=0 tcp_rcv_state_process | seq=201 end_seq=202 ack_seq=100 snd_una=100 snd_nxt=100 \
+                 tcp_flags=17 skc_state=8 rcv_nxt=202\n";
+    let many =
+        format!("{SOCKET}1.0 s1 pid=0 tcp_fin | skc_state=1 rcv_nxt=202\n{}", again.repeat(70));
+    let others = [many, format!("{SOCKET}{BOTH_ENDS}")];
+    stories.map(|(_, lines)| SOCKET.to_owned() + lines).chain(others).collect()
+}
+
+/// Those that the machine's own tests have too, and one whose other end is told first.
+fn stories_of_openings() -> Vec<String> {
+    let stories = include_str!("stories/fastopen.txt");
+    let stories: Vec<(&str, &str)> =
+        stories.split("## ").filter_map(|story| story.split_once('\n')).collect();
+    let of = |wanted: &str| {
+        let found = stories.iter().find(|(name, _)| name.trim() == wanted);
+        found.map(|(_, lines)| *lines).expect("a story of this name")
+    };
+    let other = SOCKET.replace("s1", "s2") + &of("server_bit_off").replace("s1", "s2");
+    let both = format!("{SOCKET}{other}{}", of("cookie_requested"));
+    let accepted = SOCKET.replace("s1", "s2") + &of("server_old_key").replace("s1", "s2");
+    let both_worked = format!("{SOCKET}{accepted}{}", of("worked"));
+    // More lines than are kept.
+    let many = of("not_answered_yet").to_owned()
+        + &"1.1 s1 pid=0 tcp_fastopen_active_detect_blackhole expired=0 | icsk_retransmits=5\n"
+            .repeat(40);
+    let others = [both, both_worked, SOCKET.to_owned() + &many];
+    stories.iter().map(|(_, lines)| SOCKET.to_owned() + lines).chain(others).collect()
+}
+
+/// The other end of the socket closes second, and is told first.
+const BOTH_ENDS: &str = "\
+0.9 s2 pid=7 socket comm0=1986356339 comm1=29285 comm2=0 comm3=0 | skc_family=2 skc_rcv_saddr=16777343 skc_daddr=16777343 inet_sport=36895 skc_dport=36895
+1.000 s1 pid=7 tcp_send_fin | write_seq=100 snd_nxt=100 sk_lock_owned=1 skc_state=4
+1.000 s1 pid=7 segment_sent | seq=100 end_seq=101 tcp_flags=17 snd_nxt=100
+1.000 s2 pid=0 tcp_fin | skc_state=1 rcv_nxt=101 rcv_wup=100 icsk_ack_rcv_mss=536
+1.010 s2 pid=7 __tcp_close | skc_state=8 copied_seq=100 rcv_nxt=101 write_seq=200 snd_nxt=200 snd_una=200 skc_flags=0
+1.010 s2 pid=7 tcp_send_fin | write_seq=200 snd_nxt=200 sk_lock_owned=1 skc_state=9
+1.010 s2 pid=7 segment_sent | seq=200 end_seq=201 tcp_flags=17 snd_nxt=200
+1.010 s1 pid=0 tcp_rcv_state_process | seq=200 end_seq=201 ack_seq=101 snd_una=100 snd_nxt=101 tcp_flags=17 skc_state=4 rcv_nxt=200
+1.010 s1 pid=0 tcp_fin | skc_state=5 rcv_nxt=201
+1.010 s1 pid=0 tcp_time_wait state=6 timeo=0 | skc_state=5
+1.011 s2 pid=0 tcp_rcv_state_process | seq=101 end_seq=101 ack_seq=201 snd_una=200 snd_nxt=201 tcp_flags=16 skc_state=9 rcv_nxt=101
+1.011 s2 pid=0 tcp_done | skc_state=9 sk_err=0
+";
+
 /// Written traces that between them make every word and every field of the question's findings.
 fn stories_of(kind: Kind) -> Vec<String> {
     match kind {
-        Kind::Nagle => stories().into_iter().chain(limits()).collect(),
+        Kind::Nagle => stories().into_iter().chain(limits()).chain(acknowledged()).collect(),
+        Kind::Close => stories_of_closes(),
+        Kind::Fastopen => stories_of_openings(),
         Kind::Timeline => {
             stories().into_iter().chain(limits()).chain(stories_of_a_socket()).collect()
         }
@@ -187,10 +279,56 @@ fn stories_of(kind: Kind) -> Vec<String> {
 const fn never(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Nagle => &[],
+        // A FIN is held by few of the things that hold data, and let go by few of those that let it go; a close has no
+        // user stack.
+        Kind::Close => &NEVER_OF_A_FIN,
+        // An attempt has no user stack.
+        Kind::Fastopen => &["file", "frames", "function", "line"],
         // The releases are those of `hold`; what is held at the end of the run is the line `still_held` here.
         Kind::Timeline => &["release=still_held"],
     }
 }
+
+const NEVER_OF_A_FIN: [&str; 38] = [
+    "cause=autocork",
+    "cause=cork",
+    "cause=msg_more",
+    "cause=nagle",
+    "cause=not_established",
+    "cause=pacing",
+    "cause=send_buffer",
+    "cause=transmit_failed",
+    "cause=tso_defer",
+    "cause=tsq",
+    "cause=undetermined",
+    "file",
+    "fin_held_by=autocork",
+    "fin_held_by=cork",
+    "fin_held_by=msg_more",
+    "fin_held_by=nagle",
+    "fin_held_by=not_established",
+    "fin_held_by=pacing",
+    "fin_held_by=send_buffer",
+    "fin_held_by=transmit_failed",
+    "fin_held_by=tso_defer",
+    "fin_held_by=tsq",
+    "fin_held_by=undetermined",
+    "fin_release=ack",
+    "fin_release=discarded",
+    "fin_release=fin",
+    "fin_release=more_data",
+    "fin_release=nodelay",
+    "fin_release=pacing_timer",
+    "fin_release=probe_timer",
+    "fin_release=push",
+    "fin_release=still_held",
+    "fin_release=tsq",
+    "fin_release=uncork",
+    "fin_release=undetermined",
+    "frames",
+    "function",
+    "line",
+];
 
 /// In place of an event: some were lost here.
 const LOSS: &str = "lost";
@@ -198,14 +336,20 @@ const LOSS: &str = "lost";
 fn lines(kind: Kind, story: &str) -> Vec<String> {
     let facts = Facts { release: "6.1.0".to_owned(), hz: Some(250), ..Facts::default() };
     let filter: Filter = "port=80 pid=7".parse().expect("a filter in its own words");
-    let run =
-        Run { words: words(kind), facts: &facts, filter: &filter, everything: kind.everything() };
+    let run = Run {
+        words: words(kind),
+        facts: &facts,
+        filter: &filter,
+        everything: kind.everything(),
+        only: (&[], &[]),
+    };
     let (mut correlator, mut entries) = (Correlator::new(kind), Vec::new());
     correlator.comm(7, "server".to_owned());
     correlator.about(About::Cgroup { pid: 7, path: "/server".to_owned() });
     let (file, line) = (Some("reply.c".to_owned()), Some(40));
     let frame = Frame { function: "reply".to_owned(), file, line };
     correlator.about(About::Stack { number: 1, frames: vec![frame] });
+    let (mut ends, mut patterns) = (Ends::default(), Patterns::default());
     let mut last_ns = 0;
     for (n, line) in (1..).zip(story.lines()) {
         if line == LOSS {
@@ -215,9 +359,16 @@ fn lines(kind: Kind, story: &str) -> Vec<String> {
         let mut event = trace::parse(line).expect(line);
         event.n = n;
         last_ns = event.at_ns;
+        ends.event(&event, correlator.socket(event.socket), |_| Some("server".to_owned()));
         correlator.push(&event);
     }
+    let holder = Holder { pid: 7, processes: 1 };
+    correlator.about(About::Holder { socket: SocketId(1), holder });
     correlator.finish(last_ns, true, &mut entries);
+    for entry in &mut entries {
+        ends.join(entry);
+        patterns.add(entry);
+    }
     entries.iter().map(|entry| Json.finding(&run, entry)).collect()
 }
 
@@ -284,7 +435,10 @@ fn made_by_traces(kind: Kind) {
 #[test]
 fn the_examples_of_the_documentation_pass() {
     for (page, wanted) in [
-        (include_str!("../../docs/json.md"), ["start", "hold", "stretch", "summary"].as_slice()),
+        (
+            include_str!("../../docs/json.md"),
+            ["start", "hold", "close", "stretch", "summary"].as_slice(),
+        ),
         (include_str!("../../docs/timeline.md"), &["stretch"]),
     ] {
         let examples: Vec<&str> =
@@ -329,14 +483,16 @@ fn a_wrong_line_does_not_pass() {
 }
 
 /// Whole numbers whose names say all: counts, kernel fields without a unit, numbers of things.
-const WITHOUT_UNIT: [&str; 36] = [
+const WITHOUT_UNIT: [&str; 42] = [
     "ack_seq",
     "below_limit",
     "bytes",
+    "closes",
     "cookie",
     "end_seq",
     "events",
     "events_lost",
+    "evidence_left_out",
     "family",
     "flags",
     "format",
@@ -349,14 +505,18 @@ const WITHOUT_UNIT: [&str; 36] = [
     "n",
     "netns",
     "nonagle",
+    "open_in_processes",
     "optname",
     "packets_out",
     "pid",
+    "pingpong",
     "port",
     "probe_misses",
     "probe_runs",
+    "repeated_segments",
     // Bytes, or a negative error number: what a system call returns has no unit.
     "returned",
+    "segments",
     "seq",
     "skc_state",
     "small_end_seq",
@@ -368,7 +528,11 @@ const WITHOUT_UNIT: [&str; 36] = [
     "stretches",
     "tid",
 ];
-const COUNTS: [&str; 2] = ["writes", "writes_left_out"];
+const COUNTS: [&str; 9] =
+    ["attempts", "max_qlen", "paid", "qlen", "requests", "resent", "timeouts", "times", "writes"];
+/// More counts, numbers of errors and settings.
+const OTHERS: [&str; 6] =
+    ["errno", "error", "findings", "kernel", "sysctl_tcp_fastopen", "writes_left_out"];
 
 #[test]
 fn units_are_in_the_names() {
@@ -386,7 +550,7 @@ fn units_are_in_the_names() {
         |name: &str| ["_ns", "_us", "_bytes", "_ticks"].iter().any(|unit| name.ends_with(unit));
     let bare: BTreeSet<&str> =
         numbers.iter().map(String::as_str).filter(|name| !with_unit(name)).collect();
-    let reviewed: BTreeSet<&str> = WITHOUT_UNIT.into_iter().chain(COUNTS).collect();
+    let reviewed: BTreeSet<&str> = WITHOUT_UNIT.into_iter().chain(COUNTS).chain(OTHERS).collect();
     assert_eq!(bare, reviewed, "numbers without a unit in the name, and those reviewed");
 }
 

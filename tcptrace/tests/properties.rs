@@ -19,7 +19,10 @@ use tcptrace_common::{field::Field, hook::Hook};
 
 /// Any event of one of `sockets` sockets: small numbers, so that they meet.
 fn event(sockets: u32) -> impl Strategy<Value = Event> {
-    let hook = prop::sample::select(Hook::ALL);
+    // One that is left is no longer told of, whatever the question.
+    let hooks: Vec<Hook> =
+        Hook::ALL.iter().copied().filter(|hook| *hook != Hook::socket_left).collect();
+    let hook = prop::sample::select(hooks);
     let numbers = prop::collection::vec(0u32..300, 40);
     (hook, 1..=sockets, 0u64..2_000_000, 0u32..3, numbers, any::<u32>()).prop_map(
         |(hook, socket, step, pid, numbers, read)| {
@@ -100,7 +103,8 @@ proptest! {
             let Cause::Nagle(hold) = &finding.cause else { panic!("{finding:?}") };
             let sum: u64 = hold.parts.iter().map(|p| p.held_ns).sum();
             prop_assert_eq!(sum, finding.until_ns - finding.from_ns, "the causes add up to the hold");
-            prop_assert!(hold.bytes > 0);
+            // What a writer that sleeps has still to give is not known.
+            prop_assert!(hold.bytes > 0 || hold.writes.is_empty());
         }
     }
 
@@ -176,7 +180,7 @@ proptest! {
         let facts = Facts { hz: Some(250), ..Facts::default() };
         let filter = Filter::default();
         let run =
-            Run { words: words(Kind::Timeline), facts: &facts, filter: &filter, everything: true };
+            Run { words: words(Kind::Timeline), facts: &facts, filter: &filter, everything: true, only: (&[], &[]) };
         for detail in [Detail::Verdicts, Detail::Evidence, Detail::Everything] {
             let mut text = Text::new(width, false, Clock::Relative, detail);
             for entry in of_kind(Kind::Timeline, &events, |_| false) {

@@ -31,12 +31,20 @@ fn facts() -> Facts {
         mono_ns: 0,
         real_ns: 1_795_356_182_412_000_000,
         probes: 14,
+        // Nobody can say whether a call set the option.
+        not_seen: vec!["do_tcp_setsockopt"],
         ..Facts::default()
     }
 }
 
 fn run(facts: &Facts) -> Run<'_> {
-    Run { words: words(Kind::Nagle), facts, filter: &PORT_8080, everything: false }
+    Run {
+        words: words(Kind::Nagle),
+        facts,
+        filter: &PORT_8080,
+        everything: false,
+        only: (&[], &[]),
+    }
 }
 
 /// A line of JSON, as it is; it passes the schema.
@@ -63,7 +71,6 @@ fn entry(hold: Hold, (from_ns, until_ns): (u64, u64), facts: Vec<(u64, Fact)>) -
             netns: Some(4_026_531_840),
             local: "192.0.2.10:8080".parse().ok(),
             remote: "192.0.2.77:40112".parse().ok(),
-            ..Socket::default()
         },
         finding: Finding {
             socket: SocketId(1),
@@ -92,6 +99,11 @@ fn hold(bytes: u32, written: u32, packets_out: u32, held_ns: u64) -> Hold {
         writes: vec![Write { bytes, at_ns: START + 40_000, held_ns }],
         writes_left_out: 0,
         nodelay_seen: false,
+        turn: 0,
+        part: 0,
+        from_start: false,
+        peer_ack: None,
+        pattern: None,
     }
 }
 
@@ -276,7 +288,7 @@ fn json_has_fixed_fields_and_no_nulls() {
             r#"{"type":"start","format":1,"tcptrace":""#,
             env!("CARGO_PKG_VERSION"),
             r#"","question":"nagle","kernel":"6.1.0-56-cloud-amd64","hz":250,"filter":{"port":[8080]},"#,
-            r#""started":"2026-11-22T14:03:02.412000000Z"}"#,
+            r#""started":"2026-11-22T14:03:02.412000000Z","not_seen":["do_tcp_setsockopt"]}"#,
             "\n"
         )
     );
@@ -327,7 +339,13 @@ fn the_start_line_tells_each_criterion() {
     let words_of = "port=80,8000-8010 local=10.0.0.0/8 remote=[2001:db8::]/32:443 family=6 pid=5 \
                     netns=7 comm=nginx cgroup=/a command=./bench@9";
     let filter: Filter = words_of.parse().expect("a filter in its own words");
-    let run = Run { words: words(Kind::Nagle), facts: &facts, filter: &filter, everything: false };
+    let run = Run {
+        words: words(Kind::Nagle),
+        facts: &facts,
+        filter: &filter,
+        everything: false,
+        only: (&[], &[]),
+    };
     let start = Json.start(&run);
     let told = concat!(
         r#""filter":{"port":[80,"8000-8010"],"local":["10.0.0.0/8"],"#,
@@ -371,6 +389,9 @@ fn closing<'a>(tally: &'a Tally, totals: Totals, lost: &'a [Lost]) -> Closing<'a
         tally,
         top: 10,
         totals,
+        patterns: &[],
+        counters: &[],
+        slowest: None,
         midlife: Some(1),
         events: 82_193,
         lost,

@@ -107,7 +107,13 @@ fn facts() -> Facts {
 }
 
 fn run(facts: &Facts) -> Run<'_> {
-    Run { words: words(Kind::Timeline), facts, filter: &PORT_8080, everything: true }
+    Run {
+        words: words(Kind::Timeline),
+        facts,
+        filter: &PORT_8080,
+        everything: true,
+        only: (&[], &[]),
+    }
 }
 
 fn shown(mut format: impl Format, entries: &[Entry]) -> String {
@@ -348,6 +354,9 @@ fn the_summary_counts_lines_and_has_no_table() {
         tally: &tally,
         top: 10,
         totals,
+        patterns: &[],
+        counters: &[],
+        slowest: None,
         midlife: None,
         events: 30,
         lost: &[],
