@@ -76,6 +76,23 @@ impl Suite {
         anyhow::bail!("apt downloaded {wanted} and left no file")
     }
 
+    /// Downloads packages and all they depend on; apt checks their signatures and sums.
+    pub(crate) fn download_with_needs(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let mut apt = self.apt("apt-get");
+        apt.args(["install", "--download-only", "--yes", "--no-install-recommends"]).args(packages);
+        command::output(&mut apt)?;
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.folder.join("cache/archives"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "deb") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        ensure!(!files.is_empty(), "apt downloaded nothing for {}", packages.join(" "));
+        Ok(files)
+    }
+
     fn apt(&self, program: &str) -> Command {
         let mut apt = Command::new(program);
         let place = |key: &str, part: &str| format!("{key}={}", self.folder.join(part).display());

@@ -24,6 +24,8 @@ pub(crate) enum Program {
     Mutant,
     /// The example that makes each hook fire.
     FireHooks,
+    /// The example that loads the floor.
+    Floor,
 }
 
 /// Builds it and says where it is; `object` is the BPF object for those that carry it.
@@ -37,6 +39,7 @@ pub(crate) fn build(program: Program, object: Option<&Path>) -> Result<PathBuf> 
         Program::FireHooks => {
             (&["--package", "tcptrace", "--example", "fire_hooks"], "examples/fire_hooks")
         }
+        Program::Floor => (&["--package", "tcptrace", "--example", "floor"], "examples/floor"),
     };
     // Apart from the other, so that neither build undoes the other's work.
     let folder = match program {

@@ -15,6 +15,19 @@ pub(crate) fn object() -> Result<PathBuf> {
     toolchain::object(&way, &ebpf, &command::target().join("bpf"), "").map_err(|why| anyhow!(why))
 }
 
+/// Builds the floor, which only `bench cost` loads; `None` where the object comes ready from elsewhere.
+pub(crate) fn floor() -> Result<Option<PathBuf>> {
+    let package = command::repository().join("tcptrace");
+    let way = toolchain::decide(&package).map_err(|missing| anyhow!(missing.advice()))?;
+    if let toolchain::Way::Ready(_) = way {
+        return Ok(None);
+    }
+    let ebpf = command::repository().join("tcptrace-ebpf");
+    let target = command::target().join("bpf");
+    let object = toolchain::built(&way, &ebpf, &target, ("floor", ""));
+    object.map(Some).map_err(|why| anyhow!(why))
+}
+
 fn words(way: &toolchain::Way) -> String {
     match way {
         toolchain::Way::Ready(object) => format!("taken from {}", object.display()),

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{command, test::Totals};
+use crate::{command, totals::Totals};
 
 /// Runs them all.
 pub(crate) fn run() -> Result<Totals> {
@@ -17,31 +17,37 @@ pub(crate) fn run() -> Result<Totals> {
     eprintln!("+ {}", command::shown(&cargo));
     let mut child =
         cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
-    let mut totals = Totals::default();
+    let (mut totals, mut named) = (Totals::default(), Vec::new());
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             println!("{line}");
-            if let Some(counts) = counts(&line) {
-                totals.add(counts);
+            if let Some(name) = line.strip_suffix(" ... FAILED") {
+                named.push(name.to_owned());
+            } else if let Some((passed, failed)) = counts(&line) {
+                totals.pass(passed);
+                let names = named.drain(..).chain(std::iter::repeat("a test".to_owned()));
+                names
+                    .take(failed)
+                    .for_each(|name| totals.count(false, || format!("cargo: {name}")));
             }
         }
     }
     let status = child.wait()?;
-    if !status.success() && totals.failed == 0 {
+    if !status.success() && totals.failed() == 0 {
         println!("cargo test did not run to its end ({status})");
-        totals.count(false);
+        totals.count(false, || "cargo test did not run to its end".to_owned());
     }
     Ok(totals)
 }
 
-/// `test result: ok. 3 passed; 0 failed; ...`
-fn counts(line: &str) -> Option<Totals> {
+/// How many passed and failed: `test result: ok. 3 passed; 0 failed; ...`
+fn counts(line: &str) -> Option<(usize, usize)> {
     let (_, rest) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let number = |word: &str| {
         let part = rest.split(';').find(|part| part.trim().ends_with(word))?;
         part.split_whitespace().next()?.parse().ok()
     };
-    Some(Totals { passed: number("passed")?, failed: number("failed")? })
+    Some((number("passed")?, number("failed")?))
 }
 
 #[cfg(test)]
@@ -50,8 +56,7 @@ mod tests {
     fn the_result_line_is_read() {
         let line =
             "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out";
-        let totals = super::counts(line).unwrap();
-        assert_eq!((totals.passed, totals.failed), (12, 3));
+        assert_eq!(super::counts(line), Some((12, 3)));
         assert!(super::counts("running 3 tests").is_none());
     }
 }

@@ -13,6 +13,7 @@ const FILE: u32 = 0o100_644;
 const PROGRAM: u32 = 0o100_755;
 const FOLDER: u32 = 0o040_755;
 const DEVICE: u32 = 0o020_600;
+const LINK: u32 = 0o120_777;
 
 /// A cpio archive in the form `newc`, the one the kernel unpacks.
 #[derive(Debug, Default)]
@@ -35,6 +36,11 @@ impl Archive {
     /// A file that is run.
     pub(crate) fn program(&mut self, path: &str, content: &[u8]) {
         self.entry(path, PROGRAM, (0, 0), content);
+    }
+
+    /// A symbolic link.
+    pub(crate) fn link(&mut self, path: &str, to: &str) {
+        self.entry(path, LINK, (0, 0), to.as_bytes());
     }
 
     /// The archive, ended as it must be.

@@ -11,6 +11,7 @@ mod binaries;
 mod ci;
 mod command;
 mod demo;
+mod debian;
 mod dist;
 mod ebpf;
 mod fuzz;
@@ -31,6 +32,7 @@ mod setup;
 mod table;
 mod test;
 mod tidy;
+mod totals;
 mod traces;
 mod vm;
 

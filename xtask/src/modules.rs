@@ -12,8 +12,28 @@ use anyhow::Result;
 use crate::command;
 
 /// What the scenarios use; one that a kernel has built in or lacks is passed over.
-pub(crate) const WANTED: [&str; 7] =
-    ["tun", "veth", "dummy", "sch_netem", "sch_tbf", "sch_fq", "tls"];
+pub(crate) const WANTED: [&str; 17] = [
+    "tun",
+    "veth",
+    "dummy",
+    "sch_netem",
+    "sch_tbf",
+    "sch_fq",
+    // A copy of what a device is given, before its queueing discipline.
+    "sch_ingress",
+    "cls_matchall",
+    "act_mirred",
+    // Ends a socket of another process, as `ss -K` does.
+    "tcp_diag",
+    "tls",
+    // What it encrypts with.
+    "aesni_intel",
+    "ghash_clmulni_intel",
+    "ghash_generic",
+    "ctr",
+    "gcm",
+    "seqiv",
+];
 
 /// A module ready to be loaded.
 #[derive(Debug)]

@@ -6,8 +6,10 @@ use crate::{
     binaries::Program,
     kernels,
     report::Outcome,
+    scenario::{self, Question, Story},
     setup, table,
-    test::{self, Args, Job, Programs, Totals},
+    test::{self, Args, Job, Programs},
+    totals::Totals,
 };
 
 /// A mistake by name, and the figure of an outcome that must show it.
@@ -19,7 +21,14 @@ const MUTATIONS: [Mutation; 3] = [
     ("times", |outcome| outcome.wrong_figures),
 ];
 
-/// Runs all scenarios of one kernel with each mistake; a mistake that is not found is a failure.
+/// The question that a row is about.
+fn asks(scenario: &str) -> Question {
+    let closes = |story: &Story| story.name == scenario && story.question() == Question::Close;
+    if scenario::all().iter().any(closes) { Question::Close } else { Question::Nagle }
+}
+
+/// Runs all scenarios of one kernel with each mistake; a mistake that is not found, in the stories of either question, is a
+/// failure.
 pub(crate) fn run(args: &Args) -> Result<Totals> {
     let names =
         if args.kernel.is_empty() { vec![kernels::USUAL.to_owned()] } else { args.kernel.clone() };
@@ -47,14 +56,19 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
         else {
             continue;
         };
-        let broken = done.outcomes.iter().filter(|outcome| shows(outcome) > 0).count();
-        let all = done.outcomes.len();
-        let verdict = if broken > 0 { "found" } else { "NOT FOUND" };
-        println!(
-            "mutation {name}, kernel {}: {verdict}; it broke {broken} of {all} outcomes",
-            done.job.series.name
-        );
-        totals.count(broken > 0);
+        for question in Question::ALL {
+            let asked = |outcome: &&Outcome| asks(&outcome.scenario) == question;
+            let all = done.outcomes.iter().filter(asked).count();
+            let broken =
+                done.outcomes.iter().filter(asked).filter(|outcome| shows(outcome) > 0).count();
+            let verdict = if broken > 0 { "found" } else { "NOT FOUND" };
+            let [command, _] = question.words();
+            println!(
+                "mutation {name} of {command}, kernel {}: {verdict}; it broke {broken} of {all} outcomes",
+                done.job.series.name
+            );
+            totals.count(broken > 0, || format!("mutation {name} of {command} was not found"));
+        }
     }
     Ok(totals)
 }

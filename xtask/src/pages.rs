@@ -5,10 +5,13 @@ use std::{fmt::Write as _, fs, process::ExitCode};
 use anyhow::{Context as _, Result};
 use tcptrace_common::{
     field::Field,
-    hook::{At, Hook, RET},
+    hook::{At, Hook, OWN, RET},
 };
 
-use crate::command;
+use crate::{
+    command, kernels,
+    scenario::{CANNOT, MAY, WAYS},
+};
 
 /// `cargo xtask pages`.
 #[derive(Debug, clap::Args)]
@@ -26,7 +29,7 @@ pub(crate) fn task(args: &Args) -> Result<ExitCode> {
 /// Whether the pages are as the tables say (afterwards, when they are written).
 pub(crate) fn run(check: bool) -> Result<bool> {
     let mut current = true;
-    for (name, text) in [("hooks.md", hooks()), ("fields.md", fields())] {
+    for (name, text) in [("hooks.md", hooks()), ("fields.md", fields()), ("ways.md", ways())] {
         let path = command::repository().join("docs").join(name);
         if fs::read_to_string(&path).is_ok_and(|found| found == text) {
             continue;
@@ -62,6 +65,12 @@ fn hooks() -> String {
         if !stand_ins.is_empty() {
             let _ = writeln!(out, "- where this kernel lacks it: {}", stand_ins.join(", then "));
         }
+        if let Some(tracepoint) = hook.tracepoint() {
+            let _ = writeln!(
+                out,
+                "- where it can be had: at the tracepoint `{tracepoint}` instead, its first statement"
+            );
+        }
         let args: Vec<String> = hook.args().iter().map(|arg| argument(*arg)).collect();
         if !args.is_empty() {
             let _ = writeln!(out, "- arguments: {}", args.join(", "));
@@ -73,8 +82,50 @@ fn hooks() -> String {
     out
 }
 
+fn ways() -> String {
+    let mut out = "# Ways to write\n\nThe ways in which bytes are given to TCP, and what `tcptrace nagle` \
+                   sees of them. *yes*: the story of `xtask/src/scenario` runs in every \
+                   `cargo xtask test`, over IPv4 and IPv6, by both forms of probes and from a recording, and each \
+                   hold of it is found with its bytes, causes, release and times. Anything else is said here, and only \
+                   here. Made from `xtask/src/scenario/ways.rs` by `cargo xtask pages`.\n\n| way | story |"
+        .to_owned();
+    let kernels: Vec<&str> = kernels::MATRIX.iter().map(|series| series.name).collect();
+    for kernel in &kernels {
+        let _ = write!(out, " {kernel} |");
+    }
+    let _ = writeln!(out, "\n|---|---|{}", "---|".repeat(kernels.len()));
+    for (way, story) in WAYS {
+        let cells: Vec<&str> = kernels
+            .iter()
+            .map(|kernel| {
+                let listed = CANNOT.iter().find(|row| row.0 == *kernel && row.1 == story);
+                let may = MAY.iter().find(|row| row.0 == story).map(|row| row.1);
+                listed.map(|row| row.2).or(may).unwrap_or("yes")
+            })
+            .collect();
+        let _ = writeln!(out, "| {way} | `{story}` | {} |", cells.join(" | "));
+    }
+    out + NOT_SHOWN
+}
+
+/// What has no story.
+const NOT_SHOWN: &str = "
+Not shown by a story:
+
+- A sender inside the kernel (NFS, SMB, iSCSI, NVMe over TCP and the like) goes by the functions that programs go by,
+  `tcp_sendmsg_locked()` and, to 6.4, `do_tcp_sendpages()`; the writer that is named is the kernel thread.
+- On 5.10 a worker of io_uring is a kernel thread: it is named, not the program it works for.
+- The size of a write to an MPTCP socket is not told, because MPTCP gives its subflows bytes by a function of its own; until
+  such a subflow has once been seen with nothing waiting, its holds say *may*.
+- What kernel TLS, MPTCP or a sockmap have not given to TCP yet is not seen.
+";
+
 fn argument((name, at): (&str, usize)) -> String {
-    if at >= RET { format!("`{name}` (its result)") } else { format!("`{name}`") }
+    match at {
+        RET.. => format!("`{name}` (its result)"),
+        OWN => format!("`{name}` (counted by the program)"),
+        _ => format!("`{name}`"),
+    }
 }
 
 fn fields() -> String {

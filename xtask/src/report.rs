@@ -72,6 +72,26 @@ pub(crate) struct Witnessed {
     pub(crate) remote: SocketAddr,
     /// The holds, in the order of their start.
     pub(crate) holds: Vec<WitnessedHold>,
+    /// The teardown, of a story about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) close: Option<WitnessedClose>,
+}
+
+/// One teardown as the oracle saw it, by the names of `--json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WitnessedClose {
+    /// Who closed first.
+    pub(crate) side: String,
+    /// Its shape.
+    pub(crate) shape: String,
+    /// Why.
+    pub(crate) reason: String,
+    /// FINs, resets, and ACKs of FINs that carried nothing else; none twice.
+    pub(crate) segments: u32,
+    /// From the peer's FIN to the segment that acknowledged it.
+    pub(crate) fin_to_ack_ns: Option<u64>,
+    /// From the peer's FIN to the call that closed this end.
+    pub(crate) fin_to_close_ns: Option<u64>,
 }
 
 /// One hold as the oracle saw it, by the names of `--json`.
@@ -89,4 +109,28 @@ pub(crate) struct WitnessedHold {
     pub(crate) release: String,
     /// Whether whole segments of the same write left before.
     pub(crate) tail: bool,
+}
+
+/// Starts each console line that carries a [`Figure`] in JSON.
+pub(crate) const COST: &str = "@@cost ";
+
+/// One workload without and with a tool beside it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    /// Name of the tool.
+    pub(crate) tool: String,
+    /// Name of the workload.
+    pub(crate) mode: String,
+    /// The listener's port.
+    pub(crate) port: u16,
+    /// Guest instructions of one operation without the tool, everything that ran counted: by run, then by connection.
+    pub(crate) base: Vec<Vec<f64>>,
+    /// As charged to the workload's thread.
+    pub(crate) base_own: Vec<Vec<f64>>,
+    /// With the tool.
+    pub(crate) traced: Vec<Vec<f64>>,
+    /// As charged to the workload's thread.
+    pub(crate) traced_own: Vec<Vec<f64>>,
+    /// Where the tool told something else than what was done.
+    pub(crate) wrong: Vec<String>,
 }

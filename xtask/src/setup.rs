@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    command,
+    command, debian,
+    guest::tree,
     kernels::{self, Series},
     toolchain,
 };
@@ -33,6 +34,7 @@ pub(crate) fn task(args: &Args) -> Result<ExitCode> {
         let kernel = if args.refresh { series.download()? } else { series.ready()? };
         eprintln!("kernel {}: {}", kernel.series, kernel.package);
     }
+    debian::tree(&tree::PACKAGES)?;
     eprintln!("xtask: nothing is missing");
     Ok(ExitCode::SUCCESS)
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    guest::trace::is_alone,
     hooks,
     report::Outcome,
     scenario,
-    test::{Done, Totals, console_file},
+    test::{Done, console_file},
+    totals::Totals,
 };
 
 /// At most so many failures are told in full; the consoles have them all.
@@ -184,7 +184,7 @@ fn missing<'a>(
 ) -> Vec<(&'a str, &'a str)> {
     let ran = |name: &str, kernel: &str, lockdown: bool| {
         results.iter().map(|done| &done.job).any(|job| {
-            let is_asked = job.stores() || !is_alone(name);
+            let is_asked = job.is_asked(name);
             job.series.name == kernel && job.lockdown == lockdown && is_asked
         })
     };
@@ -203,12 +203,21 @@ fn missing<'a>(
 fn totals(results: &[Done], cells: &Cells<'_>, kernels: &[&str]) -> Totals {
     let mut totals = Totals::default();
     for done in results {
+        let kernel = done.job.name();
         for outcome in &done.outcomes {
-            totals.count(outcome.passed());
+            totals.count(outcome.passed(), || {
+                let first = outcome.broken.iter().chain(&outcome.notes).next();
+                let first = first.map(String::as_str).unwrap_or_default();
+                format!("kernel {kernel}: {}: {first}", row(outcome, false))
+            });
         }
-        totals.failed += done.failures.len();
+        for failure in &done.failures {
+            totals.count(false, || format!("kernel {kernel}: {failure}"));
+        }
     }
-    totals.failed += missing(results, cells, kernels).len();
+    for (name, kernel) in missing(results, cells, kernels) {
+        totals.count(false, || format!("kernel {kernel}: {name} reported nothing"));
+    }
     totals
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     binaries::{self, Program},
-    ebpf,
+    debian, ebpf,
     initramfs::{self, BEGIN, END},
     kernels::{self, Kernel},
     modules,
@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Put a file into the guest; can be given more than once
     #[arg(long = "file", value_name = "HOST=GUEST")]
     files: Vec<String>,
+    /// Put a package of Debian, with all it needs, below /debian in the guest; can be given more than once
+    #[arg(long = "package", value_name = "NAME")]
+    packages: Vec<String>,
     /// What to run; /xtask and /tcptrace are there, and busybox
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -62,6 +65,10 @@ pub(crate) fn task(args: &Args) -> Result<ExitCode> {
         let (host, inside) = pair.split_once('=').context("--file wants HOST=GUEST")?;
         guest.add(Path::new(host), inside)?;
     }
+    if !args.packages.is_empty() {
+        let packages: Vec<&str> = args.packages.iter().map(String::as_str).collect();
+        guest.append(debian::tree(&packages)?);
+    }
     let run = guest.run(&mut |line| println!("{line}"))?;
     eprintln!(
         "xtask: {} ({}) ended with {} after {:.1} s",
@@ -81,10 +88,16 @@ pub(crate) struct Guest {
     pub(crate) lockdown: bool,
     /// Guest time is a count of guest instructions: runs repeat, and timers fire on time on a busy host.
     pub(crate) icount: bool,
+    /// For figures that are compared between boots: the kernel lies at one place, and copies by instructions that the
+    /// clock counts fairly.
+    pub(crate) steady: bool,
     pub(crate) smp: u32,
+    /// Of the guest, MiB.
+    pub(crate) memory: u32,
     /// Of the host's clock.
     pub(crate) limit: Duration,
     files: Vec<(String, Vec<u8>)>,
+    archives: Vec<PathBuf>,
 }
 
 /// Of the host's clock, for a guest to come as far as its command; 5 to 20 seconds are usual.
@@ -115,7 +128,18 @@ impl Guest {
     /// A guest as the scenarios want it.
     pub(crate) fn new(kernel: Kernel, command: Vec<String>) -> Self {
         let limit = Duration::from_mins(10);
-        Self { kernel, command, lockdown: false, icount: true, smp: 1, limit, files: Vec::new() }
+        Self {
+            kernel,
+            command,
+            lockdown: false,
+            icount: true,
+            steady: false,
+            smp: 1,
+            memory: 1024,
+            limit,
+            files: Vec::new(),
+            archives: Vec::new(),
+        }
     }
 
     /// Puts a file of the host into the guest.
@@ -123,6 +147,11 @@ impl Guest {
         let content = fs::read(host).with_context(|| format!("cannot read {}", host.display()))?;
         self.files.push((inside.to_owned(), content));
         Ok(())
+    }
+
+    /// Unpacks a cpio archive of the host in the guest, too.
+    pub(crate) fn append(&mut self, archive: PathBuf) {
+        self.archives.push(archive);
     }
 
     /// Runs the command and hands over what it prints, line by line. A guest that dies is started once more: some
@@ -151,13 +180,18 @@ impl Guest {
         let busybox =
             fs::read("/bin/busybox").context("no /bin/busybox (cargo xtask setup installs it)")?;
         let modules = modules::in_order(&self.kernel.modules(), &modules::WANTED)?;
-        Ok(initramfs::make(&initramfs::Contents {
+        let mut archive = initramfs::make(&initramfs::Contents {
             busybox: &busybox,
             modules: &modules,
             files: &self.files,
             command: &self.command,
             lockdown: self.lockdown,
-        }))
+        });
+        for more in &self.archives {
+            archive
+                .extend(fs::read(more).with_context(|| format!("cannot read {}", more.display()))?);
+        }
+        Ok(archive)
     }
 
     fn boot(&self, initramfs: &Path, on_line: &mut dyn FnMut(&str)) -> Result<Boot> {
@@ -198,10 +232,15 @@ impl Guest {
         if self.lockdown {
             append += " lsm=lockdown,bpf";
         }
+        if self.steady {
+            append += " nokaslr";
+        }
+        let processor = if self.steady { "max,-erms,-fsrm" } else { "max" };
         let mut emulator = Command::new("qemu-system-x86_64");
         // Never hardware acceleration: it is missing or unreliable on many machines, and counts no instructions.
         emulator
-            .args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-no-reboot", "-nic", "none"])
+            .args(["-accel", "tcg", "-cpu", processor, "-no-reboot", "-nic", "none"])
+            .args(["-m", &self.memory.to_string()])
             .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
             .args(["-smp", &self.smp.to_string()])
             .arg("-kernel")
@@ -209,6 +248,9 @@ impl Guest {
             .arg("-initrd")
             .arg(initramfs)
             .args(["-append", &append]);
+        if self.steady {
+            emulator.args(["-seed", "1"]);
+        }
         if self.icount {
             emulator.args([
                 "-icount",

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     oracle::{Hold, Reported, against_certain, against_latecomer, holds},
     report::Outcome,
-    scenario::{self, Story},
+    scenario::{self, Question, Story},
 };
 
 /// The smallest buffer tcptrace takes.
@@ -99,7 +99,7 @@ impl Cast<'_> {
     }
 
     fn tool(&self, more: &[&str]) -> anyhow::Result<Tool> {
-        let mut arguments = arguments(self.args, self.form);
+        let mut arguments = arguments(self.args, self.form, Question::Nagle);
         arguments.extend(more.iter().copied().map(str::to_owned));
         arguments.extend(["--force", "-w", &trace::file(APART)].map(str::to_owned));
         Tool::start(&self.args.tcptrace, &arguments, false)
@@ -213,7 +213,7 @@ fn judge(
         }
     }
     if let Some(outcome) = outcomes.first_mut() {
-        for stray in found.iter().filter(|stray| stray.hold.certain) {
+        for stray in found.iter().filter(|stray| stray.what.certain) {
             outcome.false_holds += 1;
             outcome.notes.push(format!("a stray: {stray:?}"));
         }
@@ -224,7 +224,7 @@ fn judge(
 fn name(found: &mut Found, played: &[Vec<Seen>]) {
     let apart = |seen: &Seen| {
         let starts = holds(&seen.conversation).into_iter().map(|hold| hold.start_ns);
-        starts.map(|start_ns| start_ns.abs_diff(found.hold.start_ns)).min()
+        starts.map(|start_ns| start_ns.abs_diff(found.what.start_ns)).min()
     };
     let nearest =
         played.iter().flatten().filter_map(|seen| Some((apart(seen)?, seen))).min_by_key(|it| it.0);

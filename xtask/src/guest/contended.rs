@@ -25,7 +25,7 @@ use super::{
 use crate::{
     oracle::{Call, CallRecord, Conversation, against_bytes},
     report::{MARK, Outcome},
-    scenario::Syn,
+    scenario::{Question, Syn},
 };
 
 /// With which tcptrace, and how often.
@@ -93,7 +93,11 @@ fn play(family: Family, calls: u64, offset_ns: u64) -> anyhow::Result<Seen> {
         let peer = Arc::clone(&peer);
         move || peer.serve()
     });
-    peer.connect(remote, &Syn { mss_bytes: 1000, sack: true, timestamps: false, window: 257 })?;
+    peer.connect(
+        remote,
+        &Syn { mss_bytes: 1000, sack: true, timestamps: false, window: 257 },
+        false,
+    )?;
     let (stream, _) = listener.accept().context("accept")?;
     stream.set_read_timeout(Some(PATIENCE))?;
     peer.ack_after(0, 60_000);
@@ -103,8 +107,17 @@ fn play(family: Family, calls: u64, offset_ns: u64) -> anyhow::Result<Seen> {
     peer.stop();
     serving.join().map_err(|_panic| anyhow::anyhow!("the peer's thread panicked"))?;
     finished?;
-    let conversation = Conversation { calls: called?, wire: capture.drain()? };
-    Ok(Seen { netns: netns.number()?, local, remote, conversation })
+    let conversation =
+        Conversation { calls: called?, wire: capture.drain()?, ..Conversation::default() };
+    Ok(Seen {
+        _forgotten: None,
+        netns: netns.number()?,
+        local,
+        remote,
+        real_peer: false,
+        question: Question::Nagle,
+        conversation,
+    })
 }
 
 /// All threads at once; their calls in the order of their beginning.

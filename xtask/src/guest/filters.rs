@@ -96,12 +96,9 @@ pub(crate) fn outcome(tcptrace: &Path, offset_ns: u64) -> Outcome {
 fn filtered(tcptrace: &Path, offset_ns: u64) -> anyhow::Result<Vec<String>> {
     let story = scenario::all().into_iter().find(|story| story.name == STORY);
     let story = story.ok_or_else(|| anyhow::anyhow!("the story {STORY} is gone"))?;
-    let mut watching = Vec::new();
-    for case in cases() {
-        let mut arguments: Vec<String> = ["nagle", "--json"].map(str::to_owned).into();
-        arguments.extend(case.flags.iter().cloned());
-        watching.push((Tool::start(tcptrace, &arguments, false)?, case));
-    }
+    let cases = cases();
+    let watching =
+        Tool::start_all(tcptrace, &cases.iter().map(|case| json(&case.flags)).collect::<Vec<_>>())?;
     for family in [Family::V4, Family::V6] {
         play(Stage { story: story.clone(), family, first_port: PEER_PORT, offset_ns })?;
     }
@@ -111,8 +108,7 @@ fn filtered(tcptrace: &Path, offset_ns: u64) -> anyhow::Result<Vec<String>> {
     });
     mapped.join().map_err(|_panic| anyhow::anyhow!("the mapped connection panicked"))??;
     let mut wrong = Vec::new();
-    for (tool, case) in watching {
-        let (text, _) = tool.stop()?;
+    for ((text, _), case) in Tool::stop_all(watching)?.into_iter().zip(cases) {
         let printed = by_address(&parse(&text).found);
         let counted = text.contains(&format!("\"type\":\"summary\",\"holds\":{},", case.counted));
         if printed != case.printed || !counted {
@@ -125,6 +121,15 @@ fn filtered(tcptrace: &Path, offset_ns: u64) -> anyhow::Result<Vec<String>> {
         }
     }
     Ok(wrong)
+}
+
+/// What a tcptrace is started with.
+fn json(flags: &[impl AsRef<str>]) -> Vec<String> {
+    ["nagle", "--json"]
+        .into_iter()
+        .chain(flags.iter().map(AsRef::as_ref))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn by_address(found: &[Found]) -> Holds {
@@ -244,20 +249,15 @@ fn places(tcptrace: &Path) -> anyhow::Result<Vec<String>> {
         (&["--container", "web"], 1),
         (&["--cause", "cork", "--release", "probe_timer", "--cgroup", OUTER], 2),
     ];
-    let mut watching = Vec::new();
-    for (flags, holds) in cases {
-        let mut arguments: Vec<String> = ["nagle", "--json"].map(str::to_owned).into();
-        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        watching.push((Tool::start(tcptrace, &arguments, false)?, flags.join(" "), holds));
-    }
+    let watching = Tool::start_all(tcptrace, &cases.map(|(flags, _)| json(flags)))?;
     for cgroup in [OUTER, INNER, BESIDE] {
         held_in(cgroup)?;
     }
     go.send(())?;
     apart.join().map_err(|_panic| anyhow::anyhow!("the connection apart panicked"))??;
     let mut wrong = Vec::new();
-    for (tool, flags, holds) in watching {
-        let (text, _) = tool.stop()?;
+    for ((text, _), (flags, holds)) in Tool::stop_all(watching)?.into_iter().zip(cases) {
+        let flags = flags.join(" ");
         let found = parse(&text).found.len();
         let cgroup = |path: &str| text.contains(&format!("\"cgroup\":\"{path}\"}},\"bytes\""));
         let untold = holds == 4 && ![OUTER, INNER, BESIDE].iter().all(|path| cgroup(path));

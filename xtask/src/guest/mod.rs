@@ -3,24 +3,34 @@
 mod apart;
 mod calls;
 mod capture;
+pub(crate) mod closers;
 mod contended;
+mod cost;
 mod demo;
+pub(crate) mod fastopen;
 pub(crate) mod filters;
 mod held;
 mod netlink;
 mod netns;
+pub(crate) mod openers;
+mod ops;
 mod packet;
 mod pair;
 mod peer;
+mod qdisc;
 pub(crate) mod refusals;
 mod run;
+pub(crate) mod servers;
 pub(crate) mod stack;
 mod stage;
 mod sys;
 mod tool;
 mod traces;
 pub(crate) mod trace;
+pub(crate) mod tree;
 mod tun;
+pub(crate) mod verdicts;
+mod ways;
 
 /// What to run, and with which tcptrace.
 #[derive(Debug, clap::Args)]
@@ -35,6 +45,10 @@ enum Task {
     Run(run::Args),
     /// Lets several threads use one connection and compares bytes only
     Contended(contended::Args),
+    /// Runs workloads without and with a tool beside them
+    Cost(cost::Args),
+    /// A workload whose cost is measured
+    Ops(ops::Args),
     /// Plays the story of a small write under `TCP_CORK` in front of tcptrace's own text
     Demo(demo::Args),
     /// Records each story
@@ -48,6 +62,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.task {
         Task::Run(args) => run::task(args),
         Task::Contended(args) => contended::task(args),
+        Task::Cost(args) => cost::task(args),
+        Task::Ops(args) => ops::task(*args),
         Task::Demo(args) => demo::task(args),
         Task::Traces(args) => traces::task(args),
         Task::Held(held) => held::task(*held),

@@ -1,4 +1,4 @@
-//! A route netlink message and its answer: as much of it as addresses and a veth pair need.
+//! A netlink message and its answer: as much of it as addresses, routes, a veth pair and the end of a socket need.
 
 use std::{
     io,
@@ -47,13 +47,16 @@ impl Request {
     }
 
     /// Sends the request in this thread's network namespace and waits for the answer.
-    pub(crate) fn send(mut self) -> io::Result<()> {
+    pub(crate) fn send(self) -> io::Result<()> {
+        self.send_by(libc::NETLINK_ROUTE)
+    }
+
+    /// As [`Self::send`], by a protocol of netlink.
+    pub(crate) fn send_by(mut self, protocol: libc::c_int) -> io::Result<()> {
         let size = u32::try_from(self.bytes.len()).unwrap_or(0).to_ne_bytes();
         self.bytes.splice(..4, size);
         // SAFETY: socket() takes three numbers.
-        let fd = checked_fd(unsafe {
-            libc::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)
-        })?;
+        let fd = checked_fd(unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol) })?;
         // SAFETY: the descriptor was just opened and belongs to nobody else.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
         // SAFETY: the pointer and the length describe the request.

@@ -17,11 +17,8 @@ use super::{
 
 /// `VETH_INFO_PEER` of `linux/veth.h`.
 const VETH_INFO_PEER: u16 = 1;
-/// `TCA_KIND` and `TCA_OPTIONS` of `linux/rtnetlink.h`.
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
-/// `TC_H_ROOT` of `linux/pkt_sched.h`.
-const TC_H_ROOT: u32 = u32::MAX;
+/// `RTAX_QUICKACK` of `linux/rtnetlink.h`.
+const RTAX_QUICKACK: u16 = 15;
 /// Duplicate address detection would keep the address from use for a second.
 const IFA_F_NODAD: u8 = 2;
 
@@ -82,6 +79,49 @@ impl Netns {
     }
 }
 
+/// Puts this thread into the namespace of the first process.
+pub(crate) fn enter_first() -> anyhow::Result<()> {
+    Netns(File::open("/proc/1/ns/net").context("open the first network namespace")?).enter()
+}
+
+/// Adds a route to one address by a device; it asks for ACKs at once.
+pub(crate) fn route_quickack(device: &str, to: IpAddr) -> anyhow::Result<()> {
+    let (family, prefix, bytes) = match to {
+        IpAddr::V4(to) => (libc::AF_INET, 32, to.octets().to_vec()),
+        IpAddr::V6(to) => (libc::AF_INET6, 128, to.octets().to_vec()),
+    };
+    // struct rtmsg
+    let mut fixed = vec![u8::try_from(family).unwrap_or(0), prefix, 0, 0];
+    fixed.extend([
+        libc::RT_TABLE_MAIN,
+        libc::RTPROT_STATIC,
+        libc::RT_SCOPE_LINK,
+        libc::RTN_UNICAST,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+    let mut request = Request::new(libc::RTM_NEWROUTE, flags, &fixed);
+    request.attribute(libc::RTA_DST, &bytes);
+    request.attribute(libc::RTA_OIF, &index(device)?.to_ne_bytes());
+    request.nested(libc::RTA_METRICS, |metrics| {
+        metrics.attribute(RTAX_QUICKACK, &1_u32.to_ne_bytes());
+    });
+    request.send().with_context(|| format!("a route to {to}"))
+}
+
+/// Makes a device of which nobody hears, and switches it on.
+pub(crate) fn dummy(device: &str) -> anyhow::Result<()> {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let mut request = Request::new(libc::RTM_NEWLINK, flags, &link_message(0, 0));
+    request.attribute(libc::IFLA_IFNAME, &terminated(device));
+    request.nested(libc::IFLA_LINKINFO, |info| info.attribute(libc::IFLA_INFO_KIND, b"dummy\0"));
+    request.send().with_context(|| format!("make {device}"))?;
+    up(device)
+}
+
 /// Writes a `net.` setting of this thread's namespace.
 pub(crate) fn set(setting: &str, value: &str) -> anyhow::Result<()> {
     fs::write(format!("/proc/sys/net/{setting}"), value).with_context(|| format!("set {setting}"))
@@ -108,46 +148,6 @@ pub(crate) fn address(device: &str, address: IpAddr) -> anyhow::Result<()> {
     request.attribute(libc::IFA_LOCAL, &bytes);
     request.attribute(libc::IFA_ADDRESS, &bytes);
     request.send().with_context(|| format!("give {device} the address {address}"))
-}
-
-/// Delays what a device sends, by netem.
-pub(crate) fn delay(device: &str, delay_us: u64) -> anyhow::Result<()> {
-    // struct tcmsg: family, index, handle, parent, info.
-    let mut fixed = vec![0; 4];
-    fixed.extend(index(device)?.to_ne_bytes());
-    fixed.extend([0; 4]);
-    fixed.extend(TC_H_ROOT.to_ne_bytes());
-    fixed.extend([0; 4]);
-    let mut request =
-        Request::new(libc::RTM_NEWQDISC, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &fixed);
-    request.attribute(TCA_KIND, b"netem\0");
-    // struct tc_netem_qopt: latency in units of 64 ns, limit in packets, loss, gap, duplicate, jitter.
-    let mut options = u32::try_from(delay_us * 1000 / 64)?.to_ne_bytes().to_vec();
-    options.extend(1000_u32.to_ne_bytes());
-    options.extend([0; 16]);
-    request.attribute(TCA_OPTIONS, &options);
-    request.send().with_context(|| format!("delay {device}"))
-}
-
-/// Lets the queueing discipline of a device take nothing, or everything again.
-pub(crate) fn drops(device: &str, on: bool) -> anyhow::Result<()> {
-    let mut fixed = vec![0; 4];
-    fixed.extend(index(device)?.to_ne_bytes());
-    fixed.extend([0; 4]);
-    fixed.extend(TC_H_ROOT.to_ne_bytes());
-    fixed.extend([0; 4]);
-    let mut request = if on {
-        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
-        Request::new(libc::RTM_NEWQDISC, flags, &fixed)
-    } else {
-        Request::new(libc::RTM_DELQDISC, 0, &fixed)
-    };
-    if on {
-        request.attribute(TCA_KIND, b"pfifo\0");
-        // struct tc_fifo_qopt: the limit, in packets.
-        request.attribute(TCA_OPTIONS, &0_u32.to_ne_bytes());
-    }
-    request.send().with_context(|| format!("let {device} drop"))
 }
 
 /// The index of a device.

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use anyhow::Context as _;
 
 use super::{
-    calls::Program,
+    calls::{Program, connected_mptcp, listening_mptcp},
     capture::Capture,
-    netns::{Netns, address, delay, set, up},
-    stage::{Family, PATIENCE, PORT, SETTLE_NS, Seen, Stage, accept, conversation, listen},
+    netns::{Netns, address, set, up},
+    qdisc::delay,
+    stage::{Family, PATIENCE, PORT, SETTLE_NS, Seen, Stage, accept, conversation, listen, moved},
     sys::{now_ns, sleep_until},
 };
 use crate::{
@@ -50,12 +51,21 @@ pub(crate) fn behind_veth(stage: &Stage, delay_us: u64) -> anyhow::Result<Vec<Se
     drop(client);
     sleep_until(now_ns() + SETTLE_NS);
     let wire = capture.drain()?;
-    let conversation = conversation(server, &wire, remote.port());
-    Ok(vec![Seen { netns: server_side.number()?, local, remote, conversation }])
+    let conversation = conversation(server, &wire, &[], remote.port());
+    let question = stage.story.question();
+    Ok(vec![Seen {
+        _forgotten: None,
+        netns: server_side.number()?,
+        local,
+        remote,
+        real_peer: true,
+        question,
+        conversation,
+    }])
 }
 
 /// Both ends are in one namespace, and both are watched.
-pub(crate) fn over_loopback(stage: &Stage) -> anyhow::Result<Vec<Seen>> {
+pub(crate) fn over_loopback(stage: &Stage, mptcp: bool) -> anyhow::Result<Vec<Seen>> {
     let netns = Netns::create()?;
     let capture = Capture::start("lo", stage.offset_ns)?;
     let here: IpAddr = match stage.family {
@@ -63,27 +73,41 @@ pub(crate) fn over_loopback(stage: &Stage) -> anyhow::Result<Vec<Seen>> {
         Family::V6 => Ipv6Addr::LOCALHOST.into(),
     };
     let local = SocketAddr::new(here, PORT);
-    let (listener, inherited) = listen(local, &stage.story)?;
-    let (mut client, remote) = connect(local)?;
+    let (listener, inherited) =
+        if mptcp { (listening_mptcp(local)?, Vec::new()) } else { listen(local, &stage.story)? };
+    let (mut client, remote) =
+        if mptcp { known(connected_mptcp(local)?)? } else { connect(local)? };
     let mut server = accept(&listener, &inherited)?;
     converse(&stage.story, &mut server, &mut client)?;
     client.call(&Call::Close)?;
     sleep_until(now_ns() + SETTLE_NS);
     // Loopback shows each packet twice, when it is sent and when it is received.
     let sent: Vec<Segment> = capture.drain()?.into_iter().filter(|it| it.outgoing).collect();
+    moved(&stage.story)?;
     let netns = netns.number()?;
     let seen = |program, local: SocketAddr, remote: SocketAddr| {
-        let mut conversation = conversation(program, &sent, local.port());
+        let mut conversation = conversation(program, &sent, &[], local.port());
         for segment in &mut conversation.wire {
             segment.outgoing = segment.sport == local.port();
         }
-        Seen { netns, local, remote, conversation }
+        Seen {
+            _forgotten: None,
+            netns,
+            local,
+            remote,
+            real_peer: true,
+            question: stage.story.question(),
+            conversation,
+        }
     };
     Ok(vec![seen(server, local, remote), seen(client, remote, local)])
 }
 
 fn connect(server: SocketAddr) -> anyhow::Result<(Program, SocketAddr)> {
-    let stream = TcpStream::connect(server).context("connect")?;
+    known(TcpStream::connect(server).context("connect")?)
+}
+
+fn known(stream: TcpStream) -> anyhow::Result<(Program, SocketAddr)> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let own = stream.local_addr()?;
     Ok((Program::new(stream), own))

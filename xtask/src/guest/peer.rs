@@ -13,12 +13,14 @@ use super::{
     sys::{now_ns, timespec},
     tun::Tun,
 };
-use crate::scenario::Syn;
+use crate::scenario::{Active, Answer, Syn};
 
 /// Round trip of the handshake.
 const HANDSHAKE_NS: u64 = 20_000_000;
 /// The peer looks this often whether the story is over.
 const LOOK_NS: u64 = 50_000_000;
+/// A new connection's numbers begin so far behind those of the one before.
+const FURTHER: u32 = 100_000;
 /// Nothing a story waits for takes longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -57,6 +59,12 @@ struct Connection {
     /// Acknowledgements to send: when, and up to which byte.
     due: Vec<(u64, u32)>,
     finished: bool,
+    /// The host's SYN is to be answered, so long after it came.
+    answers_after_ns: Option<u64>,
+    /// How a SYN of the host is answered.
+    answer: Answer,
+    /// It closes, and acknowledges a FIN, only when told to: whether it has acknowledged the host's.
+    by_hand: Option<bool>,
 }
 
 impl Peer {
@@ -65,24 +73,16 @@ impl Peer {
         Arc::new(Self { tun, server, state: Mutex::default(), news: Condvar::new() })
     }
 
-    /// Sends a SYN.
-    pub(crate) fn connect(&self, address: SocketAddr, syn: &Syn) -> anyhow::Result<()> {
+    /// Sends a SYN. By hand, the peer closes, and acknowledges a FIN, only when told to.
+    pub(crate) fn connect(
+        &self,
+        address: SocketAddr,
+        syn: &Syn,
+        by_hand: bool,
+    ) -> anyhow::Result<()> {
         let mut state = self.lock();
-        let mut connection = Connection {
-            address,
-            syn: syn.clone(),
-            seq: 0,
-            window: syn.window,
-            first: 0,
-            arrived: 0,
-            acked: 0,
-            fin: false,
-            repeated: 0,
-            echo: 0,
-            ack_after_ns: None,
-            due: Vec::new(),
-            finished: false,
-        };
+        let mut connection =
+            Connection { by_hand: by_hand.then_some(false), ..Connection::new(address, syn) };
         let timestamps = syn.timestamps.then_some((100, 0));
         let sent =
             Sent { seq: 0, syn: Some((syn.mss_bytes, syn.sack)), timestamps, ..Sent::default() };
@@ -91,6 +91,17 @@ impl Peer {
         state.connections.push(connection);
         drop(state);
         self.tun.give(&packet).context("send the SYN")
+    }
+
+    /// Waits for the host's SYN at an address, and answers it as told; by hand as for [`Self::connect`].
+    pub(crate) fn listen(&self, address: SocketAddr, active: &Active, by_hand: bool) {
+        let connection = Connection {
+            answers_after_ns: Some(active.after_us * 1000),
+            answer: active.answer,
+            by_hand: by_hand.then_some(false),
+            ..Connection::new(address, &active.syn)
+        };
+        self.lock().connections.push(connection);
     }
 
     /// Acknowledges the stream up to a byte.
@@ -139,6 +150,62 @@ impl Peer {
         self.tun.give(&packet).context("send a reset")
     }
 
+    /// Sends so many bytes with a FIN.
+    pub(crate) fn closes(&self, connection: usize, bytes: usize) -> anyhow::Result<()> {
+        let payload = vec![b'q'; bytes];
+        self.give(connection, |it| {
+            let packet =
+                build(it.address, self.server, &Sent { fin: true, payload: &payload, ..it.next() });
+            it.seq = it.seq.wrapping_add(u32::try_from(bytes)?).wrapping_add(1);
+            packet
+        })
+    }
+
+    /// Sends the FIN again.
+    pub(crate) fn closes_again(&self, connection: usize) -> anyhow::Result<()> {
+        self.give(connection, |it| {
+            let seq = it.seq.wrapping_sub(1);
+            build(it.address, self.server, &Sent { fin: true, seq, ..it.next() })
+        })
+    }
+
+    /// Asks for a new connection of the same ends; what comes to it is not answered.
+    pub(crate) fn opens_again(&self, connection: usize) -> anyhow::Result<()> {
+        self.give(connection, |it| {
+            it.answer = Answer::Nothing;
+            let syn = Some((it.syn.mss_bytes, it.syn.sack));
+            let seq = it.seq.wrapping_add(FURTHER);
+            build(it.address, self.server, &Sent { seq, syn, ..Sent::default() })
+        })
+    }
+
+    /// Acknowledges the host's FIN, when it has come.
+    pub(crate) fn ack_fin(&self, connection: usize) -> anyhow::Result<()> {
+        self.await_fin(connection)?;
+        self.give(connection, |it| build(it.address, self.server, &it.next()))
+    }
+
+    /// Waits for the host's FIN, and acknowledges it with what it sends next.
+    pub(crate) fn await_fin(&self, connection: usize) -> anyhow::Result<()> {
+        self.wait(connection, |it| it.fin).context("no FIN came")?;
+        if let Some(it) = self.lock().connections.get_mut(connection) {
+            it.by_hand = Some(true);
+        }
+        Ok(())
+    }
+
+    fn give(
+        &self,
+        connection: usize,
+        packet: impl FnOnce(&mut Connection) -> anyhow::Result<Vec<u8>>,
+    ) -> anyhow::Result<()> {
+        let packet = {
+            let mut state = self.lock();
+            packet(state.connections.get_mut(connection).context("no such connection")?)?
+        };
+        self.tun.give(&packet).context("send a segment")
+    }
+
     /// From here on acknowledges so long after each arrival; before, only on command.
     pub(crate) fn ack_after(&self, connection: usize, delay_us: u64) {
         if let Some(connection) = self.lock().connections.get_mut(connection) {
@@ -159,6 +226,9 @@ impl Peer {
     /// Waits until the host's FIN has come and was answered, or a reset was sent or came.
     pub(crate) fn finished(&self, connection: usize) -> anyhow::Result<()> {
         if let Some(it) = self.lock().connections.get_mut(connection) {
+            if it.by_hand.is_some() {
+                return Ok(());
+            }
             it.ack_after_ns.get_or_insert(1_000_000);
             if it.fin && it.due.is_empty() && !it.finished {
                 it.due.push((now_ns() + 1_000_000, it.arrived));
@@ -248,11 +318,38 @@ impl Peer {
 }
 
 impl Connection {
+    fn new(address: SocketAddr, syn: &Syn) -> Self {
+        Self {
+            address,
+            syn: syn.clone(),
+            seq: 0,
+            window: syn.window,
+            first: 0,
+            arrived: 0,
+            acked: 0,
+            fin: false,
+            repeated: 0,
+            echo: 0,
+            ack_after_ns: None,
+            due: Vec::new(),
+            finished: false,
+            answers_after_ns: None,
+            answer: Answer::Agrees,
+            by_hand: None,
+        }
+    }
+
     fn came(&mut self, came: &Came, now: u64) {
         self.echo = came.timestamp.unwrap_or(self.echo);
+        if came.syn && self.answer == Answer::Nothing {
+            return;
+        }
         if came.syn {
             self.first = came.seq.wrapping_add(1);
-            self.due.push((now + HANDSHAKE_NS, 0));
+            // A SYN can carry data.
+            self.arrived = came.bytes;
+            let after_ns = self.answers_after_ns.unwrap_or(HANDSHAKE_NS);
+            self.due.push((now + after_ns, self.arrived));
             return;
         }
         self.finished |= came.rst;
@@ -272,6 +369,21 @@ impl Connection {
         }
     }
 
+    /// An acknowledgement of what came, and of the host's FIN where that was decided.
+    fn next(&mut self) -> Sent<'static> {
+        self.acked = self.arrived;
+        Sent {
+            seq: self.seq,
+            ack: Some(
+                self.first
+                    .wrapping_add(self.arrived)
+                    .wrapping_add(u32::from(self.by_hand == Some(true))),
+            ),
+            window: self.window,
+            ..Sent::default()
+        }
+    }
+
     /// A segment that acknowledges up to a byte of the stream; the host's FIN is answered with the peer's own.
     fn segment(
         &mut self,
@@ -279,19 +391,27 @@ impl Connection {
         up_to: u32,
         payload: &[u8],
     ) -> anyhow::Result<Vec<u8>> {
-        let fin = self.fin && up_to == self.arrived;
+        let fin = self.by_hand.is_none() && self.fin && up_to == self.arrived;
+        let acks_fin = fin || self.by_hand == Some(true) && up_to == self.arrived;
+        let answers = self.answers_after_ns.take().is_some();
+        if answers && self.answer == Answer::Refuses {
+            let sent = Sent { ack: Some(self.first), rst: true, ..Sent::default() };
+            return build(self.address, server, &sent);
+        }
         self.acked = self.acked.max(up_to);
         let clock_ms = u32::try_from(now_ns() / 1_000_000 % u64::from(u32::MAX))?;
         let sent = Sent {
             seq: self.seq,
-            ack: Some(self.first.wrapping_add(up_to).wrapping_add(u32::from(fin))),
+            ack: Some(self.first.wrapping_add(up_to).wrapping_add(u32::from(acks_fin))),
             fin: fin && !self.finished,
             window: self.window,
             timestamps: self.syn.timestamps.then_some((clock_ms.wrapping_add(100), self.echo)),
             payload,
+            syn: answers.then_some((self.syn.mss_bytes, self.syn.sack)),
             ..Sent::default()
         };
         let packet = build(self.address, server, &sent)?;
+        self.seq = self.seq.wrapping_add(u32::from(answers));
         if fin && !self.finished {
             self.finished = true;
             self.seq = self.seq.wrapping_add(1);

@@ -1,7 +1,8 @@
 //! Plays one story in network namespaces of its own and gathers what the witnesses saw.
 
 use std::{
-    net::{IpAddr, SocketAddr, TcpListener},
+    fs,
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd as _,
     sync::{
         Arc,
@@ -14,21 +15,24 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    calls::{Program, made},
+    calls::{Program, made, opened},
     capture::Capture,
-    netns::{Netns, address, up},
+    netns::{Netns, address, dummy, up},
     pair,
     peer::Peer,
+    qdisc::mirror,
     sys::{exact_timers, first_in_line, name_thread, now_ns, sleep_until},
     tun::Tun,
 };
 use crate::{
     oracle::{CallRecord, Conversation, Segment},
-    scenario::{Link, Step, Story, Syn, Then},
+    scenario::{Link, Question, Step, Story, Syn, Then},
 };
 
 /// The device of the program under test, before a peer in user space.
 pub(crate) const TUN: &str = "tun0";
+/// Where a copy of what that device is given goes, when it has a queue.
+const COPY: &str = "copy0";
 
 /// The port every story's server listens on.
 pub(crate) const PORT: u16 = 8080;
@@ -76,8 +80,14 @@ pub(crate) struct Seen {
     pub(crate) local: SocketAddr,
     /// The peer's end.
     pub(crate) remote: SocketAddr,
+    /// The other end is a socket of this host.
+    pub(crate) real_peer: bool,
+    /// What tcptrace is asked of it.
+    pub(crate) question: Question,
     /// What the witnesses saw.
     pub(crate) conversation: Conversation,
+    /// The socket that the program has forgotten: it stays open as long as this.
+    pub(crate) _forgotten: Option<TcpStream>,
 }
 
 /// What a story is played with.
@@ -100,6 +110,9 @@ pub(crate) struct Playing {
     reached: Receiver<()>,
     go_on: Sender<()>,
 }
+
+/// The connections, and the socket that listens, where one does.
+type Opened = (Vec<(SocketAddr, Program)>, Option<TcpListener>);
 
 /// The story's side of [`Step::Attach`].
 #[derive(Debug)]
@@ -124,9 +137,17 @@ pub(crate) fn start(stage: Stage) -> Playing {
         first_in_line();
         name_thread(c"server");
         match stage.story.link.clone() {
-            Link::Tun(syns) => behind_tun(&stage, &syns, &cue),
+            Link::Tun(syns) => behind_tun(&stage, &cue, |peer, local, there| {
+                accept_all(&stage, &syns, peer, local, there)
+            }),
+            Link::Active(active) => behind_tun(&stage, &cue, |peer, local, there| {
+                let remote = SocketAddr::new(there, stage.first_port);
+                peer.listen(remote, &active, by_hand(&stage));
+                Ok((vec![(remote, opened(local, remote, active.deferred)?)], None))
+            }),
             Link::Veth(delay_us) => pair::behind_veth(&stage, delay_us),
-            Link::Loopback => pair::over_loopback(&stage),
+            Link::Loopback => pair::over_loopback(&stage, false),
+            Link::Mptcp => pair::over_loopback(&stage, true),
         }
     });
     Playing { thread, reached: reached_here, go_on }
@@ -154,7 +175,11 @@ impl Cue {
     }
 }
 
-fn behind_tun(stage: &Stage, syns: &[Syn], cue: &Cue) -> anyhow::Result<Vec<Seen>> {
+fn behind_tun(
+    stage: &Stage,
+    cue: &Cue,
+    open: impl FnOnce(&Peer, SocketAddr, IpAddr) -> anyhow::Result<Opened>,
+) -> anyhow::Result<Vec<Seen>> {
     let netns = Netns::create()?;
     let tun = Tun::create(TUN)?;
     let (here, there) = stage.family.addresses();
@@ -163,8 +188,8 @@ fn behind_tun(stage: &Stage, syns: &[Syn], cue: &Cue) -> anyhow::Result<Vec<Seen
     // IPv6 makes an address usable in a work queue.
     sleep_until(now_ns() + SETTLE_NS);
     let capture = Capture::start(TUN, stage.offset_ns)?;
+    let before = stage.story.queues().then(|| before_the_queue(stage.offset_ns)).transpose()?;
     let local = SocketAddr::new(here, PORT);
-    let (listener, inherited) = listen(local, &stage.story)?;
     let peer = Peer::new(tun, local);
     let serving = thread::spawn({
         let peer = Arc::clone(&peer);
@@ -173,26 +198,73 @@ fn behind_tun(stage: &Stage, syns: &[Syn], cue: &Cue) -> anyhow::Result<Vec<Seen
             peer.serve();
         }
     });
-    let opened: anyhow::Result<Vec<(SocketAddr, Program)>> = (stage.first_port..)
-        .zip(syns)
-        .map(|(port, syn)| {
-            let remote = SocketAddr::new(there, port);
-            peer.connect(remote, syn)?;
-            Ok((remote, accept(&listener, &inherited)?))
-        })
-        .collect();
-    let played = opened.and_then(|connections| with_peer(stage, &peer, connections, cue));
+    let played = open(&peer, local, there).and_then(|(connections, listener)| {
+        let played = with_peer(stage, &peer, connections, cue);
+        drop(listener);
+        played
+    });
     peer.stop();
     serving.join().map_err(|_panic| anyhow::anyhow!("the peer's thread panicked"))?;
-    let wire = capture.drain()?;
+    let (wire, device) = seen_apart(capture.drain()?, before)?;
+    moved(&stage.story)?;
     let number = netns.number()?;
-    let seen = |(remote, program): (SocketAddr, Program)| Seen {
+    let seen = |(remote, mut program): (SocketAddr, Program)| Seen {
+        _forgotten: program.forgotten(),
         netns: number,
         local,
         remote,
-        conversation: conversation(program, &wire, remote.port()),
+        real_peer: false,
+        question: stage.story.question(),
+        conversation: conversation(program, &wire, &device, remote.port()),
     };
     Ok(played?.into_iter().map(seen).collect())
+}
+
+/// A capture of what the device is given, where it has a queue.
+fn before_the_queue(offset_ns: u64) -> anyhow::Result<Capture> {
+    dummy(COPY)?;
+    mirror(TUN, COPY)?;
+    Capture::start(COPY, offset_ns)
+}
+
+/// The wire: what leaves TCP, as it was seen before the device's queue, and what comes in. And what the device sent.
+fn seen_apart(
+    wire: Vec<Segment>,
+    before: Option<Capture>,
+) -> anyhow::Result<(Vec<Segment>, Vec<Segment>)> {
+    let Some(before) = before else { return Ok((wire, Vec::new())) };
+    let (device, mut seen): (Vec<Segment>, Vec<Segment>) =
+        wire.into_iter().partition(|segment| segment.outgoing);
+    seen.extend(before.drain()?.into_iter().filter(|segment| segment.outgoing));
+    seen.sort_by_key(|segment| segment.at_ns);
+    Ok((seen, device))
+}
+
+/// The peer opens the connections, one after the other.
+fn accept_all(
+    stage: &Stage,
+    syns: &[Syn],
+    peer: &Peer,
+    local: SocketAddr,
+    there: IpAddr,
+) -> anyhow::Result<Opened> {
+    let (listener, inherited) = listen(local, &stage.story)?;
+    let by_hand = by_hand(stage);
+    let connections: anyhow::Result<_> = (stage.first_port..)
+        .zip(syns)
+        .map(|(port, syn)| {
+            let remote = SocketAddr::new(there, port);
+            peer.connect(remote, syn, by_hand)?;
+            Ok((remote, accept(&listener, &inherited)?))
+        })
+        .collect();
+    // Where nobody listens any more, nothing takes the place of a minisock.
+    Ok((connections?, Some(listener)))
+}
+
+/// Whether the peer closes, and acknowledges a FIN, only when told to.
+fn by_hand(stage: &Stage) -> bool {
+    stage.story.question() == Question::Close
 }
 
 /// Plays the steps, and waits until both sides are done.
@@ -218,6 +290,18 @@ fn with_peer(
             Step::Ack(up_to) => peer.ack(at, *up_to)?,
             Step::Window(window) => peer.window(at, *window)?,
             Step::Reset => peer.reset(at)?,
+            Step::PeerCloses(bytes) => peer.closes(at, *bytes)?,
+            Step::PeerClosesAgain => peer.closes_again(at)?,
+            Step::AckFin => peer.ack_fin(at)?,
+            Step::AckFinWith(bytes) => {
+                peer.await_fin(at)?;
+                peer.send(at, *bytes)?;
+            }
+            Step::PeerOpensAgain => peer.opens_again(at)?,
+            Step::AckFinAndClose => {
+                peer.await_fin(at)?;
+                peer.closes(at, 0)?;
+            }
             Step::PeerSends(bytes) => peer.send(at, *bytes)?,
             Step::AckAfter(delay_us) => peer.ack_after(at, *delay_us),
         }
@@ -227,6 +311,19 @@ fn with_peer(
     }
     sleep_until(now_ns() + 20_000_000);
     Ok(connections)
+}
+
+/// Whether the kernel counted what the story says it does, in this thread's namespace.
+pub(crate) fn moved(story: &Story) -> anyhow::Result<()> {
+    let Some(name) = story.counter else { return Ok(()) };
+    let text = fs::read_to_string("/proc/thread-self/net/netstat").context("read the counters")?;
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    let counted = lines.chunks(2).find_map(|pair| match pair {
+        [names, values] => values.get(names.iter().position(|known| *known == name)?),
+        _ => None,
+    });
+    anyhow::ensure!(counted.is_some_and(|count| *count != "0"), "{name} is {counted:?}");
+    Ok(())
 }
 
 /// Listens, and makes the calls of the story on the listening socket.
@@ -252,11 +349,21 @@ pub(crate) fn accept(listener: &TcpListener, inherited: &[CallRecord]) -> anyhow
 }
 
 /// What the witnesses saw of the connection whose other end has this port.
-pub(crate) fn conversation(program: Program, wire: &[Segment], port: u16) -> Conversation {
+pub(crate) fn conversation(
+    program: Program,
+    wire: &[Segment],
+    device: &[Segment],
+    port: u16,
+) -> Conversation {
+    let device = device
+        .iter()
+        .filter(|sent| sent.dport == port && sent.bytes > 0)
+        .map(|sent| (sent.at_ns, sent.seq.wrapping_add(sent.bytes)))
+        .collect();
     let wire = wire
         .iter()
         .filter(|segment| segment.sport == port || segment.dport == port)
         .cloned()
         .collect();
-    Conversation { calls: program.into_log(), wire }
+    Conversation { calls: program.into_log(), wire, device }
 }

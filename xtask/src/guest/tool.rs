@@ -15,12 +15,15 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::sys::checked;
-use crate::oracle::Reported;
+use crate::oracle::{Reported, ReportedClose};
 
 /// The words its banner on stderr begins with once all probes are attached.
 const READY: [&str; 2] = ["watching", "recording"];
 /// Attaching takes a second or two in an emulator, and so does the end.
 const PATIENCE: Duration = Duration::from_mins(4);
+
+/// So many start side by side; each reads the kernel's types into memory.
+const AT_A_TIME: usize = 6;
 
 /// A running tcptrace.
 #[derive(Debug)]
@@ -30,22 +33,46 @@ pub(crate) struct Tool {
     stderr: Receiver<String>,
 }
 
-/// A hold and the connection it is about, as far as tcptrace knows that.
+/// A finding and the connection it is about, as far as tcptrace knows that.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct Found<T = Reported> {
     /// Number of the network namespace.
     pub(crate) netns: Option<u64>,
     /// Own end.
     pub(crate) local: Option<SocketAddr>,
     /// Other end.
     pub(crate) remote: Option<SocketAddr>,
-    /// The hold.
-    pub(crate) hold: Reported,
+    /// The finding.
+    pub(crate) what: T,
 }
 
 impl Tool {
+    /// Starts one with each of these arguments, some at a time, and waits for their banners: most of what attaching takes is
+    /// the kernel's waiting, which they share.
+    pub(crate) fn start_all(
+        program: &Path,
+        arguments: &[Vec<String>],
+    ) -> anyhow::Result<Vec<Self>> {
+        let mut tools = Vec::new();
+        for some in arguments.chunks(AT_A_TIME) {
+            let mut started = some
+                .iter()
+                .map(|words| Self::spawn(program, words, false))
+                .collect::<anyhow::Result<Vec<_>>>()?;
+            started.iter_mut().try_for_each(Self::wait_ready)?;
+            tools.append(&mut started);
+        }
+        Ok(tools)
+    }
+
     /// Starts it and waits for its banner. With `echo` its text goes to the console instead of being kept.
     pub(crate) fn start(program: &Path, arguments: &[String], echo: bool) -> anyhow::Result<Self> {
+        let mut tool = Self::spawn(program, arguments, echo)?;
+        tool.wait_ready()?;
+        Ok(tool)
+    }
+
+    fn spawn(program: &Path, arguments: &[String], echo: bool) -> anyhow::Result<Self> {
         let stdout = if echo { Stdio::inherit() } else { Stdio::piped() };
         let mut child = Command::new(program)
             .args(arguments)
@@ -74,9 +101,7 @@ impl Tool {
                 }
             }
         });
-        let mut tool = Self { child, stdout, stderr };
-        tool.wait_ready()?;
-        Ok(tool)
+        Ok(Self { child, stdout, stderr })
     }
 
     fn wait_ready(&mut self) -> anyhow::Result<()> {
@@ -111,11 +136,22 @@ impl Tool {
 
     /// Stops it and gives back what it printed on stdout, and what it said on stderr since its banner.
     pub(crate) fn stop(self) -> anyhow::Result<(String, Vec<String>)> {
+        self.interrupt()?;
+        self.ended()
+    }
+
+    /// As [`Self::stop`], of several at once.
+    pub(crate) fn stop_all(tools: Vec<Self>) -> anyhow::Result<Vec<(String, Vec<String>)>> {
+        tools.iter().try_for_each(Self::interrupt)?;
+        tools.into_iter().map(Self::ended).collect()
+    }
+
+    fn interrupt(&self) -> anyhow::Result<()> {
         let pid = libc::pid_t::try_from(self.child.id())?;
         // SAFETY: kill() takes two numbers, and the child is not reaped yet.
         checked(i64::from(unsafe { libc::kill(pid, libc::SIGINT) }))
-            .context("interrupt tcptrace")?;
-        self.ended()
+            .context("interrupt tcptrace")
+            .map(drop)
     }
 
     /// Ends it without letting it say anything more.
@@ -140,7 +176,16 @@ struct HoldLine {
     release: String,
     #[serde(default)]
     tail: bool,
+    peer_ack: Option<String>,
+    peer_ack_certainty: Option<String>,
     certainty: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct CloseLine {
+    socket: SocketLine,
+    #[serde(flatten)]
+    close: ReportedClose,
 }
 
 #[derive(Debug, Deserialize)]
@@ -158,6 +203,8 @@ struct CauseLine {
 #[derive(Debug, Deserialize)]
 struct SummaryLine {
     events_lost: BTreeMap<String, u64>,
+    /// Absent where the kernel does not count them.
+    probe_misses: Option<BTreeMap<String, u64>>,
 }
 
 /// What its JSON says.
@@ -165,10 +212,14 @@ struct SummaryLine {
 pub(crate) struct Said {
     /// The holds.
     pub(crate) found: Vec<Found>,
+    /// The teardowns.
+    pub(crate) closes: Vec<Found<ReportedClose>>,
     /// How many gaps it noted.
     pub(crate) gaps: u32,
     /// Lost events, of the summary.
     pub(crate) events_lost: u64,
+    /// Runs of probes that the kernel skipped, of the summary; `None` where it does not count them.
+    pub(crate) misses: Option<u64>,
     /// One for each line that is not as documented.
     pub(crate) complaints: Vec<String>,
 }
@@ -186,11 +237,22 @@ pub(crate) fn parse(text: &str) -> Said {
                 Ok(hold) => said.found.push(hold.into()),
                 Err(error) => said.complaints.push(format!("{error} in {line}")),
             },
+            Some("close") => match serde_json::from_str::<CloseLine>(line) {
+                Ok(CloseLine { socket, close }) => {
+                    let SocketLine { netns, local, remote } = socket;
+                    said.closes.push(Found { netns, local, remote, what: close });
+                }
+                Err(error) => said.complaints.push(format!("{error} in {line}")),
+            },
             Some("gap") => said.gaps += 1,
             Some("summary") => match serde_json::from_str::<SummaryLine>(line) {
                 Ok(summary) => {
                     summaries += 1;
+                    for close in &mut said.closes {
+                        close.what.uncounted = summary.probe_misses.is_none();
+                    }
                     said.events_lost += summary.events_lost.values().sum::<u64>();
+                    said.misses = summary.probe_misses.map(|all| all.values().sum());
                 }
                 Err(error) => said.complaints.push(format!("{error} in {line}")),
             },
@@ -213,13 +275,14 @@ impl From<HoldLine> for Found {
             causes: line.causes.into_iter().map(|cause| cause.cause).collect(),
             release: line.release,
             tail: line.tail,
+            peer_ack: line.peer_ack.zip(line.peer_ack_certainty),
             certain: line.certainty == "seen",
         };
         Self {
             netns: line.socket.netns,
             local: line.socket.local,
             remote: line.socket.remote,
-            hold,
+            what: hold,
         }
     }
 }
@@ -237,7 +300,7 @@ mod tests {
         let said = parse(&format!("{{\"type\":\"start\"}}\n{HOLD}\n{GAP}\n{SUMMARY}\n"));
         assert_eq!(said.complaints, Vec::<String>::new());
         assert_eq!((said.gaps, said.events_lost), (1, 7));
-        let hold = &said.found.first().unwrap().hold;
+        let hold = &said.found.first().unwrap().what;
         assert_eq!(
             (hold.start_ns, hold.bytes, hold.causes.as_slice(), hold.tail, hold.certain),
             (77, 8, &["cork".to_owned()][..], false, true)

@@ -7,15 +7,15 @@ use anyhow::{Context as _, ensure};
 use super::{
     capture::Capture,
     netns,
-    run::warm_up,
+    run::{closes_against_story, warm_up},
     stage::{Family, PORT, Playing, Seen, Stage, start},
     sys::realtime_offset_ns,
     tool::Tool,
 };
 use crate::{
-    oracle::{Hold, against_story, holds},
-    report::{RECORDING, Recording, Witnessed, WitnessedHold},
-    scenario::{Step, Story},
+    oracle::{Hold, against_story, close, holds},
+    report::{RECORDING, Recording, Witnessed, WitnessedClose, WitnessedHold},
+    scenario::{Expect, Step, Story},
     traces::recorded,
 };
 
@@ -69,9 +69,14 @@ fn record(args: &Args, story: Story, offset_ns: u64) -> anyhow::Result<Recording
     let (_, said) = tool.stop()?;
     let seen = seen?;
     ensure!(said.iter().any(|line| line.contains(", 0 lost")), "tcptrace: {}", said.join(" / "));
-    let connections: Vec<Witnessed> = seen.iter().map(witnessed).collect();
+    let is_close = matches!(expect, Expect::Closes(_));
+    let connections: Vec<Witnessed> = seen.iter().map(|one| witnessed(one, is_close)).collect();
     let held: Vec<Hold> = seen.iter().flat_map(|one| holds(&one.conversation)).collect();
-    let differences = expect.map(|expect| against_story(&held, &expect)).unwrap_or_default();
+    let differences = match &expect {
+        Expect::Holds(Some(expect)) => against_story(&held, expect),
+        Expect::Holds(None) => Vec::new(),
+        Expect::Closes(expect) => closes_against_story(&seen, expect),
+    };
     ensure!(differences.is_empty(), "the kernel did otherwise: {}", differences.join(" / "));
     let bytes = fs::read(FILE)?;
     let mut trace = String::with_capacity(2 * bytes.len());
@@ -81,7 +86,15 @@ fn record(args: &Args, story: Story, offset_ns: u64) -> anyhow::Result<Recording
     Ok(Recording { scenario, trace, connections: (!late).then_some(connections) })
 }
 
-fn witnessed(seen: &Seen) -> Witnessed {
+fn witnessed(seen: &Seen, is_close: bool) -> Witnessed {
+    let close = is_close.then(|| close(&seen.conversation)).flatten().map(|close| WitnessedClose {
+        side: close.side.to_owned(),
+        shape: close.shape.to_owned(),
+        reason: close.reason.to_owned(),
+        segments: close.segments,
+        fin_to_ack_ns: close.fin_to_ack_ns,
+        fin_to_close_ns: close.fin_to_close_ns,
+    });
     let holds = holds(&seen.conversation).into_iter().map(|hold| WitnessedHold {
         monotonic_ns: hold.start_ns,
         held_ns: hold.held_ns,
@@ -90,5 +103,5 @@ fn witnessed(seen: &Seen) -> Witnessed {
         release: hold.release.to_owned(),
         tail: hold.tail,
     });
-    Witnessed { local: seen.local, remote: seen.remote, holds: holds.collect() }
+    Witnessed { local: seen.local, remote: seen.remote, holds: holds.collect(), close }
 }

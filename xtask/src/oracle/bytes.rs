@@ -88,7 +88,7 @@ fn ended(seen: &Conversation, at_ns: u64) -> u64 {
 fn written(seen: &Conversation, counts: impl Fn(u64, u64) -> bool) -> u64 {
     let writes = seen.calls.iter().filter(|record| record.call.writes());
     let counted = writes.filter(|record| counts(record.at_ns, record.ret_ns));
-    counted.map(|record| u64::try_from(record.result).unwrap_or(0)).sum()
+    counted.map(super::CallRecord::given).sum()
 }
 
 /// End of the bytes that had left.

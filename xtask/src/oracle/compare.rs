@@ -2,7 +2,7 @@
 
 use crate::{report::Outcome, scenario::Expected};
 
-use super::{Call, Conversation, Hold, SEND_BUFFER};
+use super::{Conversation, Hold, SEND_BUFFER};
 
 /// How far apart two times of one event may be.
 const ALLOWANCE_NS: u64 = 1_000_000;
@@ -24,6 +24,8 @@ pub(crate) struct Reported {
     pub(crate) release: String,
     /// `tail`.
     pub(crate) tail: bool,
+    /// `peer_ack`, and its certainty.
+    pub(crate) peer_ack: Option<(String, String)>,
     /// `certainty` is `seen`: nothing that matters was lost.
     pub(crate) certain: bool,
 }
@@ -142,6 +144,7 @@ fn one(outcome: &mut Outcome, hold: &Hold, tool: &Reported) {
         && (hold.tail == tool.tail || asleep)
         // Where nothing is lost there is no "may".
         && tool.certain
+        && hold.peer_ack.is_none_or(|ack| ack == tool.peer_ack.as_ref().map_or("", |(ack, _)| ack))
         && hold.start_ns.abs_diff(tool.start_ns) <= ALLOWANCE_NS
         && hold.held_ns.abs_diff(tool.held_ns) <= ALLOWANCE_NS;
     outcome.wrong_causes += u32::from(!causes);
@@ -164,16 +167,17 @@ fn undetermined_in_part(causes: &[&str], reported: &[String]) -> bool {
 /// A hold that began and ended inside one write call (an acknowledgement arrived while the socket was owned).
 fn within_one_write(seen: &Conversation, tool: &Reported) -> bool {
     seen.calls.iter().any(|record| {
-        let writes = matches!(record.call, Call::Write(_) | Call::Writev(_) | Call::SendMore(_));
-        writes && record.at_ns <= tool.start_ns && tool.start_ns + tool.held_ns <= record.ret_ns
+        record.call.writes()
+            && record.at_ns <= tool.start_ns
+            && tool.start_ns + tool.held_ns <= record.ret_ns
     })
 }
 
 fn line(hold: &Hold) -> String {
     let held_us = hold.held_ns / 1000;
-    let Hold { start_ns, bytes, causes, release, tail, .. } = hold;
+    let Hold { start_ns, bytes, causes, release, tail, peer_ack, .. } = hold;
     format!(
-        "{bytes} B held {held_us} us from {start_ns} by {causes:?} until {release}, tail {tail}"
+        "{bytes} B held {held_us} us from {start_ns} by {causes:?} until {release}, tail {tail}, ACK {peer_ack:?}"
     )
 }
 

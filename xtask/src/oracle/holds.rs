@@ -1,6 +1,6 @@
 //! Replays the calls and the wire of one connection in time order and finds its holds.
 
-use super::{Call, CallRecord, Conversation, Hold, SEND_BUFFER, Segment};
+use super::{Call, CallRecord, Conversation, Hold, NOT_ESTABLISHED, SEND_BUFFER, Segment};
 
 /// An incoming segment lets bytes go in softirq, at once; a timer is later than this.
 const ACK_TO_DEPARTURE_NS: u64 = 500_000;
@@ -8,8 +8,21 @@ const ACK_TO_DEPARTURE_NS: u64 = 500_000;
 const SLEPT_NS: u64 = 5_000_000;
 /// B.3: the probe timer fires no sooner than this after it was armed.
 const PROBE_TIMER_NS: u64 = 200_000_000;
+/// RFC 5246 6.2.3.3, RFC 5288 3: header, explicit nonce and tag of a record; no story writes more than one holds.
+const TLS_RECORD_BYTES: u64 = 5 + 8 + 16;
 /// RFC 6928: the congestion window at first, in segments. It grows by no more than each segment acknowledged.
 const INITIAL_WINDOW: usize = 10;
+
+/// An ACK that comes so much later than the shortest round trip, or later, was delayed; Linux delays by 40 ms, in ticks.
+const DELAYED_NS: u64 = 30_000_000;
+/// From the segment on, where that is nearly two round trips.
+const DELAYED_IN_ALL_NS: u64 = 38_000_000;
+/// Later than this it is something else (RFC 9293 3.8.6.3).
+const LONGEST_NS: u64 = 550_000_000;
+/// Within so much it was not.
+const QUICK_NS: u64 = 1_000_000;
+/// So near to a limit, two clocks may disagree.
+const UNSURE_NS: u64 = 1_500_000;
 
 /// The holds of one connection, in the order of their start.
 pub(crate) fn holds(conversation: &Conversation) -> Vec<Hold> {
@@ -41,9 +54,15 @@ struct Waiting {
 struct Replay {
     mss: u64,
     isn: u32,
+    /// When the peer's SYN came.
+    established_ns: u64,
+    /// Bytes that left with our SYN.
+    in_syn: u64,
     cork: bool,
     nodelay: bool,
     paced: bool,
+    /// What is added to each write.
+    record_bytes: u64,
     drops: bool,
     /// The shift of the peer's window, and how many bytes beyond `acked` it lets pass.
     window_shift: u8,
@@ -66,6 +85,17 @@ struct Replay {
     recovers: bool,
     after_loss: bool,
     found: Vec<Hold>,
+    /// What the device sends: when, and up to which offset; and how many of these have been.
+    device: Vec<(u64, u64)>,
+    device_sent: usize,
+    /// When segments left, by their ends.
+    left: Vec<(u64, u64)>,
+    /// What was sent up to here may have been sent twice.
+    twice: u64,
+    /// The shortest round trip so far.
+    trip_ns: Option<u64>,
+    /// What is said of the last ACK.
+    peer_ack: Option<&'static str>,
 }
 
 impl Replay {
@@ -76,20 +106,24 @@ impl Replay {
         let options = if ours.timestamps && theirs.timestamps { 12 } else { 0 };
         // RFC 9293 3.7.1: the peer's MSS option counts no options; our own device's limit is what we announced.
         let mss = theirs.mss_bytes.unwrap_or(536).min(ours.mss_bytes.unwrap_or(536));
+        let in_syn = u64::from(ours.bytes);
         Some(Self {
             mss: u64::from(mss).saturating_sub(options),
             isn: ours.seq,
+            established_ns: theirs.at_ns,
+            in_syn,
             cork: false,
             nodelay: false,
             paced: false,
+            record_bytes: 0,
             drops: false,
             // RFC 7323 2.2: both ends must offer it.
             window_shift: ours.window_shift.and(theirs.window_shift).unwrap_or(0),
             window: u64::MAX,
             written: 0,
-            sent: 0,
+            sent: in_syn,
             acked: 0,
-            ends: Vec::new(),
+            ends: if in_syn > 0 { vec![in_syn] } else { Vec::new() },
             small_end: 0,
             last_ack_ns: None,
             update: false,
@@ -99,6 +133,16 @@ impl Replay {
             recovers: false,
             after_loss: false,
             found: Vec::new(),
+            device: conversation
+                .device
+                .iter()
+                .map(|(at_ns, end)| (*at_ns, u64::from(end.wrapping_sub(ours.seq).wrapping_sub(1))))
+                .collect(),
+            device_sent: 0,
+            left: Vec::new(),
+            twice: 0,
+            trip_ns: handshake_ns(&conversation.wire),
+            peer_ack: None,
         })
     }
 
@@ -109,30 +153,20 @@ impl Replay {
             Call::Nodelay(on) => self.nodelay = on,
             Call::PacingRate(_) => self.paced = true,
             Call::DeviceDrops(on) => self.drops = on,
+            Call::Encrypt => self.record_bytes = TLS_RECORD_BYTES,
             Call::Close | Call::ShutdownWrite => self.fin = true,
             _ => {}
         }
-        if record.call.writes() {
-            self.written += u64::try_from(record.result).unwrap_or(0);
-        }
+        self.written += self.bytes(record);
     }
 
     /// A call returned: bytes of a write that did not leave wait from here; other calls may have changed the cause.
     fn leave(&mut self, record: &CallRecord) {
         if record.call.writes() {
-            let bytes = u64::try_from(record.result).unwrap_or(0);
+            let bytes = self.bytes(record);
             let slept_ns = record.ret_ns.saturating_sub(record.at_ns);
             if slept_ns > SLEPT_NS {
-                // How much of it found room at first, no witness tells.
-                self.found.push(Hold {
-                    start_ns: record.at_ns,
-                    held_ns: slept_ns,
-                    bytes: 0,
-                    causes: vec![SEND_BUFFER],
-                    release: "ack",
-                    tail: true,
-                    after_loss: false,
-                });
+                self.found.extend(self.sleep(record));
             }
             let start = self.written.saturating_sub(bytes);
             let from = start.max(self.sent);
@@ -144,14 +178,45 @@ impl Replay {
                     to: self.written,
                     tail,
                 });
-                self.judge(matches!(record.call, Call::SendMore(_)));
+                self.judge(record.ret_ns, record.call.says_more());
             }
         } else if matches!(
             record.call,
             Call::Cork(false) | Call::Nodelay(true) | Call::Close | Call::ShutdownWrite
         ) {
-            self.judge(false);
+            self.judge(record.ret_ns, false);
         }
+    }
+
+    /// Bytes of the stream that a call wrote.
+    fn bytes(&self, record: &CallRecord) -> u64 {
+        match record.given() {
+            0 => 0,
+            given => given + self.record_bytes,
+        }
+    }
+
+    /// What a write that slept in its call slept for.
+    fn sleep(&self, record: &CallRecord) -> Option<Hold> {
+        let opens = record.at_ns < self.established_ns;
+        // Of a write that opens the connection, the SYN carries the first bytes: they do not wait.
+        let rest = record.given().saturating_sub(self.in_syn);
+        let (cause, bytes, tail) = match opens {
+            true if rest == 0 => return None,
+            true => (NOT_ESTABLISHED, rest, rest < record.given()),
+            // How much of it found room at first, no witness tells.
+            false => (SEND_BUFFER, 0, true),
+        };
+        Some(Hold {
+            start_ns: record.at_ns,
+            held_ns: record.ret_ns.saturating_sub(record.at_ns),
+            bytes,
+            causes: vec![cause],
+            release: "ack",
+            peer_ack: None,
+            tail,
+            after_loss: false,
+        })
     }
 
     /// Takes the segments up to a time and gives back the rest.
@@ -164,6 +229,7 @@ impl Replay {
         while let Some((segment, rest)) = wire.split_first()
             && segment.at_ns <= until_ns
         {
+            self.device_until(segment.at_ns, wire);
             if segment.rst {
                 self.discard(segment.at_ns);
             } else if segment.outgoing {
@@ -173,13 +239,33 @@ impl Replay {
             }
             wire = rest;
         }
+        self.device_until(until_ns, wire);
         wire
+    }
+
+    /// What the device sent up to a time: where nothing leaves after it, an attempt came up against something else.
+    fn device_until(&mut self, until_ns: u64, rest: &[&Segment]) {
+        while let Some((at_ns, _)) =
+            self.device.get(self.device_sent).copied().filter(|(at_ns, _)| *at_ns <= until_ns)
+        {
+            self.device_sent += 1;
+            let lets_go = rest
+                .iter()
+                .take_while(|later| later.at_ns < at_ns + ACK_TO_DEPARTURE_NS)
+                .any(|later| later.outgoing && self.offset(later.seq) >= self.sent);
+            if !lets_go {
+                self.judge(at_ns, false);
+            }
+        }
     }
 
     fn arrival(&mut self, segment: &Segment, rest: &[&Segment], until_ns: u64) {
         // The FIN takes a sequence number of its own.
         let acked = self.offset(segment.ack).min(self.sent);
         let advanced = acked > self.acked;
+        if advanced {
+            self.peer_ack = self.acknowledges(segment, acked);
+        }
         self.acked = self.acked.max(acked);
         self.recovers &= self.acked < self.sent;
         let window = u64::from(segment.window) << self.window_shift;
@@ -187,6 +273,10 @@ impl Replay {
         if !advanced && segment.bytes > 0 {
             // The fast path for data looks at the write queue only when the acknowledgement is news.
             return;
+        }
+        if !advanced {
+            // Of what it answers the wire tells nothing.
+            self.peer_ack = None;
         }
         self.last_ack_ns = Some(segment.at_ns);
         self.update = !advanced && widened;
@@ -199,8 +289,43 @@ impl Replay {
             .take_while(|later| later.outgoing || !later.acks)
             .any(|later| later.outgoing && later.bytes > 0 && self.offset(later.seq) >= self.sent);
         if !lets_go {
-            self.judge(false);
+            self.judge(segment.at_ns, false);
         }
+    }
+
+    /// How the other end sent this ACK, by the time since the segment left that it answers: beyond the shortest round trip
+    /// by a delayed-ACK time, or by next to nothing.
+    fn acknowledges(&mut self, segment: &Segment, acked: u64) -> Option<&'static str> {
+        let in_flight = self.ends.iter().filter(|end| **end > self.acked).count();
+        let departure = self.left.iter().find(|(end, _)| *end == acked).map(|(_, at_ns)| *at_ns);
+        let since_ns = departure.map(|at_ns| segment.at_ns.saturating_sub(at_ns));
+        let trip_ns = self.trip_ns;
+        let once = acked > self.twice;
+        if let Some(since_ns) = since_ns.filter(|_| once) {
+            self.trip_ns = Some(trip_ns.map_or(since_ns, |trip_ns| trip_ns.min(since_ns)));
+        }
+        if segment.bytes > 0 {
+            return Some("on_data");
+        }
+        // Which of several it answers, or which of two that are the same, only the other end knows.
+        if in_flight != 1 || !once {
+            return None;
+        }
+        let (since_ns, trip_ns) = since_ns.zip(trip_ns)?;
+        let beyond_ns = since_ns.saturating_sub(trip_ns);
+        let quick_ns = (trip_ns / 4).clamp(QUICK_NS, 10 * QUICK_NS);
+        let twice_ns = DELAYED_IN_ALL_NS.max(trip_ns * 19 / 10);
+        let delayed_ns = DELAYED_NS.max(trip_ns / 4).min(twice_ns.saturating_sub(trip_ns));
+        if beyond_ns.abs_diff(quick_ns) < UNSURE_NS && beyond_ns > QUICK_NS / 2
+            || beyond_ns.abs_diff(delayed_ns) < UNSURE_NS
+        {
+            return None;
+        }
+        Some(match beyond_ns {
+            _ if beyond_ns <= quick_ns => "quick",
+            _ if (delayed_ns..LONGEST_NS).contains(&beyond_ns) => "delayed",
+            _ => "",
+        })
     }
 
     /// Position in the stream of a sequence number.
@@ -215,10 +340,18 @@ impl Replay {
         }
         if end <= self.sent {
             self.recovers = true;
+            self.twice = self.sent;
             return;
         }
         let release = self.release(segment, during);
+        // One buffer of several segments counts as they do.
+        let mut full = self.sent + self.mss;
+        while full < end {
+            self.ends.push(full);
+            full += self.mss;
+        }
         self.sent = end;
+        self.left.push((end, segment.at_ns));
         self.ends.push(end);
         if u64::from(segment.bytes) < self.mss && release != "probe_timer" {
             self.small_end = end;
@@ -251,6 +384,7 @@ impl Replay {
             bytes: gone.iter().map(|waiting| waiting.to - waiting.from).sum(),
             causes: std::mem::take(&mut self.causes),
             release,
+            peer_ack: if release == "ack" { self.peer_ack } else { Some("") },
             tail: first.tail,
             after_loss: std::mem::take(&mut self.after_loss),
         });
@@ -266,7 +400,9 @@ impl Replay {
             Some(Call::Nodelay(true)) => "nodelay",
             Some(Call::Close | Call::ShutdownWrite) => "fin",
             Some(call) if call.writes() => {
-                if u64::from(segment.bytes) >= self.mss {
+                // A short one that is not the last was the end of a record.
+                let end = self.offset(segment.seq) + u64::from(segment.bytes);
+                if u64::from(segment.bytes) >= self.mss || end < self.written {
                     "more_data"
                 } else {
                     "push"
@@ -274,6 +410,7 @@ impl Replay {
             }
             _ if by_ack && self.update => "window_update",
             _ if by_ack => "ack",
+            _ if self.device_just_sent(segment.at_ns) => "tsq",
             // Too early for any write timer: the pacing timer.
             _ if self.paced && segment.at_ns < self.quiet_since_ns() + PROBE_TIMER_NS => {
                 "pacing_timer"
@@ -284,6 +421,19 @@ impl Replay {
         }
     }
 
+    /// The device sent something just before this.
+    fn device_just_sent(&self, at_ns: u64) -> bool {
+        self.device.iter().any(|(sent_ns, _)| {
+            *sent_ns <= at_ns && at_ns.saturating_sub(*sent_ns) < ACK_TO_DEPARTURE_NS
+        })
+    }
+
+    /// The device has yet to send some of what it was given by then.
+    fn is_behind(&self, at_ns: u64) -> bool {
+        let sent = self.device.iter().filter(|(sent_ns, _)| *sent_ns <= at_ns);
+        !self.device.is_empty() && sent.map(|(_, end)| *end).max().unwrap_or(0) < self.sent
+    }
+
     /// No write timer was armed before this.
     fn quiet_since_ns(&self) -> u64 {
         let written_ns = self.waiting.last().map_or(0, |waiting| waiting.start_ns);
@@ -291,7 +441,7 @@ impl Replay {
     }
 
     /// `tcp_nagle_check()`: why the bytes that wait were not sent by an attempt just made.
-    fn judge(&mut self, more: bool) {
+    fn judge(&mut self, at_ns: u64, more: bool) {
         if self.waiting.is_empty() {
             return;
         }
@@ -305,6 +455,9 @@ impl Replay {
         // tcp_nagle_test(): a FIN lets all go that is in front of it.
         let cause = if self.drops {
             "transmit_failed"
+        } else if self.is_behind(at_ns) && self.written - self.sent < self.mss {
+            // tcp_should_autocork(): the push makes no attempt.
+            "autocork"
         } else if full {
             "cwnd"
         } else if closed {
@@ -319,6 +472,10 @@ impl Replay {
             "nagle"
         } else if self.paced {
             "pacing"
+        } else if self.is_behind(at_ns) {
+            "tsq"
+        } else if self.written - self.sent > self.mss && self.sent > self.acked {
+            "tso_defer"
         } else {
             "undetermined"
         };
@@ -326,4 +483,13 @@ impl Replay {
             self.causes.push(cause);
         }
     }
+}
+
+/// From our SYN, or our answer to one, to what acknowledges it.
+fn handshake_ns(wire: &[Segment]) -> Option<u64> {
+    let ours = wire.iter().find(|segment| segment.syn && segment.outgoing)?;
+    let theirs = wire.iter().find(|it| {
+        !it.outgoing && it.acks && it.at_ns >= ours.at_ns && it.ack == ours.seq.wrapping_add(1)
+    })?;
+    Some(theirs.at_ns - ours.at_ns)
 }

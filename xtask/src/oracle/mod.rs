@@ -1,17 +1,26 @@
-//! The oracle: which holds there were, computed from the log of calls and the wire alone, never from tcptrace's types.
+//! The oracle: which holds and which teardowns there were, computed from the log of calls and the wire alone, never from tcptrace's types.
 
 mod bytes;
+mod closes;
 mod compare;
 mod holds;
 mod model;
+mod way;
 mod wire;
 
 pub(crate) use bytes::against_bytes;
+pub(crate) use closes::{
+    ReportedClose, close, close_against_capture, close_against_story, close_against_tool,
+    close_joined,
+};
 pub(crate) use compare::{
     Reported, against_certain, against_latecomer, against_story, against_tool,
 };
 pub(crate) use holds::holds;
-pub(crate) use model::{Call, CallRecord, Conversation, Hold, SEND_BUFFER, Segment};
+pub(crate) use model::{
+    Call, CallRecord, Close, Conversation, Hold, NOT_ESTABLISHED, SEND_BUFFER, Segment,
+};
+pub(crate) use way::Way;
 pub(crate) use wire::segment;
 
 #[cfg(test)]

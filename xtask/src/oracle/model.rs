@@ -1,5 +1,7 @@
 //! What the witnesses say (calls and segments) and what is concluded from it (holds).
 
+use super::Way;
+
 /// One call of the program under test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -13,6 +15,8 @@ pub(crate) enum Call {
     Writev(Vec<usize>),
     /// `send` of so many bytes with `MSG_MORE`.
     SendMore(usize),
+    /// So many bytes, given in another way.
+    By(Way, usize),
     /// Blocking reads until so many bytes came.
     Read(usize),
     /// `setsockopt(SO_MAX_PACING_RATE)`, bytes a second.
@@ -21,18 +25,56 @@ pub(crate) enum Call {
     SendBuffer(u32),
     /// From here on the queueing discipline of the program's device takes nothing, or everything again.
     DeviceDrops(bool),
+    /// From here on the device of the program sends so many bytes a second, and not many at once.
+    DeviceRate(u32),
+    /// From here on the device's queueing discipline paces its flows (`fq`).
+    DevicePaces,
+    /// From here on the kernel makes TLS records of what is written (`TCP_ULP`).
+    Encrypt,
     /// `setsockopt(SO_LINGER)`: close at once, with a reset.
     LingerZero,
+    /// `setsockopt(TCP_LINGER2)`: negative for no FIN-WAIT-2.
+    Linger2(i32),
+    /// `setsockopt(TCP_QUICKACK)`.
+    Quickack(bool),
+    /// `setsockopt(TCP_USER_TIMEOUT)`, milliseconds.
+    UserTimeout(u32),
+    /// From here on the kernel repeats a segment of a socket that no process has so often only (`tcp_orphan_retries`).
+    OrphanRetries(u32),
+    /// From here on the kernel has room for sockets that no process has, or for none (`tcp_max_orphans`).
+    OrphansAllowed(bool),
+    /// From here on the route to the peer asks for ACKs at once (`quickack`).
+    RouteQuickack,
     /// `shutdown(SHUT_WR)`.
     ShutdownWrite,
+    /// The socket is ended from outside, as `ss -K` does.
+    Abort,
+    /// `connect` to no family, which ends the connection and keeps the socket.
+    Disconnect,
+    /// None: the program keeps the socket open and does nothing more with it.
+    Forget,
     /// `close`.
     Close,
 }
 
 impl Call {
+    /// Whether the program's device gets a queue by it.
+    pub(crate) const fn queues(&self) -> bool {
+        matches!(self, Self::DeviceRate(_) | Self::DevicePaces)
+    }
+
     /// Whether the call gives bytes to TCP.
     pub(crate) fn writes(&self) -> bool {
-        matches!(self, Self::Write(_) | Self::Writev(_) | Self::SendMore(_))
+        matches!(self, Self::Write(_) | Self::Writev(_) | Self::SendMore(_) | Self::By(..))
+    }
+
+    /// Whether TCP is told that more will follow.
+    pub(crate) const fn says_more(&self) -> bool {
+        match self {
+            Self::SendMore(_) => true,
+            Self::By(way, _) => way.says_more(),
+            _ => false,
+        }
     }
 }
 
@@ -47,6 +89,13 @@ pub(crate) struct CallRecord {
     pub(crate) ret_ns: u64,
     /// What it returned.
     pub(crate) result: i64,
+}
+
+impl CallRecord {
+    /// Bytes that a write call gave to TCP.
+    pub(crate) fn given(&self) -> u64 {
+        if self.call.writes() { u64::try_from(self.result).unwrap_or(0) } else { 0 }
+    }
 }
 
 /// One TCP segment on the wire, as the packet socket stamped it, in `CLOCK_MONOTONIC`.
@@ -71,6 +120,8 @@ pub(crate) struct Segment {
     pub(crate) acks: bool,
     /// The SYN flag.
     pub(crate) syn: bool,
+    /// The FIN flag.
+    pub(crate) fin: bool,
     /// The RST flag.
     pub(crate) rst: bool,
     /// The window as the header has it, before it is scaled.
@@ -81,6 +132,8 @@ pub(crate) struct Segment {
     pub(crate) mss_bytes: Option<u16>,
     /// Whether it carries the timestamps option.
     pub(crate) timestamps: bool,
+    /// Bytes of the cookie in its option of Fast Open (34, or 254 with 0xF989), and whether that is the experimental one.
+    pub(crate) fastopen: Option<(usize, bool)>,
 }
 
 /// All that was witnessed of one connection of the program under test.
@@ -88,12 +141,46 @@ pub(crate) struct Segment {
 pub(crate) struct Conversation {
     /// Its calls in order, those on the listening socket before it first: a child inherits what they set.
     pub(crate) calls: Vec<CallRecord>,
-    /// Its segments in order.
+    /// Its segments in order: when they left TCP, where the device has a queue.
     pub(crate) wire: Vec<Segment>,
+    /// Where the device has a queue: when it sent data, and the end of it as a sequence number.
+    pub(crate) device: Vec<(u64, u32)>,
+}
+
+/// The end of a connection, by the definition of the page of `close`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each was seen or was not, whatever the others")]
+pub(crate) struct Close {
+    /// Who closed first, by its JSON name.
+    pub(crate) side: &'static str,
+    /// The shape, by its JSON name.
+    pub(crate) shape: &'static str,
+    /// Why, by its JSON name.
+    pub(crate) reason: &'static str,
+    /// Segments that were nothing but the teardown.
+    pub(crate) segments: u32,
+    /// A FIN was sent again.
+    pub(crate) fin_again: bool,
+    /// A new connection of the same ends was asked for when both FINs were acknowledged.
+    pub(crate) reused: bool,
+    /// The kernel gave the connection up when no process had its socket any more.
+    pub(crate) orphaned: bool,
+    /// The other end answered nothing that was owed.
+    pub(crate) vanished: bool,
+    /// Bytes that had not left stood before the own FIN.
+    pub(crate) held_data: bool,
+    /// How long the own FIN waited, where that was longer than a call takes.
+    pub(crate) fin_held_ns: Option<u64>,
+    /// From the peer's FIN to the segment that acknowledged it.
+    pub(crate) fin_to_ack_ns: Option<u64>,
+    /// From the peer's FIN to the first call that closed this end.
+    pub(crate) fin_to_close_ns: Option<u64>,
 }
 
 /// The cause whose bytes only the sleeping program knows.
 pub(crate) const SEND_BUFFER: &str = "send_buffer";
+/// The cause of a write that slept until the connection was there.
+pub(crate) const NOT_ESTABLISHED: &str = "not_established";
 
 /// One hold, by the definition of the JSON page of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +197,9 @@ pub(crate) struct Hold {
     pub(crate) release: &'static str,
     /// Whether whole segments of the same write left before.
     pub(crate) tail: bool,
+    /// How the other end sent the ACK that released it, by its JSON name; `Some("")` where nothing may be said of it, and
+    /// `None` where the wire does not tell.
+    pub(crate) peer_ack: Option<&'static str>,
     /// An attempt to send came after a loss, when the congestion window, which no wire shows, may have been the reason.
     pub(crate) after_loss: bool,
 }

@@ -1,8 +1,8 @@
 //! The oracle on call logs and wires written by hand.
 
 use super::{
-    Call, CallRecord, Conversation, Hold, Reported, SEND_BUFFER, Segment, against_bytes,
-    against_certain, against_latecomer, against_tool, holds,
+    Call, CallRecord, Conversation, Hold, NOT_ESTABLISHED, Reported, SEND_BUFFER, Segment, Way,
+    against_bytes, against_certain, against_latecomer, against_tool, holds,
 };
 use crate::report::Outcome;
 
@@ -13,7 +13,9 @@ const ISN: u32 = u32::MAX - 50;
 
 fn call(at_ns: u64, call: Call) -> CallRecord {
     let result = match &call {
-        Call::Write(bytes) | Call::SendMore(bytes) => i64::try_from(*bytes).unwrap(),
+        Call::Write(bytes) | Call::SendMore(bytes) | Call::By(_, bytes) => {
+            i64::try_from(*bytes).unwrap()
+        }
         _ => 0,
     };
     CallRecord { call, at_ns, ret_ns: at_ns + CALL, result }
@@ -29,12 +31,14 @@ fn blank(at_ns: u64, outgoing: bool) -> Segment {
         ack: 0,
         bytes: 0,
         acks: true,
+        fin: false,
         syn: false,
         rst: false,
         window: 257,
         window_shift: None,
         mss_bytes: None,
         timestamps: false,
+        fastopen: None,
     }
 }
 
@@ -58,7 +62,7 @@ fn talk(calls: Vec<CallRecord>, rest: Vec<Segment>) -> Conversation {
         Segment { mss_bytes: Some(1460), seq: ISN, ..opening(0, true) },
     ];
     wire.extend(rest);
-    Conversation { calls, wire }
+    Conversation { calls, wire, device: Vec::new() }
 }
 
 fn hold(
@@ -74,6 +78,7 @@ fn hold(
         bytes,
         causes: causes.to_vec(),
         release,
+        peer_ack: if release == "ack" { None } else { Some("") },
         tail: false,
         after_loss: false,
     }
@@ -307,6 +312,7 @@ fn after_a_loss_the_cause_may_be_undetermined() {
             causes: causes.iter().map(ToString::to_string).collect(),
             release: "ack".to_owned(),
             tail: false,
+            peer_ack: None,
             certain: true,
         };
         let mut outcome = Outcome::default();
@@ -386,6 +392,96 @@ fn before_any_write_timer_it_is_the_pacing_timer() {
     }
 }
 
+/// A connection that the program opens: its SYN carries some bytes, the peer's answer comes at 60 ms.
+fn opened(in_syn: u32, bytes: usize, rest: Vec<Segment>) -> Conversation {
+    let mut write = call(10 * MS, Call::Write(bytes));
+    write.ret_ns = 60 * MS + CALL;
+    let mut wire = vec![
+        Segment {
+            mss_bytes: Some(1460),
+            seq: ISN,
+            bytes: in_syn,
+            acks: false,
+            ..opening(10 * MS, true)
+        },
+        Segment { mss_bytes: Some(1000), ..opening(60 * MS, false) },
+    ];
+    wire.extend(rest);
+    Conversation { calls: vec![write], wire, device: Vec::new() }
+}
+
+#[test]
+fn a_write_before_there_is_a_connection_sleeps_for_it() {
+    let wait = |bytes, tail| Hold {
+        tail,
+        ..hold(10 * MS, 50 * MS + CALL, bytes, &[NOT_ESTABLISHED], "ack")
+    };
+    assert_eq!(holds(&opened(0, 100, vec![left(60 * MS + 9, 0, 100)])), [wait(100, false)]);
+    // What the SYN carried has left.
+    assert_eq!(holds(&opened(40, 100, vec![left(60 * MS + 9, 40, 100)])), [wait(60, true)]);
+    assert_eq!(holds(&opened(100, 100, Vec::new())), []);
+}
+
+#[test]
+fn a_short_segment_with_more_behind_it_was_complete() {
+    let seen = talk(
+        vec![
+            call(10 * MS, Call::Write(100)),
+            call(11 * MS, Call::By(Way::EndOfRecord, 50)),
+            call(19 * MS, Call::Write(60)),
+        ],
+        vec![left(10 * MS + 9, 0, 100), left(19 * MS + 9, 100, 150), left(40 * MS, 150, 210)],
+    );
+    let found: Vec<_> = holds(&seen).iter().map(|hold| (hold.bytes, hold.release)).collect();
+    assert_eq!(found[0], (50, "more_data"));
+}
+
+#[test]
+fn a_record_of_tls_is_longer_than_the_write() {
+    let mut calls = vec![call(MS, Call::Encrypt)];
+    calls.extend([call(10 * MS, Call::Write(100)), call(11 * MS, Call::Write(50))]);
+    let seen = talk(
+        calls,
+        vec![left(10 * MS + 9, 0, 129), acked(41 * MS, 129), left(41 * MS + 9, 129, 208)],
+    );
+    let start = 11 * MS + CALL;
+    assert_eq!(holds(&seen), [hold(start, 41 * MS + 9 - start, 79, &["nagle"], "ack")]);
+}
+
+#[test]
+fn a_device_that_is_behind_holds_and_lets_go() {
+    let story = |second: u32, nodelay: bool, then: Vec<Segment>| {
+        let size = usize::try_from(second).unwrap();
+        let mut wire =
+            vec![left(10 * MS + 9, 0, 1000), left(10 * MS + CALL + 9, 1000, 1000 + second)];
+        wire.extend(then);
+        let calls = vec![
+            call(MS, Call::Nodelay(nodelay)),
+            call(10 * MS, Call::Write(1000)),
+            call(10 * MS + CALL, Call::Write(size)),
+            call(10 * MS + 2 * CALL, Call::Write(10)),
+        ];
+        let end = ISN.wrapping_add(1);
+        let device = vec![
+            (10 * MS + 20, end.wrapping_add(1000)),
+            (15 * MS, end.wrapping_add(1000 + second)),
+        ];
+        Conversation { device, ..talk(calls, wire) }
+    };
+    let start = 10 * MS + 3 * CALL;
+    let gone = left(15 * MS + 9, 2000, 2010);
+    assert_eq!(
+        holds(&story(1000, true, vec![gone])),
+        [hold(start, 15 * MS + 9 - start, 10, &["autocork"], "tsq")]
+    );
+    // It has sent, and Nagle's algorithm comes next.
+    let later = vec![acked(40 * MS, 1500), left(40 * MS + 9, 1500, 1510)];
+    assert_eq!(
+        holds(&story(500, false, later)),
+        [hold(start, 40 * MS + 9 - start, 10, &["autocork", "nagle"], "ack")]
+    );
+}
+
 fn compared(change: impl FnOnce(&mut Reported)) -> Outcome {
     let seen = talk(
         vec![call(10 * MS, Call::Write(100)), call(11 * MS, Call::Write(50))],
@@ -398,6 +494,7 @@ fn compared(change: impl FnOnce(&mut Reported)) -> Outcome {
         causes: vec!["nagle".to_owned()],
         release: "ack".to_owned(),
         tail: false,
+        peer_ack: None,
         certain: true,
     };
     change(&mut tool);
@@ -453,6 +550,7 @@ fn two_holds() -> (Conversation, Vec<Reported>) {
         causes: vec!["nagle".to_owned()],
         release: "ack".to_owned(),
         tail: false,
+        peer_ack: None,
         certain: true,
     });
     (seen, reported.to_vec())

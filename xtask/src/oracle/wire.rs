@@ -29,10 +29,28 @@ pub(crate) fn segment(packet: &[u8], at_ns: u64, outgoing: bool) -> Option<Segme
         bytes: u32::try_from(tcp.payload().len()).unwrap_or(u32::MAX),
         acks: tcp.ack(),
         syn: tcp.syn(),
+        fin: tcp.fin(),
         rst: tcp.rst(),
         window: tcp.window_size(),
         window_shift,
         mss_bytes,
         timestamps,
+        fastopen: fastopen(tcp.options()),
     })
+}
+
+/// The option of Fast Open, which the library does not know.
+fn fastopen(mut options: &[u8]) -> Option<(usize, bool)> {
+    loop {
+        match options {
+            [0, ..] | [] => return None,
+            [1, rest @ ..] => options = rest,
+            [34, length, ..] => return Some((usize::from(*length).checked_sub(2)?, false)),
+            [254, length, 0xf9, 0x89, ..] => {
+                return Some((usize::from(*length).checked_sub(4)?, true));
+            }
+            [_, length, ..] => options = options.get(usize::from((*length).max(2))..)?,
+            [_] => return None,
+        }
+    }
 }

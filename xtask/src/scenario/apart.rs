@@ -3,7 +3,7 @@
 use crate::oracle::Call;
 
 use super::{
-    Link, Step, Story, Syn, Then,
+    Expect, Link, Step, Story, Syn, Then,
     random::random,
     story::{SYN, close, cork, ms, write},
 };
@@ -111,5 +111,12 @@ fn nagle_hold(acked: u64) -> Vec<Step> {
 }
 
 fn apart(name: &str, link: Link, steps: Vec<Then>) -> Story {
-    Story { name: name.to_owned(), link, listener: Vec::new(), steps, expect: None }
+    Story {
+        name: name.to_owned(),
+        link,
+        listener: Vec::new(),
+        steps,
+        counter: None,
+        expect: Expect::Holds(None),
+    }
 }

@@ -5,7 +5,7 @@ use crate::oracle::Call;
 
 use super::{
     Step, Story, Syn,
-    story::{SYN, close, cork, held, more, ms, nodelay, story, timed, with, write},
+    story::{Expect, SYN, close, cork, held, more, ms, nodelay, story, timed, with, write},
 };
 
 /// The stories of this family.
@@ -49,7 +49,88 @@ pub(crate) fn stories() -> Vec<Story> {
             vec![held(300, &["pacing"], "pacing_timer", 79_500)],
         ),
     );
+    stories.extend(device());
+    stories.push(
+        // h18: nine of ten segments are in flight, and the acknowledgement of the first seven is due.
+        story(
+            "tso_defer",
+            vec![
+                write(7_000),
+                Step::After(19_600),
+                write(1_000),
+                write(1_000),
+                write(5_000),
+                ms(3),
+                Step::Ack(7_000),
+                ms(10),
+                Step::Ack(14_000),
+                close(),
+            ],
+            vec![held(5_000, &["tso_defer"], "ack", 3_100)],
+        ),
+    );
     stories
+}
+
+/// The device has a queue.
+fn device() -> Vec<Story> {
+    vec![
+        Story {
+            counter: Some("TCPAutoCorking"),
+            ..story(
+                "autocork",
+                vec![
+                    Step::Do(Call::DeviceRate(125_000)),
+                    nodelay(true),
+                    write(1_000),
+                    write(1_000),
+                    write(10),
+                    write(10),
+                    write(10),
+                    write(10),
+                    write(10),
+                    Step::Arrived(2_050),
+                    ms(10),
+                    Step::Ack(2_050),
+                    close(),
+                ],
+                vec![held(50, &["autocork"], "tsq", 4_500)],
+            )
+        },
+        Story {
+            // How much the device may be given at once is the kernel's: 4000 bytes wait, or 2000.
+            expect: Expect::Holds(None),
+            ..story(
+                "tsq",
+                vec![
+                    Step::Do(Call::DeviceRate(125_000)),
+                    write(8_000),
+                    Step::Arrived(8_000),
+                    ms(10),
+                    Step::Ack(8_000),
+                    close(),
+                ],
+                vec![],
+            )
+        },
+        // Row 24: what waits in the queueing discipline has left TCP.
+        story(
+            "innocent_fq_pacing",
+            vec![
+                Step::Do(Call::DevicePaces),
+                Step::Do(Call::PacingRate(20_000)),
+                write(10_000),
+                ms(100),
+                Step::Ack(10_000),
+                write(2_000),
+                Step::Arrived(12_000),
+                ms(10),
+                Step::Ack(12_000),
+                close(),
+            ],
+            vec![],
+        ),
+    ]
 }
 
 /// What has been given has left, and takes up the buffer until it is acknowledged: some of the writes find no room. Which
@@ -58,7 +139,7 @@ fn send_buffer() -> Story {
     let mut steps = vec![nodelay(true), Step::Do(Call::SendBuffer(4_608)), Step::AckAfter(20_000)];
     steps.extend(vec![write(1_000); 12]);
     steps.extend([Step::Arrived(12_000), ms(50), close()]);
-    Story { expect: None, ..story("send_buffer", steps, Vec::new()) }
+    Story { expect: Expect::Holds(None), ..story("send_buffer", steps, Vec::new()) }
 }
 
 /// Ten segments fill it.

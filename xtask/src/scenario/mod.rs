@@ -1,6 +1,7 @@
 //! The stories: what both ends do at which time, and the verdict expected; one entry each, by family.
 
 mod apart;
+mod close;
 mod cork;
 mod discarded;
 mod innocent;
@@ -8,13 +9,21 @@ mod limits;
 mod loopback;
 mod more;
 mod nagle;
+mod opening;
 mod random;
+mod rows;
 mod story;
 mod threads;
+mod ways;
 
 pub(crate) use apart::{attached_mid_hold, losses_forced, losses_random, under_load};
-pub(crate) use random::random;
-pub(crate) use story::{Expected, Link, Step, Story, Syn, Then};
+pub(crate) use loopback::TWENTY_ROUNDS;
+pub(crate) use nagle::HEADER_AND_BODY;
+pub(crate) use random::{MANY as MANY_CLOSES, many_closes, random, random_close};
+pub(crate) use story::{
+    Active, Answer, Expect, Expected, ExpectedClose, Link, Question, Step, Story, Syn, Then,
+};
+pub(crate) use ways::{CANNOT, MAY, WAYS};
 
 /// The random schedules during which events are lost.
 pub(crate) const LOSSES_RANDOM: &str = "losses_random";
@@ -33,6 +42,10 @@ pub(crate) fn all() -> Vec<Story> {
     stories.extend(loopback::stories());
     stories.extend(discarded::stories());
     stories.extend(limits::stories());
+    stories.extend(ways::stories());
+    stories.extend(rows::stories());
+    stories.extend(opening::stories());
     stories.extend(innocent::stories());
+    stories.extend(close::stories());
     stories
 }

@@ -5,10 +5,13 @@ use crate::oracle::Call;
 use super::{
     Expected, Step, Story, Syn,
     story::{
-        SYN, between_namespaces, close, cork, held, ms, nodelay, quick_rounds, story, timed, with,
-        write,
+        Expect, SYN, between_namespaces, close, cork, held, ms, nodelay, quick_rounds, story,
+        timed, with, write,
     },
 };
+
+/// Answers in two writes, the second of them a segment and a half.
+pub(crate) const HEADER_AND_BODY: &str = "header_and_body_veth";
 
 /// The stories of this family; `h01` and so on name the exchange in the packetdrill scripts.
 pub(crate) fn stories() -> Vec<Story> {
@@ -152,6 +155,11 @@ fn between_causes() -> Vec<Story> {
             ],
             vec![held(110, &["nagle"], "ack", 10_200)],
         ),
+        Story {
+            // A whole segment is acknowledged at once: the rest waits for a round trip.
+            expect: Expect::Holds(None),
+            ..between_namespaces(HEADER_AND_BODY, 30_000, header_and_body(6), Vec::new())
+        },
         between_namespaces("write_write_read_veth", 0, write_write_read(4), rounds()),
         // The round trip of a network, with the client's kernel acknowledging at once.
         between_namespaces(
@@ -161,6 +169,18 @@ fn between_causes() -> Vec<Story> {
             vec![held(50, &["nagle"], "ack", 30_000)],
         ),
     ]
+}
+
+fn header_and_body(many: usize) -> Vec<Step> {
+    let round = [
+        Step::Client(Call::Write(10)),
+        Step::Do(Call::Read(10)),
+        write(100),
+        write(2000),
+        Step::Client(Call::Read(2100)),
+    ];
+    let rounds = round.iter().cycle().take(many * round.len()).cloned();
+    quick_rounds(3).into_iter().chain(rounds).chain([close()]).collect()
 }
 
 /// h17: a small write goes behind full segments; the next one waits for the small one.

@@ -2,11 +2,13 @@
 
 use crate::oracle::Call;
 
-use super::{Link, Step, Story, Syn, Then, story::SYN};
+use super::{Expect, Link, Step, Story, Syn, Then, story::SYN};
 
 /// Three sockets at once, so that what belongs to one cannot be taken for another's.
 const CONNECTIONS: u64 = 3;
 const STEPS: u64 = 45;
+/// The name of the schedule of 200 closes.
+pub(crate) const MANY: &str = "random_close_200";
 const MSS: u64 = 1000;
 
 /// The schedule of this seed.
@@ -33,7 +35,39 @@ pub(crate) fn random(seed: u64) -> Story {
         link: Link::Tun(syns),
         listener: Vec::new(),
         steps,
-        expect: None,
+        counter: None,
+        expect: Expect::Holds(None),
+    }
+}
+
+/// Connections of one random schedule of closes, one after the other.
+const CLOSES: u64 = 10;
+/// As many as a busy second of a server closes.
+const MANY_CLOSES: u64 = 200;
+
+/// A schedule of closes of this seed: both roles, any delay to 80 ms.
+pub(crate) fn random_close(seed: u64) -> Story {
+    closes("random_close", seed, CLOSES)
+}
+
+/// As [`random_close`], of 200 connections.
+pub(crate) fn many_closes(seed: u64) -> Story {
+    closes(MANY, seed, MANY_CLOSES)
+}
+
+fn closes(name: &str, seed: u64, connections: u64) -> Story {
+    let mut draw = Draw(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut steps = Vec::new();
+    for connection in 0..connections {
+        steps.extend(draw.close().into_iter().map(|step| then(connection, step)));
+    }
+    Story {
+        name: name.to_owned(),
+        link: Link::Tun((0..connections).map(|_| SYN).collect()),
+        listener: Vec::new(),
+        steps,
+        counter: None,
+        expect: Expect::Closes(Vec::new()),
     }
 }
 
@@ -51,6 +85,50 @@ impl Draw {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 16) % end
+    }
+
+    /// Nothing for up to 80 ms.
+    fn delay(&mut self) -> Step {
+        Step::After(self.below(80_000))
+    }
+
+    /// The life of one connection.
+    fn close(&mut self) -> Vec<Step> {
+        let (close, shutdown) = (Step::Do(Call::Close), Step::Do(Call::ShutdownWrite));
+        let mut steps = vec![self.delay()];
+        match self.below(8) {
+            0 => steps.push(Step::Do(Call::Nodelay(true))),
+            1 => steps.push(Step::Do(Call::Cork(true))),
+            2 => steps.push(Step::Do(Call::Quickack(true))),
+            3 => steps.push(Step::Do(Call::Quickack(false))),
+            _ => {}
+        }
+        if self.below(3) > 0 {
+            steps.extend([Step::PeerSends(100), Step::Do(Call::Read(100)), Step::After(5_000)]);
+        }
+        match self.below(12) {
+            0..6 => {
+                steps.push(Step::PeerCloses(0));
+                steps.push(self.delay());
+                if self.below(4) == 0 {
+                    steps.extend([Step::Do(Call::Write(300)), self.delay()]);
+                }
+                steps.extend([close, Step::After(5_000), Step::AckFin]);
+            }
+            6 => steps.extend([close, self.delay(), Step::AckFinAndClose]),
+            7 => {
+                steps.extend([close, self.delay(), Step::AckFin, self.delay()]);
+                steps.push(Step::PeerCloses(0));
+            }
+            8 => {
+                steps.extend([shutdown, self.delay(), Step::AckFin, self.delay()]);
+                steps.extend([Step::PeerCloses(0), self.delay(), close]);
+            }
+            9 => steps.extend([Step::PeerSends(80), self.delay(), close]),
+            10 => steps.extend([Step::Do(Call::LingerZero), self.delay(), close]),
+            _ => steps.extend([Step::Reset, self.delay(), close]),
+        }
+        steps
     }
 
     fn step(&mut self) -> Step {

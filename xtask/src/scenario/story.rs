@@ -13,8 +13,65 @@ pub(crate) struct Story {
     pub(crate) listener: Vec<Call>,
     /// What happens, in order.
     pub(crate) steps: Vec<Then>,
-    /// The holds that must follow; nothing when only the oracle can know them.
-    pub(crate) expect: Option<Vec<Expected>>,
+    /// A counter of `/proc/net/netstat` that must have moved in the program's namespace: the kernel took the way meant.
+    pub(crate) counter: Option<&'static str>,
+    /// What must follow, which says what tcptrace is asked.
+    pub(crate) expect: Expect,
+}
+
+/// What must follow.
+#[derive(Clone, Debug)]
+pub(crate) enum Expect {
+    /// These holds; nothing when only the oracle can know them.
+    Holds(Option<Vec<Expected>>),
+    /// These teardowns, one for each connection that is watched.
+    Closes(Vec<ExpectedClose>),
+}
+
+/// What tcptrace is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Why bytes waited.
+    Nagle,
+    /// What shape the close had.
+    Close,
+}
+
+impl Question {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Nagle, Self::Close];
+
+    /// The command, and the flag that leaves nothing out.
+    pub(crate) const fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::Nagle => ["nagle", "--min-hold"],
+            Self::Close => ["close", "--min-duration"],
+        }
+    }
+}
+
+impl Story {
+    /// What tcptrace is asked of it.
+    pub(crate) const fn question(&self) -> Question {
+        match self.expect {
+            Expect::Holds(_) => Question::Nagle,
+            Expect::Closes(_) => Question::Close,
+        }
+    }
+}
+
+/// One teardown that the story's construction makes certain, up to what kernels do differently.
+#[derive(Clone, Debug)]
+pub(crate) struct ExpectedClose {
+    /// Side, shape, reason, segments: one of these.
+    pub(crate) any_of: Vec<(&'static str, &'static str, &'static str, u32)>,
+}
+
+impl Story {
+    /// Whether the program's device has a queue at some time.
+    pub(crate) fn queues(&self) -> bool {
+        self.steps.iter().any(|then| matches!(&then.step, Step::Do(call) if call.queues()))
+    }
 }
 
 /// Who the peer is.
@@ -26,6 +83,35 @@ pub(crate) enum Link {
     Veth(u64),
     /// A real socket in the same namespace.
     Loopback,
+    /// As `Loopback`, of two MPTCP sockets: what is seen is their first subflow.
+    Mptcp,
+    /// A peer in user space behind a TUN device, to which the program opens the connection.
+    Active(Active),
+}
+
+/// How the program opens a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Active {
+    /// What the peer answers with.
+    pub(crate) syn: Syn,
+    /// So many microseconds after the SYN.
+    pub(crate) after_us: u64,
+    /// The SYN leaves with the first write (`TCP_FASTOPEN_CONNECT`, without a cookie), not by `connect`, which does not
+    /// wait either.
+    pub(crate) deferred: bool,
+    /// What the peer says to the SYN.
+    pub(crate) answer: Answer,
+}
+
+/// What the peer says to a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A SYN of its own.
+    Agrees,
+    /// A reset.
+    Refuses,
+    /// Nothing.
+    Nothing,
 }
 
 /// How the peer opens a connection. The handshake takes 20 ms, the window is shifted by 7.
@@ -73,6 +159,19 @@ pub(crate) enum Step {
     Window(u16),
     /// The peer resets the connection.
     Reset,
+    /// The peer sends so many bytes with its FIN. It acknowledges what came, and the host's FIN only where it has said so
+    /// before. In a story of closes the peer does nothing of this by itself.
+    PeerCloses(usize),
+    /// The peer sends its FIN again.
+    PeerClosesAgain,
+    /// The peer acknowledges the host's FIN, when it has come, with all before it.
+    AckFin,
+    /// As [`Step::AckFin`], in one segment with its own FIN.
+    AckFinAndClose,
+    /// As [`Step::AckFin`], in one segment with so many bytes.
+    AckFinWith(usize),
+    /// The peer asks for a new connection from the same port, and says nothing more.
+    PeerOpensAgain,
     /// tcptrace comes here: only in the stories that start one of their own.
     Attach,
     /// The peer sends so many bytes.
@@ -150,9 +249,48 @@ pub(crate) fn over_loopback(name: &str, steps: Vec<Step>, expect: Vec<Expected>)
     told(name, Link::Loopback, steps, expect)
 }
 
+/// A story in which the program opens the connection.
+pub(crate) fn opened(name: &str, active: Active, steps: Vec<Step>, expect: Vec<Expected>) -> Story {
+    told(name, Link::Active(active), steps, expect)
+}
+
+/// A story between two MPTCP sockets of one namespace.
+pub(crate) fn over_mptcp(name: &str, steps: Vec<Step>, expect: Vec<Expected>) -> Story {
+    Story { counter: Some("MPCapableACKRX"), ..told(name, Link::Mptcp, steps, expect) }
+}
+
 fn told(name: &str, link: Link, steps: Vec<Step>, expect: Vec<Expected>) -> Story {
     let steps = steps.into_iter().map(|step| Then { connection: 0, step }).collect();
-    Story { name: name.to_owned(), link, listener: Vec::new(), steps, expect: Some(expect) }
+    Story {
+        name: name.to_owned(),
+        link,
+        listener: Vec::new(),
+        steps,
+        counter: None,
+        expect: Expect::Holds(Some(expect)),
+    }
+}
+
+/// A story of a close, with one connection to a peer in user space.
+pub(crate) fn closes(
+    name: &str,
+    steps: Vec<Step>,
+    any_of: &[(&'static str, &'static str, &'static str, u32)],
+) -> Story {
+    closes_with(name, Link::Tun(vec![SYN]), steps, &[any_of])
+}
+
+/// A story of a close; each connection that is watched has its own expectation.
+pub(crate) fn closes_with(
+    name: &str,
+    link: Link,
+    steps: Vec<Step>,
+    expect: &[&[(&'static str, &'static str, &'static str, u32)]],
+) -> Story {
+    let steps = steps.into_iter().map(|step| Then { connection: 0, step }).collect();
+    let expect = expect.iter().map(|any_of| ExpectedClose { any_of: any_of.to_vec() }).collect();
+    let name = name.to_owned();
+    Story { name, link, listener: Vec::new(), steps, counter: None, expect: Expect::Closes(expect) }
 }
 
 /// Nothing for so many milliseconds.

@@ -32,6 +32,11 @@ pub(crate) fn run(tcptrace: &Path, words: &[&str], input: Stdio) -> anyhow::Resu
     })
 }
 
+/// The text that `file` is explained with.
+pub(crate) fn text_of(tcptrace: &Path, file: &str) -> anyhow::Result<String> {
+    Ok(run(tcptrace, &["nagle", "-r", file], Stdio::null())?.out)
+}
+
 /// Explains `file` with the flags of the run that said `live`; the first difference.
 pub(crate) fn difference(
     tcptrace: &Path,

@@ -86,13 +86,13 @@ fn of_one(
 }
 
 fn is_within(one: &Found, within_ns: &std::ops::Range<u64>) -> bool {
-    let ended_ns = one.hold.start_ns + one.hold.held_ns;
-    one.hold.certain && within_ns.contains(&one.hold.start_ns) && within_ns.contains(&ended_ns)
+    let ended_ns = one.what.start_ns + one.what.held_ns;
+    one.what.certain && within_ns.contains(&one.what.start_ns) && within_ns.contains(&ended_ns)
 }
 
 /// Whether two tcptraces mean the same hold and say the same of it.
 pub(super) fn same(one: &Found, other: &Found) -> bool {
-    let (a, b) = (&one.hold, &other.hold);
+    let (a, b) = (&one.what, &other.what);
     one.local == other.local
         && one.remote == other.remote
         && a.start_ns.abs_diff(b.start_ns) < ALLOWANCE_NS

@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::Context as _;
 
-pub(crate) use again::{difference, through_cat};
+pub(crate) use again::{difference, text_of, through_cat};
 pub(crate) use recorded::explained;
 
 use super::{

@@ -5,6 +5,7 @@ use std::{path::Path, process::Stdio};
 use serde_json::Value;
 
 use super::again::{Ran, run};
+use crate::scenario::Question;
 
 /// What `nagle` says of a recording, and what is wrong with how it ends or with what the other commands say of it.
 /// `said` is what the recorder said.
@@ -12,6 +13,7 @@ pub(crate) fn explained(
     tcptrace: &Path,
     file: &str,
     said: &[String],
+    question: Question,
 ) -> anyhow::Result<(String, Vec<String>)> {
     let mut wrong = Vec::new();
     if !said.iter().any(|line| line.starts_with("wrote ") && line.contains(", 0 lost.")) {
@@ -24,6 +26,10 @@ pub(crate) fn explained(
         }
         Ok(out)
     };
+    if question == Question::Close {
+        let close = ask(&["close", "--json", "--min-duration", "0", "-r", file])?;
+        return Ok((close, wrong));
+    }
     let nagle = ask(&["nagle", "--json", "--min-hold", "0", "-r", file])?;
     let timeline = ask(&["timeline", "--json", "-r", file])?;
     let replay = ask(&["replay", "--time", "utc", file])?;

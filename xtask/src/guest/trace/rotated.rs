@@ -161,10 +161,10 @@ fn together(
     if parts.len() < 3 || ran.code != Some(0) || !ran.said.is_empty() {
         wrong.push(format!("{words}: {:?}, said {:?}", ran.code, ran.said));
     }
-    let ended_ns = |one: &Found| one.hold.start_ns + one.hold.held_ns;
+    let ended_ns = |one: &Found| one.what.start_ns + one.what.held_ns;
     let due = seen.iter().filter(|one| {
-        one.hold.certain
-            && within_ns.contains(&one.hold.start_ns)
+        one.what.certain
+            && within_ns.contains(&one.what.start_ns)
             && within_ns.contains(&ended_ns(one))
     });
     let missing = due.filter(|one| !stored.found.iter().any(|other| same(one, other)));

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: numbers, which depend on the machine and are never asserted.
+//! `bench replay`: what it takes to read a recorded trace, on the host.
 
 use std::{
     fmt::Write as _,
@@ -11,22 +11,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{command, ebpf, setup, toolchain};
 
-/// The flags.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    suite: Suite,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Suite {
-    /// What reading a recorded trace costs
-    Replay(Replay),
-}
-
 /// The flags of `bench replay`.
 #[derive(Debug, clap::Args)]
-struct Replay {
+pub(crate) struct Args {
     /// Events of each trace
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
     events: u64,
@@ -71,13 +58,11 @@ struct Took {
 
 /// The task.
 pub(crate) fn task(args: &Args) -> Result<ExitCode> {
-    let Suite::Replay(args) = &args.suite;
     setup::ensure(&[])?;
     let table = replay(args)?;
     print!("{table}");
     if args.write {
-        let page = command::repository().join("docs/performance.md");
-        fs::write(&page, page_of(&table, args)?)?;
+        super::write_section("replay", &section_of(&table, args)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -103,7 +88,7 @@ pub(crate) fn smoke() -> Result<()> {
     Ok(())
 }
 
-fn replay(args: &Replay) -> Result<String> {
+fn replay(args: &Args) -> Result<String> {
     let program = build(true)?;
     let folder = command::target().join("bench");
     fs::create_dir_all(&folder)?;
@@ -175,8 +160,8 @@ fn row(table: &mut String, sockets: u64, what: &str, took: Took) -> Result<()> {
     Ok(())
 }
 
-/// The page, with the machine that the figures are of.
-fn page_of(table: &str, args: &Replay) -> Result<String> {
+/// The section, with the machine that the figures are of.
+fn section_of(table: &str, args: &Args) -> Result<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("");
     let model = model.trim_start_matches(['\t', ' ', ':']);
@@ -184,11 +169,10 @@ fn page_of(table: &str, args: &Replay) -> Result<String> {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("?");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let date = command::text(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
+    let date = super::today()?;
     Ok(format!(
-        "# Performance\n\n\
+        "## Replay\n\n\
          Written by `cargo xtask bench replay --write`.\n\n\
-         ## Replay\n\n\
          What it takes to read a recorded trace, in the release build, on one core: CPU time of the process, the middle \
          of {} runs. A trace has {} events (a tenth of them in the text form); of these about 70 % are of sends that \
          nothing holds, 20 % of holds, 8 % tell state and 2 % are ends of sockets. A finding is printed in full with its \
@@ -201,6 +185,6 @@ fn page_of(table: &str, args: &Replay) -> Result<String> {
         args.rounds,
         args.events,
         kernel.trim(),
-        date.trim(),
+        date,
     ))
 }

@@ -1,0 +1,169 @@
+//! Fast Open between two ordinary sockets: what tcptrace says of both ends must agree with what was provoked, with the SYNs
+//! on the wire and with the kernel's counters.
+
+mod alone;
+mod cases;
+mod place;
+mod raw;
+mod said;
+
+use std::{net::SocketAddr, path::Path, thread};
+
+use anyhow::Context as _;
+
+use self::{
+    cases::{CASES, Case, int},
+    place::{PORT, Place, TCP_FASTOPEN, serve_at, setting},
+    said::{Found, judged, judged_whole, read},
+};
+use super::{
+    netns::Netns,
+    stage::Family,
+    sys::{now_ns, sleep_until},
+    tool::Tool,
+};
+use crate::report::Outcome;
+
+/// The row of the table.
+pub(crate) const NAME: &str = "fastopen";
+
+/// An attempt whose write does not return is told so long after its answer.
+const SETTLED_NS: u64 = 1_500_000_000;
+
+/// Plays every case in front of one tcptrace, in each form and family.
+pub(crate) fn outcomes(tcptrace: &Path, offset_ns: u64, form: Option<&str>) -> Vec<Outcome> {
+    let forms = ["fentry", "kprobe"].into_iter().filter(|it| form.is_none_or(|form| form == *it));
+    forms
+        .flat_map(|form| {
+            let mut outcomes = [Family::V4, Family::V6].map(|family| Outcome {
+                scenario: NAME.to_owned(),
+                family: family.name().to_owned(),
+                form: form.to_owned(),
+                ..Outcome::default()
+            });
+            let wrong = played(tcptrace, offset_ns, form, &mut outcomes)
+                .and_then(|()| filtered(tcptrace, offset_ns, form))
+                .and_then(|wrong| {
+                    let more = midway(tcptrace, offset_ns, form)?;
+                    Ok(wrong.into_iter().chain(more).collect())
+                })
+                .unwrap_or_else(|error| vec![format!("{error:#}")]);
+            outcomes[0].broken.extend(wrong);
+            outcomes
+        })
+        .collect()
+}
+
+/// One case that was played: where, and what the witnesses saw.
+struct Seen {
+    case: &'static Case,
+    family: usize,
+    place: Place,
+}
+
+fn played(
+    tcptrace: &Path,
+    offset_ns: u64,
+    form: &str,
+    outcomes: &mut [Outcome; 2],
+) -> anyhow::Result<()> {
+    let words = ["fastopen", "--json", "--attach", form, "-w", "/tmp/fastopen.tcptrace", "--force"];
+    let (there, at) = before(form, offset_ns)?;
+    let tool = Tool::start(tcptrace, &words.map(str::to_owned), false)?;
+    let mut all = Vec::new();
+    for (family, outcome) in outcomes.iter_mut().enumerate() {
+        for case in &CASES {
+            match provoked(case, family, offset_ns) {
+                Ok(seen) => all.push(seen),
+                Err(error) => outcome.broken.push(format!("{}: {error:#}", case.name)),
+            }
+        }
+    }
+    setting(3)?;
+    there.talk(at, 100)?;
+    there.talk(at, 100)?;
+    sleep_until(now_ns() + SETTLED_NS);
+    let (text, _) = tool.stop()?;
+    let (said, counters) = read(&text)?;
+    if let Some(outcome) = outcomes.first_mut() {
+        outcome.broken.extend(judged_whole(there.netns, &said, &counters));
+    }
+    for seen in &mut all {
+        let Some(outcome) = outcomes.get_mut(seen.family) else { continue };
+        let netns = seen.place.netns;
+        let found: Vec<&Found> = said.iter().filter(|one| one.netns() == Some(netns)).collect();
+        outcome.tool += u32::try_from(found.len())?;
+        outcome.oracle += u32::try_from(seen.case.wanted.len())?;
+        let wrong = judged(seen.case, &seen.place, &found);
+        outcome.broken.extend(wrong.iter().map(|w| format!("{}: {w}", seen.case.name)));
+    }
+    Ok(())
+}
+
+/// A filter by process lets both ends of that process through, and none of another's.
+fn filtered(tcptrace: &Path, offset_ns: u64, form: &str) -> anyhow::Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let case = CASES.first().context("no case")?;
+    for (pid, many) in [(std::process::id(), case.wanted.len()), (1, 0)] {
+        let pid = pid.to_string();
+        let words = ["fastopen", "--json", "--attach", form, "--pid", &pid];
+        let tool = Tool::start(tcptrace, &words.map(str::to_owned), false)?;
+        provoked(case, 0, offset_ns)?;
+        sleep_until(now_ns() + SETTLED_NS);
+        let (found, counters) = read(&tool.stop()?.0)?;
+        if found.len() != many || !counters.is_empty() {
+            wrong.push(format!("--pid {pid}: {found:?}, {counters:?}"));
+        }
+    }
+    Ok(wrong)
+}
+
+/// A SYN with data that leaves before tcptrace comes, and is answered behind it: what became of it is told, and that more
+/// may have happened.
+fn midway(tcptrace: &Path, offset_ns: u64, form: &str) -> anyhow::Result<Vec<String>> {
+    let words = ["fastopen", "--json", "--attach", form].map(str::to_owned);
+    let tcptrace = tcptrace.to_owned();
+    // A namespace belongs to a thread.
+    let player = thread::spawn(move || -> anyhow::Result<String> {
+        let mut place = Place::new(Netns::create()?.number()?, Family::V4, offset_ns)?;
+        let mut tool = None;
+        alone::answered_later(&mut place, || {
+            tool = Some(Tool::start(&tcptrace, &words, false)?);
+            Ok(())
+        })?;
+        sleep_until(now_ns() + SETTLED_NS);
+        Ok(tool.context("no tcptrace")?.stop()?.0)
+    });
+    let text = player.join().map_err(|_panicked| anyhow::anyhow!("the case panicked"))??;
+    let (found, _) = read(&text)?;
+    Ok(match found.as_slice() {
+        [one] if one.is_midway() => Vec::new(),
+        found => vec![format!("midway: {found:?}")],
+    })
+}
+
+/// A listener that no client can use, in the namespace of this thread. A client there keeps its cookie for an address, so
+/// that each form has one of its own.
+fn before(form: &str, offset_ns: u64) -> anyhow::Result<(Place, SocketAddr)> {
+    setting(1)?;
+    let place = Place::new(Netns::current()?.number()?, Family::V4, offset_ns)?;
+    let host = if form == "fentry" { [127, 0, 0, 2] } else { [127, 0, 0, 3] };
+    let at = SocketAddr::from((host, PORT));
+    serve_at(at, &[(TCP_FASTOPEN, int(7))])?;
+    Ok((place, at))
+}
+
+/// Plays a case in a namespace of its own.
+fn provoked(case: &'static Case, family: usize, offset_ns: u64) -> anyhow::Result<Seen> {
+    let of = if family == 0 { Family::V4 } else { Family::V6 };
+    // A namespace belongs to a thread.
+    let player = thread::spawn(move || -> anyhow::Result<Place> {
+        let netns = Netns::create()?.number()?;
+        let mut place = Place::new(netns, of, offset_ns)?;
+        (case.play)(&mut place)?;
+        place.end()?;
+        Ok(place)
+    });
+    let place = player.join().map_err(|_panicked| anyhow::anyhow!("the case panicked"))??;
+    Ok(Seen { case, family, place })
+}
