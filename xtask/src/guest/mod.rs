@@ -19,6 +19,7 @@ mod pair;
 mod peer;
 mod qdisc;
 pub(crate) mod refusals;
+pub(crate) mod rows;
 mod run;
 pub(crate) mod servers;
 pub(crate) mod stack;

@@ -5,11 +5,11 @@ use std::{fs, path::PathBuf, time::Duration};
 use super::{
     apart,
     capture::Capture,
-    closers, fastopen, filters, openers, refusals, servers, stack,
+    rows,
     stage::{Family, Seen, Stage, play},
     sys::{now_ns, realtime_offset_ns, sleep_until},
     tool::{Found, Said, Tool, parse},
-    trace, verdicts,
+    trace,
 };
 use crate::{
     oracle::{
@@ -42,37 +42,37 @@ pub(crate) struct Args {
     pub(crate) scenario: Option<String>,
     /// So many random schedules besides
     #[arg(long, default_value_t = 0)]
-    random: u64,
+    pub(crate) random: u64,
     /// Seed of the first random schedule; the next ones count up
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// The rows of killed, full, slow and rotated recordings too
     #[arg(long)]
-    storing: bool,
+    pub(crate) storing: bool,
     /// The row of filters too
     #[arg(long)]
-    filtering: bool,
+    pub(crate) filtering: bool,
     /// Two stories, as a guest in lockdown allows no kprobe
     #[arg(long)]
-    lockdown: bool,
+    pub(crate) lockdown: bool,
     /// An error to make tcptrace commit, which the table must show
     #[arg(long)]
-    mutate: Option<String>,
+    pub(crate) mutate: Option<String>,
     /// The program under test
     #[arg(long, default_value = "/tcptrace")]
     pub(crate) tcptrace: PathBuf,
     /// Without tcptrace: only what the oracle sees, against what the stories state
     #[arg(long)]
-    dry: bool,
+    pub(crate) dry: bool,
     /// Prints the log of calls and the wire of each connection too
     #[arg(long)]
     pub(crate) witnesses: bool,
     /// One form of attaching only: `fentry` or `kprobe`
     #[arg(long)]
-    form: Option<String>,
+    pub(crate) form: Option<String>,
     /// Only this address family: `4` or `6`
     #[arg(long)]
-    family: Option<u8>,
+    pub(crate) family: Option<u8>,
 }
 
 /// One story in one family, and its seed when it is a random one.
@@ -84,37 +84,6 @@ pub(crate) struct Run {
     pub(crate) family: Family,
     /// What made it.
     pub(crate) seed: Option<u64>,
-}
-
-/// The rows that are no stories, where they are asked for.
-fn alone(args: &Args, offset_ns: u64) {
-    let only = args.scenario.as_deref();
-    if args.mutate.is_none() && only.is_none_or(|only| only == refusals::NAME) {
-        print(&refusals::outcome(&args.tcptrace, args.lockdown));
-    }
-    if args.mutate.is_none() && only.is_none_or(|only| only == stack::NAME) {
-        print(&stack::outcome(&args.tcptrace, args.lockdown));
-    }
-    if args.mutate.is_none() && !args.lockdown && (args.filtering || only == Some(filters::NAME)) {
-        print(&filters::outcome(&args.tcptrace, offset_ns));
-    }
-    if args.mutate.is_none() && !args.lockdown && only.is_none_or(|only| only == servers::NAME) {
-        print(&servers::outcome(&args.tcptrace, offset_ns));
-    }
-    if args.mutate.is_none() && !args.lockdown && only.is_none_or(|only| only == closers::NAME) {
-        print(&closers::outcome(&args.tcptrace, offset_ns));
-    }
-    if args.mutate.is_none() && !args.lockdown && only.is_none_or(|only| only == openers::NAME) {
-        print(&openers::outcome(&args.tcptrace));
-    }
-    if args.mutate.is_none() && !args.lockdown && only.is_none_or(|only| only == fastopen::NAME) {
-        for outcome in fastopen::outcomes(&args.tcptrace, offset_ns, args.form.as_deref()) {
-            print(&outcome);
-        }
-    }
-    if args.mutate.is_none() && !args.lockdown && only.is_none_or(|only| only == verdicts::NAME) {
-        print(&verdicts::outcome(&args.tcptrace, offset_ns));
-    }
 }
 
 /// Runs what was asked for and prints the outcomes.
@@ -132,26 +101,8 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let only = args.scenario.as_deref();
-    alone(args, offset_ns);
-    if args.mutate.is_none() && !args.lockdown && (args.storing || only.is_some()) {
-        for outcome in trace::outcomes(&args.tcptrace, only, args.seed) {
-            print(&outcome);
-        }
-    }
-    if only.is_some_and(|only| {
-        [
-            refusals::NAME,
-            fastopen::NAME,
-            filters::NAME,
-            stack::NAME,
-            servers::NAME,
-            closers::NAME,
-            openers::NAME,
-            verdicts::NAME,
-        ]
-        .contains(&only)
-            || trace::is_alone(only)
-    }) {
+    rows::play(args, offset_ns);
+    if only.is_some_and(rows::is_alone) {
         return Ok(());
     }
     for form in ["fentry", "kprobe"] {
@@ -161,9 +112,9 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
                 attached(args, form, question, offset_ns, 1)?;
             }
             if !args.lockdown && args.mutate.is_none() {
-                for outcome in apart::outcomes(args, form, offset_ns) {
-                    print(&outcome);
-                }
+                rows::undisturbed("apart", || apart::outcomes(args, form, offset_ns))
+                    .iter()
+                    .for_each(print);
             }
         }
     }
@@ -321,8 +272,8 @@ pub(crate) fn testify(seen: &Seen) {
 
 /// All runs in front of one tcptrace, which stores what it uses and must say the same of it afterwards. With kprobes
 /// another one records everything meanwhile by tracing programs, to be judged as if it had explained it at once. Of a
-/// kprobe that interrupts another one the kernel runs no program, and not every kernel counts that: what differs then is
-/// looked at again, up to `tries` times.
+/// kprobe that interrupts another one the kernel runs no program, and not every kernel counts that, nor of a tracing program
+/// that was preempted: what differs then is looked at again, up to `tries` times.
 fn attached(
     args: &Args,
     form: &str,
@@ -362,10 +313,10 @@ fn attached(
         }
         Ok((text, said)) => {
             let judged = judge(args, form, &played, &text, said);
-            let may_be_skipped =
-                form == "kprobe" && args.mutate.is_none() && parse(&text).misses != Some(0);
+            let may_be_skipped = args.mutate.is_none()
+                && parse(&text).misses.map_or(form == "kprobe", |skipped| skipped > 0);
             if tries > 0 && may_be_skipped && !judged.iter().all(Outcome::passed) {
-                println!("once more, kprobes may have been skipped: {judged:?}");
+                println!("once more, runs may have been skipped: {judged:?}");
                 return attached(args, form, question, offset_ns, tries - 1);
             }
             judged.iter().for_each(print);
@@ -573,7 +524,7 @@ fn strays(form: &str, notes: Vec<String>, broken: Vec<String>) -> Outcome {
     }
 }
 
-fn print(outcome: &Outcome) {
+pub(crate) fn print(outcome: &Outcome) {
     match serde_json::to_string(outcome) {
         Ok(line) => println!("{MARK}{line}"),
         Err(error) => eprintln!("an outcome is no JSON: {error}"),

@@ -6,7 +6,10 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -24,6 +27,14 @@ const PATIENCE: Duration = Duration::from_mins(4);
 
 /// So many start side by side; each reads the kernel's types into memory.
 const AT_A_TIME: usize = 6;
+
+/// What [`runs_skipped`] gives next.
+static SKIPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Runs of probes that the kernel skipped, by the summaries of every tcptrace that ended since this was last asked.
+pub(crate) fn runs_skipped() -> u64 {
+    SKIPPED.swap(0, Ordering::Relaxed)
+}
 
 /// A running tcptrace.
 #[derive(Debug)]
@@ -127,6 +138,7 @@ impl Tool {
         let status = self.child.wait().context("wait for tcptrace")?;
         let text =
             self.stdout.take().map_or_else(String::new, |reader| reader.join().unwrap_or_default());
+        SKIPPED.fetch_add(skipped(&text), Ordering::Relaxed);
         let mut said: Vec<String> = self.stderr.iter().collect();
         if !status.success() {
             said.push(format!("tcptrace ended with {status}"));
@@ -224,6 +236,13 @@ pub(crate) struct Said {
     pub(crate) complaints: Vec<String>,
 }
 
+/// Runs that the kernel skipped, by the last line of its JSON; of text none are known.
+fn skipped(text: &str) -> u64 {
+    let last = text.lines().next_back().unwrap_or_default();
+    let summary = serde_json::from_str::<SummaryLine>(last).ok();
+    summary.and_then(|it| it.probe_misses).map_or(0, |misses| misses.values().sum())
+}
+
 /// Reads its JSON.
 pub(crate) fn parse(text: &str) -> Said {
     let mut said = Said::default();
@@ -289,11 +308,20 @@ impl From<HoldLine> for Found {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{parse, skipped};
 
     const HOLD: &str = r#"{"type":"hold","time":"2026-11-22T14:03:07.412031000Z","monotonic_ns":77,"socket":{"id":1,"netns":4026531840,"local":"[2001:db8::10]:8080","remote":"[2001:db8::77]:40112"},"process":{"pid":2211,"tid":2211,"comm":"server"},"bytes":8,"written_bytes":8,"held_ns":226930000,"causes":[{"cause":"cork","held_ns":226930000}],"release":"probe_timer","certainty":"seen","evidence":[],"text":"..."}"#;
     const GAP: &str = r#"{"type":"gap","hook":"tcp_push","events":7}"#;
     const SUMMARY: &str = r#"{"type":"summary","holds":1,"events_lost":{"tcp_push":7}}"#;
+
+    #[test]
+    fn what_the_kernel_skipped_is_read() {
+        let summary =
+            r#"{"type":"summary","events_lost":{},"probe_misses":{"tcp_push":2,"tcp_fin":1}}"#;
+        assert_eq!(skipped(&format!("{HOLD}\n{summary}\n")), 3);
+        assert_eq!(skipped(SUMMARY), 0);
+        assert_eq!(skipped("a person's text"), 0);
+    }
 
     #[test]
     fn holds_are_read() {
