@@ -43,7 +43,7 @@ fn brief(name: &str) -> String {
 }
 
 /// What each story must be told from its neighbours by.
-const WANTED: [(&str, &str); 57] = [
+const WANTED: [(&str, &str); 58] = [
     ("worked", "Client Worked - [Active]"),
     ("worked_in_part_of_the_write", "Client Worked - [Active]"),
     ("worked_without_cookie", "Client Worked Cookieless [Active]"),
@@ -67,6 +67,7 @@ const WANTED: [(&str, &str); 57] = [
     ("transmit_failed", "Client NotTried TransmitFailed []"),
     ("reset", "Client Refused Reset []"),
     ("syn_lost", "Client Lost SynLost [ActiveFail]"),
+    ("syn_turned_away", "Client Lost SynTurnedAway [ActiveFail]"),
     ("request_lost", "Client Lost NoCookie []"),
     ("stale_cookie", "Client Refused StaleCookie [ActiveFail]"),
     ("data_not_acked", "Client Refused DataNotAcked [ActiveFail]"),

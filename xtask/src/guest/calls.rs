@@ -133,7 +133,8 @@ pub(crate) fn made(fd: RawFd, call: &Call) -> anyhow::Result<CallRecord> {
         Call::OrphansAllowed(on) => orphans_allowed(*on).map(|()| 0).map_err(io::Error::other),
         Call::RouteQuickack => {
             for family in [Family::V4, Family::V6] {
-                netns::route_quickack(TUN, family.addresses().1).map_err(io::Error::other)?;
+                netns::route(TUN, family.addresses().1, netns::Metric::Quickack)
+                    .map_err(io::Error::other)?;
             }
             Ok(0)
         }

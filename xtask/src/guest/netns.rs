@@ -17,8 +17,6 @@ use super::{
 
 /// `VETH_INFO_PEER` of `linux/veth.h`.
 const VETH_INFO_PEER: u16 = 1;
-/// `RTAX_QUICKACK` of `linux/rtnetlink.h`.
-const RTAX_QUICKACK: u16 = 15;
 /// Duplicate address detection would keep the address from use for a second.
 const IFA_F_NODAD: u8 = 2;
 
@@ -84,8 +82,17 @@ pub(crate) fn enter_first() -> anyhow::Result<()> {
     Netns(File::open("/proc/1/ns/net").context("open the first network namespace")?).enter()
 }
 
-/// Adds a route to one address by a device; it asks for ACKs at once.
-pub(crate) fn route_quickack(device: &str, to: IpAddr) -> anyhow::Result<()> {
+/// What a route asks of the connections that take it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Metric {
+    /// ACKs at once (`RTAX_QUICKACK` of `linux/rtnetlink.h`).
+    Quickack = 15,
+    /// Fast Open without cookies (`RTAX_FASTOPEN_NO_COOKIE`).
+    FastopenNoCookie = 17,
+}
+
+/// Adds a route to one address by a device.
+pub(crate) fn route(device: &str, to: IpAddr, metric: Metric) -> anyhow::Result<()> {
     let (family, prefix, bytes) = match to {
         IpAddr::V4(to) => (libc::AF_INET, 32, to.octets().to_vec()),
         IpAddr::V6(to) => (libc::AF_INET6, 128, to.octets().to_vec()),
@@ -107,7 +114,7 @@ pub(crate) fn route_quickack(device: &str, to: IpAddr) -> anyhow::Result<()> {
     request.attribute(libc::RTA_DST, &bytes);
     request.attribute(libc::RTA_OIF, &index(device)?.to_ne_bytes());
     request.nested(libc::RTA_METRICS, |metrics| {
-        metrics.attribute(RTAX_QUICKACK, &1_u32.to_ne_bytes());
+        metrics.attribute(metric as u16, &1_u32.to_ne_bytes());
     });
     request.send().with_context(|| format!("a route to {to}"))
 }

@@ -25,7 +25,7 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 const NGINX: u16 = 8094;
-const HAPROXY: u16 = 8095;
+const HAPROXY: [u16; 2] = [8095, 8096];
 /// An attempt whose connection is not accepted is told so long after its handshake.
 const SETTLED_NS: u64 = 1_500_000_000;
 
@@ -46,7 +46,7 @@ const CURL: &[&str] = &["/usr/bin/curl", "-s", "--tcp-fastopen", "http://127.0.0
 const HTTPING: &[&str] =
     &["/usr/bin/httping", "-F", "-c", "2", "-i", "0.2", "-G", "-g", "http://127.0.0.1:8094/page"];
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     // The founding story: everybody asks, and no data is in any SYN.
     Case {
         name: "curl, server bit off",
@@ -56,6 +56,7 @@ const CASES: [Case; 5] = [
             "curl client cookie_requested no_cookie",
             "curl client cookie_requested no_cookie",
             "nginx server not_usable server_bit_off",
+            "haproxy server not_usable server_bit_off",
             "haproxy server not_usable server_bit_off",
             "- server refused server_bit_off",
             "- server refused server_bit_off",
@@ -70,6 +71,7 @@ const CASES: [Case; 5] = [
             "httping client cookie_requested no_cookie",
             "httping client cookie_requested no_cookie",
             "nginx server not_usable server_bit_off",
+            "haproxy server not_usable server_bit_off",
             "haproxy server not_usable server_bit_off",
             "- server refused server_bit_off",
             "- server refused server_bit_off",
@@ -108,6 +110,20 @@ const CASES: [Case; 5] = [
         wanted: &["curl client worked -", "haproxy server worked -"],
         told: "connect() put the SYN off to the first write",
     },
+    // As a client, haproxy 3.0 uses it in its last try only, and when an answer to its own client waits to be sent, as an
+    // early hint does (`do_connect_server()`).
+    Case {
+        name: "haproxy as a client",
+        setting: "3",
+        client: (1, &["/usr/bin/curl", "-s", "--tcp-fastopen", "http://127.0.0.1:8096/page"]),
+        wanted: &[
+            "curl client worked -",
+            "haproxy server worked -",
+            "haproxy client worked -",
+            "nginx server worked -",
+        ],
+        told: "connect() put the SYN off to the first write",
+    },
 ];
 
 /// A finding of its JSON.
@@ -144,7 +160,7 @@ pub(crate) fn outcome(tcptrace: &Path) -> Outcome {
         &["/usr/sbin/nginx", "-c", "/root/openers.conf"],
         &["/usr/sbin/haproxy", "-db", "-f", "/root/openers.cfg"],
     ];
-    match Servers::start(&FILES, &servers, &[NGINX, HAPROXY]) {
+    match Servers::start(&FILES, &servers, &[NGINX, HAPROXY[0], HAPROXY[1]]) {
         Err(error) => outcome.broken.push(format!("{error:#}")),
         Ok(_servers) => {
             for case in &CASES {

@@ -81,6 +81,9 @@ pub enum Reason {
     Reset,
     /// Client: the SYN with data was lost, and the one without was answered.
     SynLost,
+    /// Client: the SYN with data was sent again without data before its timer can have run, and that one was answered: an ICMP
+    /// error said that it is too big (`tcp_v4_mtu_reduced()`, `tcp_simple_retransmit()`; 5.10 waits for the timer).
+    SynTurnedAway,
     /// Client: the server did not take the cookie and gave another.
     StaleCookie,
     /// Client: the server acknowledged no data and gave no cookie: its setting, its listener, or something between.

@@ -18,6 +18,9 @@ use crate::{
     finding::Task,
 };
 
+/// No timer sends a SYN again so soon: the first one is set to `TCP_TIMEOUT_INIT` (`net/tcp.h`), 1 s in jiffies.
+const SOONEST_TIMEOUT_NS: u64 = 900_000_000;
+
 /// A connection that is being opened.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Client {
@@ -33,6 +36,8 @@ pub(super) struct Client {
     returned: Option<i32>,
     /// A write is to return.
     writes: bool,
+    /// How often the retransmission timer ran before the answer.
+    timeouts: u32,
 }
 
 /// The SYN.
@@ -207,6 +212,13 @@ impl State {
         self.note(e, Fact::Over { error: error.unwrap_or(0) });
     }
 
+    /// The timer of the SYN ran.
+    pub(super) fn on_syn_timeout(&mut self) {
+        if let Some(client) = self.client.as_mut().filter(|client| client.answer.is_none()) {
+            client.timeouts += 1;
+        }
+    }
+
     /// What the SYN-ACK says (`tcp_rcv_fastopen_synack()`).
     pub(super) fn on_answer(&mut self, e: &Event) {
         if self.client.as_ref().and_then(|client| client.syn).is_none() {
@@ -219,7 +231,12 @@ impl State {
         let acked =
             e.seq(Field::snd_una).zip(syn.isn).map(|(una, isn)| una.since(isn).saturating_sub(1));
         let resent = e.u32(Field::total_retrans).unwrap_or(0);
-        let (outcome, reason) = answered(syn, client.looked, acked, cookie, resent);
+        let (outcome, mut reason) = answered(syn, client.looked, acked, cookie, resent);
+        let by_no_timer =
+            client.timeouts == 0 && e.at_ns.saturating_sub(syn.at_ns) < SOONEST_TIMEOUT_NS;
+        if reason == Some(Reason::SynLost) && by_no_timer {
+            reason = Some(Reason::SynTurnedAway);
+        }
         client.answer = Some(Answer { acked, cookie, resent, ..Answer::new(e, outcome, reason) });
         self.note(e, Fact::SynAckIn { acked_bytes: acked.filter(|_| syn.data > 0), cookie });
         self.waits(e);

@@ -258,6 +258,7 @@ impl State {
     /// The retransmission timer ran (`tcp_fastopen_active_detect_blackhole()`: its condition is applied here, because what
     /// it calls is inlined).
     fn on_timeout(&mut self, e: &Event, out: &mut Vec<AnyAttempt>) {
+        self.on_syn_timeout();
         let before = e.u32(Field::icsk_retransmits);
         let gives_up = e.arg("expired").is_some_and(|expired| expired != 0);
         if self.client.is_some() || self.server.is_some() {

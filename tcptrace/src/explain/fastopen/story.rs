@@ -257,6 +257,12 @@ impl Story<'_> {
     fn lost(&self) -> String {
         let again = counted(self.it.resent.into(), "time", "times");
         match self.it.reason {
+            Some(Reason::SynTurnedAway) => format!(
+                "the SYN with {} was turned away on the path, as by an ICMP error (fragmentation needed): it was sent again \
+                 without data ({again}) before its timer can have run, and that one was answered, {} after the first",
+                self.carried(),
+                duration(self.it.round_trip_ns.unwrap_or(0))
+            ),
             Some(Reason::SynLost) => format!(
                 "the SYN with {} was lost, or its answer was; it was sent again without data ({again}) and that one was answered, \
                  {} after the first",

@@ -144,6 +144,7 @@ pub(super) const fn why(reason: Reason) -> &'static str {
         Reason::TransmitFailed => "not transmitted",
         Reason::Reset => "reset",
         Reason::SynLost => "SYN lost",
+        Reason::SynTurnedAway => "SYN turned away",
         Reason::DataNotAcked => "data not acknowledged",
         Reason::PartlyAcked => "partly acknowledged",
         Reason::NoAnswer => "no answer",

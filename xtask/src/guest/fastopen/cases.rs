@@ -14,7 +14,7 @@ use super::{
         qdisc::drops,
         stage::Family,
     },
-    alone,
+    alone, elsewhere,
     place::{
         MSG_FASTOPEN, PORT, Place, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_KEY,
         TCP_MD5SIG, connect, end, named, option, send, send_from, send_unspecified, serve_at,
@@ -31,19 +31,24 @@ pub(super) struct Case {
     pub(super) wanted: &'static [&'static str],
     /// One of the ends must tell of the other.
     pub(super) joined: bool,
+    /// It waits for a minute.
+    pub(super) long: bool,
 }
 
 macro_rules! case {
     ($name:literal, $play:path, [$($wanted:literal),*]) => {
-        Case { name: $name, play: $play, wanted: &[$($wanted),*], joined: false }
+        Case { name: $name, play: $play, wanted: &[$($wanted),*], joined: false, long: false }
     };
     ($name:literal, $play:path, [$($wanted:literal),*], joined) => {
-        Case { name: $name, play: $play, wanted: &[$($wanted),*], joined: true }
+        Case { joined: true, ..case!($name, $play, [$($wanted),*]) }
+    };
+    ($name:literal, $play:path, [$($wanted:literal),*], long) => {
+        Case { long: true, ..case!($name, $play, [$($wanted),*]) }
     };
 }
 
 /// All of them.
-pub(super) const CASES: [Case; 44] = [
+pub(super) const CASES: [Case; 55] = [
     case!(
         "works",
         works,
@@ -311,7 +316,91 @@ pub(super) const CASES: [Case; 44] = [
         black_hole,
         ["client lost closed", "client blackhole timeouts", "client not_tried paused"]
     ),
+    case!(
+        "another namespace",
+        elsewhere::another_namespace,
+        [
+            "client cookie_requested no_cookie",
+            "server not_usable server_bit_off",
+            "server refused server_bit_off"
+        ],
+        joined
+    ),
+    case!(
+        "route without cookies",
+        elsewhere::route_without_cookies,
+        ["client worked cookieless", "server worked cookieless"],
+        joined
+    ),
+    case!(
+        "options without cookies",
+        elsewhere::options_without_cookies,
+        ["client worked cookieless", "server worked cookieless"],
+        joined
+    ),
+    case!(
+        "every listener, too late",
+        elsewhere::every_listener_too_late,
+        ["client cookie_requested no_cookie", "server refused not_enabled"],
+        joined
+    ),
+    case!(
+        "switched off",
+        elsewhere::switched_off,
+        ["client cookie_requested no_cookie", "server refused not_enabled"],
+        joined
+    ),
+    case!(
+        "slot after a minute",
+        elsewhere::slot_after_a_minute,
+        [
+            "server cookie_granted -",
+            "server worked child_reset",
+            "server refused queue_full",
+            "server worked -"
+        ],
+        long
+    ),
+    case!("too big", elsewhere::too_big, ["client lost syn_turned_away"]),
+    case!(
+        "server's answer lost",
+        elsewhere::servers_answer_lost,
+        [
+            "client not_tried paused",
+            "server cookie_granted -",
+            "server worked -",
+            "server blackhole timeouts"
+        ]
+    ),
+    case!(
+        "listener closed",
+        elsewhere::listener_closed,
+        ["server cookie_granted -", "server worked -"]
+    ),
+    case!("SYN twice", elsewhere::syn_twice, ["server cookie_granted -", "server worked -"]),
+    case!(
+        "multipath",
+        elsewhere::multipath,
+        [
+            "client cookie_granted no_cookie",
+            "client worked -",
+            "server cookie_granted -",
+            "server worked -"
+        ],
+        joined
+    ),
 ];
+
+/// What a kernel cannot do, and why: the case fails there.
+pub(super) const CANNOT: [(&str, &str, &str); 2] = [
+    ("5.10", "multipath", "built without `CONFIG_MPTCP`"),
+    ("6.1", "multipath", "`mptcp_sendmsg()` refuses `MSG_FASTOPEN`"),
+];
+
+/// What a kernel does in another way.
+pub(super) const OTHERWISE: [(&str, &str, &[&str]); 1] =
+    // The message only shortens what the timer sends a second later.
+    [("5.10", "too big", &["client lost syn_lost"])];
 
 pub(super) fn int(value: i32) -> Vec<u8> {
     value.to_ne_bytes().to_vec()

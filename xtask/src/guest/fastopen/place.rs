@@ -15,7 +15,7 @@ use anyhow::Context as _;
 
 use super::super::{
     capture::Capture,
-    netns::{address, dummy, set},
+    netns::{Netns, address, dummy, set},
     stage::Family,
     sys::{checked, checked_fd, now_ns, set_option, sleep_until},
     tun::Tun,
@@ -28,6 +28,7 @@ pub(super) const MSG_FASTOPEN: i32 = 0x2000_0000;
 pub(super) const TCP_FASTOPEN: i32 = 23;
 pub(super) const TCP_FASTOPEN_CONNECT: i32 = 30;
 pub(super) const TCP_FASTOPEN_KEY: i32 = 33;
+pub(super) const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
 pub(super) const TCP_MD5SIG: i32 = 14;
 /// The port of the first listener.
 pub(super) const PORT: u16 = 8090;
@@ -43,7 +44,9 @@ pub(super) struct Place {
     pub(super) counters: BTreeMap<String, u64>,
     capture: Capture,
     /// Of another device than loopback.
-    other: Option<(Capture, Arc<Tun>)>,
+    other: Option<(Capture, Option<Arc<Tun>>)>,
+    /// Where the other end is, when that is another namespace.
+    elsewhere: Option<Netns>,
     offset_ns: u64,
     before: BTreeMap<String, u64>,
 }
@@ -58,15 +61,27 @@ impl Place {
             counters: BTreeMap::new(),
             capture: Capture::start("lo", offset_ns)?,
             other: None,
+            elsewhere: None,
             offset_ns,
             before: counters()?,
         })
     }
 
     /// Captures on a device too, which stays for as long.
-    pub(super) fn watch(&mut self, device: &str, tun: &Arc<Tun>) -> anyhow::Result<()> {
-        self.other = Some((Capture::start(device, self.offset_ns)?, Arc::clone(tun)));
+    pub(super) fn watch(&mut self, device: &str, tun: Option<Arc<Tun>>) -> anyhow::Result<()> {
+        self.other = Some((Capture::start(device, self.offset_ns)?, tun));
         Ok(())
+    }
+
+    /// What is said of that namespace belongs to the case too.
+    pub(super) fn elsewhere(&mut self, netns: Netns) {
+        self.elsewhere = Some(netns);
+    }
+
+    /// Whether the case has to do with this namespace.
+    pub(super) fn has(&self, netns: u64) -> bool {
+        self.netns == netns
+            || self.elsewhere.as_ref().is_some_and(|it| it.number().ok() == Some(netns))
     }
 
     /// Takes down what the witnesses saw.
@@ -77,7 +92,16 @@ impl Place {
         if let Some((other, _device)) = self.other.take() {
             self.wire.extend(other.drain()?);
         }
-        let after = counters()?;
+        let mut after = counters()?;
+        if let Some(netns) = &self.elsewhere {
+            // A namespace belongs to a thread.
+            let there = thread::scope(|scope| {
+                scope.spawn(|| netns.enter().and_then(|()| counters())).join()
+            });
+            for (name, value) in there.map_err(|_panicked| anyhow::anyhow!("no counters"))?? {
+                *after.entry(name).or_default() += value;
+            }
+        }
         self.counters = after
             .into_iter()
             .map(|(name, value)| {

@@ -41,6 +41,8 @@ pub(super) struct Came {
     pub(super) bytes: u32,
     /// The cookie in its option of Fast Open; empty without one.
     pub(super) cookie: Vec<u8>,
+    /// The whole of it, from the IP header on.
+    packet: Vec<u8>,
 }
 
 /// The option with this cookie; with none it asks for one.
@@ -64,7 +66,7 @@ impl Raw {
         address(DEVICE, host)?;
         // IPv6 makes an address usable in a work queue.
         sleep_until(now_ns() + 100_000_000);
-        place.watch(DEVICE, &tun)?;
+        place.watch(DEVICE, Some(Arc::clone(&tun)))?;
         Ok(Self { tun, host, own })
     }
 
@@ -109,6 +111,28 @@ impl Raw {
     /// Resets a connection of the host's by a number that is so far ahead of the one expected.
     pub(super) fn reset_ahead(&self, syn: &Came, ahead: u32) -> anyhow::Result<()> {
         self.give((PORT, syn.from), (Flags::Rst, SEQ + 1 + ahead, 0), &[], &[])
+    }
+
+    /// Says of a segment of the host that a device on the way takes packets of `mtu` bytes at most.
+    pub(super) fn too_big(&self, came: &Came, mtu: u16) -> anyhow::Result<()> {
+        // An error of ICMP quotes what it is about.
+        let quoted = came.packet.get(..came.packet.len().min(100)).unwrap_or_default();
+        let [high, low] = mtu.to_be_bytes();
+        let mut packet = Vec::new();
+        match (self.own, self.host) {
+            (IpAddr::V4(own), IpAddr::V4(host)) => {
+                PacketBuilder::ipv4(own.octets(), host.octets(), 64)
+                    .icmpv4_raw(3, 4, [0, 0, high, low])
+                    .write(&mut packet, quoted)?;
+            }
+            (IpAddr::V6(own), IpAddr::V6(host)) => {
+                PacketBuilder::ipv6(own.octets(), host.octets(), 64)
+                    .icmpv6_raw(2, 0, [0, 0, high, low])
+                    .write(&mut packet, quoted)?;
+            }
+            _ => anyhow::bail!("addresses of two families"),
+        }
+        self.tun.give(&packet).context("send an ICMP message")
     }
 
     fn give(
@@ -183,6 +207,7 @@ fn read(packet: &[u8]) -> Option<Came> {
         seq: tcp.sequence_number(),
         bytes: u32::try_from(tcp.payload().len()).unwrap_or(0),
         cookie: cookie(tcp.options()).unwrap_or_default(),
+        packet: packet.to_vec(),
     })
 }
 

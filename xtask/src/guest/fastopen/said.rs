@@ -102,14 +102,14 @@ pub(super) fn read(text: &str) -> anyhow::Result<(Vec<Found>, Vec<Counter>)> {
 }
 
 /// One line for each difference.
-pub(super) fn judged(case: &Case, place: &Place, found: &[&Found]) -> Vec<String> {
+pub(super) fn judged(case: &Case, wanted: &[&str], place: &Place, found: &[&Found]) -> Vec<String> {
     let mut wrong = Vec::new();
     for side in ["client", "server"] {
         let mut own: Vec<&&Found> = found.iter().filter(|one| one.side == side).collect();
         own.sort_by_key(|one| one.monotonic_ns);
         let own: Vec<String> = own.iter().map(|one| one.brief()).collect();
         let wanted: Vec<&str> =
-            case.wanted.iter().copied().filter(|one| one.starts_with(side)).collect();
+            wanted.iter().copied().filter(|one| one.starts_with(side)).collect();
         if own != wanted {
             wrong.push(format!("wanted {wanted:?}, found {own:?}"));
         }
