@@ -2,6 +2,7 @@
 //! as its analysis; `units` writes numbers for all of them. Pure: no clock, no environment, no input or output.
 
 pub mod close;
+pub mod defer_accept;
 pub mod fastopen;
 pub mod nagle;
 pub mod timeline;
