@@ -239,8 +239,6 @@ kernel_fields! {
     req_num_retrans: 4 = "request_sock", "num_retrans";
     /// A segment with ACK has come for the request.
     req_acked: 4 = "inet_request_sock", "acked";
-    /// The SYN of the request was answered by a SYN cookie.
-    req_syncookie: 4 = "request_sock", "syncookie";
     /// Sequence number of the SYN that came.
     req_rcv_isn: 4 = "tcp_request_sock", "rcv_isn";
     /// Sequence number of the SYN-ACK.
@@ -287,7 +285,6 @@ impl Field {
                 | Self::req_num_timeout
                 | Self::req_num_retrans
                 | Self::req_acked
-                | Self::req_syncookie
                 | Self::req_rcv_isn
                 | Self::req_snt_isn
                 | Self::req_hashed

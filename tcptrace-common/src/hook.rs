@@ -275,11 +275,10 @@ hooks! {
         ListenOverflows = OWN, SyncookiesRecv = OWN, TCPTimeouts = OWN
     ] {};
     /// An application has set `TCP_DEFER_ACCEPT`: the seconds that it asked for, where they could be read (`read` is 1), and
-    /// the timer periods that the kernel has made of them. Where tracing programs are refused on a struct by value (before
-    /// 6.1) only a kprobe tells.
+    /// the timer periods that the kernel has made of them.
     sock_common_setsockopt = 65 Exit [level = 1, optname = 2, ret = ret_of(5), asked_s = OWN, read = OWN] {
         skc_state rskq_defer_accept icsk_syn_retries sysctl_tcp_synack_retries icsk_rto_max
-    };
+    } or __sys_setsockopt;
     /// A SYN came for a socket that listens with `TCP_DEFER_ACCEPT`, and a request stands for the connection from now on. The
     /// fields are the listener's and the request's; the socket of the event is the request. `midway` is 1 when
     /// the request had begun before it was seen, and something else tells of it first.
@@ -323,8 +322,8 @@ hooks! {
     inet_csk_reqsk_queue_add = 76 Exit [syn_cookie = OWN] {
         skc_family inet_sport skc_rcv_saddr skc_v6_rcv_saddr rskq_defer_accept sk_ack_backlog sk_max_ack_backlog
     };
-    /// The first data is there that a program can read, on a connection that was promoted without any.
-    tcp_data_ready = 77 Entry [] { bytes_received };
+    /// Data, or a FIN, is there that a program can read, for the first time on a connection that was deferred.
+    tcp_data_ready = 77 Entry [] { skc_state bytes_received };
     /// A socket with `TCP_DEFER_ACCEPT` listens from now on.
     inet_listen = 78 Exit [backlog = 1, ret = ret_of(2)] {
         rskq_defer_accept icsk_syn_retries sysctl_tcp_synack_retries icsk_rto_max
@@ -340,6 +339,8 @@ impl Hook {
     pub const fn replaced_by(self) -> Option<Self> {
         match self {
             Self::do_tcp_sendpages => Some(Self::tcp_sendmsg_locked),
+            // Before 6.1 no request is taken over by another listener.
+            Self::inet_reqsk_clone => Some(Self::tcp_check_req),
             _ => None,
         }
     }
@@ -352,11 +353,15 @@ impl Hook {
         }
     }
 
-    /// The program at the entry of the function that keeps what its return does not show, under this name.
-    pub const fn at_entry(self) -> Option<&'static str> {
+    /// The tracing program that keeps what the return of `function` does not show, and at whose entry it stands.
+    pub const fn at_entry(self, function: &str) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::tcp_try_fastopen => Some("tcp_try_fastopen_entry"),
-            Self::tcp_check_req => Some("tcp_check_req_entry"),
+            Self::tcp_try_fastopen => Some(("tcp_try_fastopen_entry", "tcp_try_fastopen")),
+            Self::tcp_check_req => Some(("tcp_check_req_entry", "tcp_check_req")),
+            // The system call has a descriptor, and no socket yet.
+            Self::sock_common_setsockopt if matches!(function.as_bytes(), b"__sys_setsockopt") => {
+                Some(("setsockopt_entry", "security_socket_setsockopt"))
+            }
             _ => None,
         }
     }
@@ -440,7 +445,6 @@ mod tests {
             Field::fastopen_rsk,
             Field::req_rcv_isn,
             Field::req_snt_isn,
-            Field::req_syncookie,
             Field::req_hashed,
             Field::req_listener,
             Field::req_timer,

@@ -84,6 +84,10 @@ pub static TRIES: LruHashMap<u64, Try> = LruHashMap::with_max_entries(1024, 0);
 #[map]
 pub static REQUESTS: HashMap<u64, Pending> = HashMap::with_max_entries(65_536, 0);
 
+/// The socket of which a thread is setting the option, by thread. The oldest makes room: its option is then not told.
+#[map]
+pub static SETTING: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
+
 /// User stacks of calls, by the number that the kernel gives them. When another stack has the place of one, that one is
 /// not told, and user space says so. Where no stacks are wanted it has room for one.
 #[map]

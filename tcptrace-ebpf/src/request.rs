@@ -29,6 +29,8 @@ pub struct Pending {
     pub num_timeout: u32,
     /// What stood before the segment: bits of the `before` of [`Hook::tcp_check_req`].
     pub before: u32,
+    /// The request that has taken its place, while its timer still runs; 0 without one.
+    pub moved_to: u64,
 }
 
 /// Whether what happens to deferred connections is wanted.
@@ -70,7 +72,7 @@ pub fn meet<L: Reader, R: Reader>(
         return None;
     }
     let req = request.sk();
-    let fresh = Pending { in_check: 0, end: 0, num_timeout: 0, before: 0 };
+    let fresh = Pending { in_check: 0, end: 0, num_timeout: 0, before: 0, moved_to: 0 };
     // What is there already is of a request that ended unseen.
     let flags = if midway { u64::from(BPF_NOEXIST) } else { 0 };
     if !socket::is_enabled() {
@@ -100,6 +102,9 @@ pub fn dropped<L: Reader, const N: usize>(hook: Hook, listener: &L, req: u64) {
     let Some(pending) = known(req) else { return };
     // SAFETY: the map's value lives as long as the program runs.
     unsafe {
+        if (*pending).moved_to != 0 {
+            return;
+        }
         if (*pending).in_check == 1 {
             (*pending).end |= DROPPED;
             return;

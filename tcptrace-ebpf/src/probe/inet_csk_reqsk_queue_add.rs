@@ -22,17 +22,15 @@ use crate::{
 };
 
 #[inline(always)]
-fn body<L: Reader, R: Reader, C: Reader>(listener: &L, request: &R, child: &C, made: u64) {
-    if made == 0 || !request::defers(listener) || request::known(request.sk()).is_some() {
+fn body<L: Reader, C: Reader>(listener: &L, req: u64, child: &C, made: u64) {
+    if made == 0 || !request::defers(listener) || request::known(req).is_some() {
         return;
     }
     if !socket::admits_request(listener, child) {
         return;
     }
-    let syn_cookie = request.value(Field::req_syncookie) as u32;
-    if syn_cookie == 0 && child.is_set(Field::fastopen_rsk) == 0 {
-        return;
-    }
+    // No other connection comes here without a request that is followed.
+    let syn_cookie = child.is_set(Field::fastopen_rsk) ^ 1;
     if socket::meet(Hook::inet_csk_reqsk_queue_add, child).is_some() {
         emit::emit_for::<L, { Hook::inet_csk_reqsk_queue_add.slots() }>(
             Hook::inet_csk_reqsk_queue_add,
@@ -48,9 +46,7 @@ pub fn inet_csk_reqsk_queue_add(ctx: FExitContext) -> i32 {
     log_run!(&ctx, inet_csk_reqsk_queue_add);
     let Some(listener) = Typed::new(ctx.arg(0), core::ptr::null()) else { return 0 };
     let Some(child) = Typed::new(ctx.arg(2), core::ptr::null()) else { return 0 };
-    if let Some(request) = Typed::whole_request(ctx.arg(1)) {
-        body(&listener, &request, &child, ctx.arg(3));
-    }
+    body(&listener, ctx.arg(1), &child, ctx.arg(3));
     0
 }
 
@@ -66,10 +62,8 @@ pub fn inet_csk_reqsk_queue_add_kretprobe(ctx: RetProbeContext) -> u32 {
     else {
         return 0;
     };
-    if let (Some(listener), Some(child)) = (Helper::new(sk, 0), Helper::new(child, 0))
-        && let Some(request) = Helper::new(req, req)
-    {
-        body(&listener, &request, &child, made);
+    if let (Some(listener), Some(child)) = (Helper::new(sk, 0), Helper::new(child, 0)) {
+        body(&listener, req, &child, made);
     }
     0
 }

@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
-use tcptrace_common::hook::Hook;
+use tcptrace_common::{hook::Hook, loss::Loss};
 
 use crate::{
     emit, frame,
@@ -44,9 +44,13 @@ fn body(req: u64, clone: u64) {
         emit_of(0);
         return;
     }
-    request::forget(req);
-    // It takes the place of one that was removed just now.
-    let _ = REQUESTS.insert(&clone, &was, 0);
+    if REQUESTS.insert(&clone, &was, 0).is_err() {
+        emit::lost(Hook::inet_reqsk_clone, Loss::TableFull);
+        return;
+    }
+    // The old one is forgotten when its timer has ended: it may yet be that both are dropped.
+    // SAFETY: the map's value lives as long as the program runs.
+    unsafe { (*pending).moved_to = clone };
     emit_of(clone);
 }
 

@@ -1,6 +1,7 @@
 //! `reqsk_timer_handler(timer)`, at its return.
 //!
-//! **When**: the timer of a request ran. Told when the request was dropped and nothing else has told of it: before 6.1.
+//! **When**: the timer of a request ran. Told when the request was dropped and nothing else has told of it: before 6.1, and
+//! where another listener had just taken it over.
 //! **Context**: softirq.
 //! **Arguments**: the timer, which lies in the request. The request may be free by now; its memory stays that of a request,
 //! and is read by the helper.
@@ -22,9 +23,13 @@ use crate::{
 #[inline(always)]
 fn body(timer: u64) {
     let Some(around) = Unread::around(timer, Field::req_timer) else { return };
-    let req = around.sk();
-    if request::known(req).is_none() {
-        return;
+    let mut req = around.sk();
+    let Some(pending) = request::known(req) else { return };
+    // SAFETY: the map's value lives as long as the program runs.
+    let moved_to = unsafe { (*pending).moved_to };
+    if moved_to != 0 {
+        request::forget(req);
+        req = moved_to;
     }
     let Some(request) = Helper::new(req, req) else { return };
     if request.is_set(Field::req_hashed) == 1 {

@@ -4,12 +4,15 @@
 //! **Context**: process, no lock held.
 //! **Arguments**: the socket by its `struct socket`, `level`, `optname`, and where the value lies: a struct passed by value,
 //! which takes two places and which tracing programs are refused on before 6.1. The value is read after the kernel has read it.
+//! There `__sys_setsockopt(fd, level, optname, optval, optlen)` stands in, whose socket a program at the entry of
+//! `security_socket_setsockopt()` keeps by thread.
 //! **Since**: global on all kernels from 5.10.
 //! **Kernel**: net/core/sock.c, `sock_common_setsockopt()`.
 
 use aya_ebpf::{
-    macros::{fexit, kprobe, kretprobe},
-    programs::{FExitContext, ProbeContext, RetProbeContext},
+    helpers::generated::bpf_get_current_pid_tgid,
+    macros::{fentry, fexit, kprobe, kretprobe},
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use tcptrace_common::{
     field::Field,
@@ -19,6 +22,7 @@ use tcptrace_common::{
 
 use crate::{
     emit, frame,
+    maps::SETTING,
     read::{self, Helper, Reader, Typed},
     socket::{self, AtWork},
 };
@@ -56,6 +60,44 @@ pub fn sock_common_setsockopt(ctx: FExitContext) -> i32 {
     let Some(sk) = read::follow(ctx.arg(0), Field::socket_sk) else { return 0 };
     if let Some(reader) = Typed::new(sk, core::ptr::null()) {
         body(&reader, ctx.arg(3), ctx.arg::<u64>(4) & 1 == 1, ctx.arg::<u64>(6) as u32);
+    }
+    0
+}
+
+/// The thread at work.
+#[inline(always)]
+fn thread() -> u32 {
+    // SAFETY: the helper has no argument.
+    unsafe { bpf_get_current_pid_tgid() as u32 }
+}
+
+#[fentry]
+pub fn setsockopt_entry(ctx: FEntryContext) -> i32 {
+    log_run!(&ctx, setsockopt_entry);
+    if !matters(ctx.arg::<u64>(1) as u32, ctx.arg::<u64>(2) as u32) {
+        return 0;
+    }
+    let Some(sk) = read::follow(ctx.arg(0), Field::socket_sk) else { return 0 };
+    if let Some(reader) = Typed::new(sk, core::ptr::null()) {
+        // The oldest makes room, so that there is one.
+        let _ = SETTING.insert(&thread(), &reader.sk(), 0);
+    }
+    0
+}
+
+#[fexit]
+pub fn __sys_setsockopt(ctx: FExitContext) -> i32 {
+    log_run!(&ctx, __sys_setsockopt);
+    if !matters(ctx.arg::<u64>(1) as u32, ctx.arg::<u64>(2) as u32) {
+        return 0;
+    }
+    // SAFETY: the value is copied at once.
+    let Some(sk) = (unsafe { SETTING.get(&thread()) }).copied() else { return 0 };
+    let _ = SETTING.remove(&thread());
+    // The descriptor keeps the socket alive as a rule; another thread may have closed it meanwhile, and then the helper reads
+    // what is no socket any more.
+    if let Some(reader) = Helper::new(sk, 0) {
+        body(&reader, ctx.arg(3), false, ctx.arg::<u64>(5) as u32);
     }
     0
 }

@@ -1,6 +1,6 @@
 //! `tcp_data_ready(sk)`, at its entry.
 //!
-//! **When**: data is there that a program can read. Told of a connection that was promoted without any, once.
+//! **When**: data, or a FIN, is there that a program can read. Told of a connection that was deferred, once.
 //! **Context**: softirq, or the backlog run by a task that releases the socket lock.
 //! **Arguments**: the socket.
 //! **Since**: global on all kernels from 5.10.

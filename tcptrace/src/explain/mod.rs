@@ -241,6 +241,14 @@ pub fn counters(compared: &[Compared]) -> Option<String> {
     fastopen::counters(compared)
 }
 
+/// The connections to a listener, as they are serialised.
+pub use crate::joined::Listened;
+
+/// A row of headings, and one for each listener; none where there is no listener.
+pub fn listeners(rows: &[Listened]) -> Vec<Vec<String>> {
+    defer_accept::listeners(rows)
+}
+
 /// A name that came from the traced host, with nothing in it that could move a cursor.
 pub fn printable(comm: &str) -> String {
     comm.chars().map(|c| if c.is_control() { '?' } else { c }).collect()

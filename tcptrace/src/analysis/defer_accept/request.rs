@@ -4,7 +4,7 @@
 use tcptrace_common::{
     field::Field,
     hook::Hook,
-    tcp::{TCP_LISTEN, TCPHDR_ACK, TCPHDR_FIN, TCPHDR_RST, TCPHDR_SYN},
+    tcp::{TCP_CLOSE_WAIT, TCP_LISTEN, TCPHDR_ACK, TCPHDR_FIN, TCPHDR_RST, TCPHDR_SYN},
 };
 
 use super::{
@@ -307,7 +307,10 @@ impl State {
     pub(super) fn on_data(&mut self, e: &Event) {
         let Some(request) = self.request.as_mut() else { return };
         let empty = |end: End| matches!(end.outcome, Outcome::Deadline | Outcome::SwitchedOff);
-        if request.end.is_some_and(empty) {
+        // The FIN counts as one.
+        let fin = u64::from(e.u32(Field::skc_state) == Some(TCP_CLOSE_WAIT));
+        let has_data = e.field(Field::bytes_received).is_some_and(|bytes| bytes > fin);
+        if has_data && request.end.is_some_and(empty) {
             request.data_at_ns.get_or_insert(e.at_ns);
             self.note(e, Fact::DataIn);
         }

@@ -8,4 +8,4 @@ mod words;
 pub use fields::Fields;
 pub(super) use fields::{fields, names};
 pub(super) use story::explain;
-pub(super) use words::{WORDS, place};
+pub(super) use words::{WORDS, listeners, place};

@@ -5,8 +5,12 @@ use crate::{
         Cause, Fact as AnyFact,
         defer_accept::{Deferral, Outcome, Side},
     },
-    explain::{Place, Shape as Layout, Totals, Words, names_of, units::counted},
+    explain::{
+        Place, Shape as Layout, Totals, Words, names_of,
+        units::{count, counted, duration},
+    },
     finding::{Finding, Task},
+    joined::Listened,
 };
 
 pub(in crate::explain) const WORDS: Words = Words {
@@ -42,6 +46,43 @@ The evidence stands below each verdict, in milliseconds from the first event.",
     sized: false,
     asks: true,
 };
+
+/// The connections to each listener, the first row being headings.
+pub(in crate::explain) fn listeners(rows: &[Listened]) -> Vec<Vec<String>> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let heads = [
+        "listener",
+        "deferred",
+        "data came",
+        "promoted empty",
+        "dropped",
+        "held",
+        "not deferred",
+        "wait p50",
+        "p99",
+        "max",
+    ];
+    let one = |row: &Listened| {
+        let numbers = [
+            row.deferred,
+            row.data_came,
+            row.promoted_empty,
+            row.dropped,
+            row.held,
+            row.not_deferred,
+        ];
+        let times = [row.held_p50_ns, row.held_p99_ns, row.held_max_ns];
+        let time = |ns| if row.deferred == 0 { "-".to_owned() } else { duration(ns) };
+        [row.listener.to_string()]
+            .into_iter()
+            .chain(numbers.map(count))
+            .chain(times.map(time))
+            .collect()
+    };
+    [heads.map(str::to_owned).to_vec()].into_iter().chain(rows.iter().map(one)).collect()
+}
 
 /// Nobody, where nobody was seen.
 const NOBODY: Task = Task { pid: 0, tid: 0 };

@@ -45,11 +45,10 @@ const OPENING: [Field; 9] = [
 ];
 
 /// Fields that only the programs look at, where what `TCP_DEFER_ACCEPT` does is wanted.
-const DEFERRING: [Field; 7] = [
+const DEFERRING: [Field; 6] = [
     Field::fastopen_rsk,
     Field::req_rcv_isn,
     Field::req_snt_isn,
-    Field::req_syncookie,
     Field::req_hashed,
     Field::req_listener,
     Field::req_timer,

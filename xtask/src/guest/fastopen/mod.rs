@@ -3,8 +3,8 @@
 
 mod alone;
 mod cases;
-mod place;
-mod raw;
+pub(in crate::guest) mod place;
+pub(in crate::guest) mod raw;
 mod said;
 
 use std::{net::SocketAddr, path::Path, thread};
