@@ -540,11 +540,49 @@ const WITHOUT_UNIT: [&str; 42] = [
     "stretches",
     "tid",
 ];
-const COUNTS: [&str; 9] =
-    ["attempts", "max_qlen", "paid", "qlen", "requests", "resent", "timeouts", "times", "writes"];
+const COUNTS: [&str; 28] = [
+    "accept_queue_full",
+    "acks_dropped",
+    "attempts",
+    "backlog",
+    "connections",
+    "data_came",
+    "deferred",
+    "dropped",
+    "held",
+    "max_qlen",
+    "not_deferred",
+    "other_periods",
+    "paid",
+    "period",
+    "periods",
+    "periods_over",
+    "promoted_empty",
+    "qlen",
+    "queued",
+    "requests",
+    "resent",
+    "resets_ignored",
+    "retries",
+    "syn_acks_repeated",
+    "syns_again",
+    "timeouts",
+    "times",
+    "writes",
+];
 /// More counts, numbers of errors and settings.
-const OTHERS: [&str; 6] =
-    ["errno", "error", "findings", "kernel", "sysctl_tcp_fastopen", "writes_left_out"];
+const OTHERS: [&str; 10] = [
+    "asked_s",
+    "errno",
+    "error",
+    "findings",
+    "from",
+    "kernel",
+    "seconds",
+    "sysctl_tcp_fastopen",
+    "to",
+    "writes_left_out",
+];
 
 #[test]
 fn units_are_in_the_names() {
