@@ -61,11 +61,7 @@ pub fn defers<R: Reader>(listener: &R) -> bool {
 /// Meets a request of a listener that defers, where the filter lets it through. `listener` reads that and, in the segment's
 /// place, the request; `request` the request alone.
 #[inline(always)]
-pub fn meet<L: Reader, R: Reader>(
-    listener: &L,
-    request: &R,
-    midway: bool,
-) -> Option<*mut Pending> {
+pub fn meet<L: Reader, R: Reader>(listener: &L, request: &R, midway: bool) -> Option<*mut Pending> {
     let hook = Hook::inet_csk_reqsk_queue_hash_add;
     let ends = Request(*request);
     if !socket::admits_request(listener, &ends) {
@@ -113,4 +109,3 @@ pub fn dropped<L: Reader, const N: usize>(hook: Hook, listener: &L, req: u64) {
     forget(req);
     emit::emit_for::<L, N>(hook, listener, req, [0; 7]);
 }
-

@@ -76,10 +76,7 @@ const WANTED: [(&str, &str); 48] = [
     ("midway", "Data 200 [TCPDeferAcceptDrop=1] may"),
     ("gone", "Data 180 [TCPDeferAcceptDrop=1]"),
     ("lost_events", "Data 180 [TCPDeferAcceptDrop=1] may"),
-    (
-        "ends_unknown",
-        "Undetermined 1980 [TCPDeferAcceptDrop=1], Data 180 [TCPDeferAcceptDrop=1]",
-    ),
+    ("ends_unknown", "Undetermined 1980 [TCPDeferAcceptDrop=1], Data 180 [TCPDeferAcceptDrop=1]"),
     ("withheld", "Withheld 200 []"),
     ("withheld_until_data", "Withheld 50 []"),
     ("option_set", "Set - []"),
@@ -110,8 +107,7 @@ fn what_is_said() {
     let mut text = String::new();
     for (name, _) in WANTED {
         for finding in run(name) {
-            let it =
-                written::explained(&finding.map(Cause::DeferAccept, AnyFact::DeferAccept));
+            let it = written::explained(&finding.map(Cause::DeferAccept, AnyFact::DeferAccept));
             text.extend(["## ", name, "\n", &it.verdict, "\n"]);
             for line in &it.lines {
                 let at_us = line.at_ns.saturating_sub(it.zero_ns) / 1000;

@@ -13,12 +13,7 @@ use aya_ebpf::{
 };
 use tcptrace_common::{hook::Hook, loss::Loss};
 
-use crate::{
-    emit, frame,
-    maps::REQUESTS,
-    read::Unread,
-    request,
-};
+use crate::{emit, frame, maps::REQUESTS, read::Unread, request};
 
 #[inline(always)]
 fn body(req: u64, clone: u64) {

@@ -37,11 +37,7 @@ pub fn tcp_rtx_synack(ctx: FExitContext) -> i32 {
     log_run!(&ctx, tcp_rtx_synack);
     let Some(listener) = Typed::new(ctx.arg(0), core::ptr::null()) else { return 0 };
     if let Some(request) = Typed::whole_request(ctx.arg(1)) {
-        body(
-            &listener.with(request.in_segments_place()),
-            request.sk(),
-            ctx.arg::<u64>(2) as u32,
-        );
+        body(&listener.with(request.in_segments_place()), request.sk(), ctx.arg::<u64>(2) as u32);
     }
     0
 }

@@ -274,7 +274,10 @@ mod tests {
         assert_eq!(id(&mut names, raw(7, Hook::socket)), 1);
         let child = [("child_low", 9), ("child_high", 1)];
         assert_eq!(told(&mut names, Hook::inet_csk_complete_hashdance, child), (1, Some(0)));
-        assert_eq!(told(&mut names, Hook::tcp_check_req, [("end", 3), ("before", 1)]), (1, Some(3)));
+        assert_eq!(
+            told(&mut names, Hook::tcp_check_req, [("end", 3), ("before", 1)]),
+            (1, Some(3))
+        );
         assert_eq!(id(&mut names, raw(7, Hook::socket)), 2);
         assert_eq!(id(&mut names, raw(1 << 32 | 9, Hook::security_sock_graft)), 1);
         let clone = [("clone_low", 3), ("clone_high", 2)];

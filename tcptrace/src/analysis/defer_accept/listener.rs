@@ -94,8 +94,7 @@ impl State {
             rto_max_ms: e.arg("rto_max_ms").filter(|ms| *ms > 0),
         };
         let listens = Fact::Listens { backlog: None, task: task(e) };
-        let it =
-            Deferral { seconds: Some(seconds), ..of_listener(e, Outcome::Found, setting) };
+        let it = Deferral { seconds: Some(seconds), ..of_listener(e, Outcome::Found, setting) };
         let line = Evidence { n: e.n, at_ns: e.at_ns, fact: listens };
         out.push(self.told(e.at_ns, e.at_ns, it, vec![line]));
     }

@@ -2,9 +2,7 @@
 
 use tcptrace_common::{field::Field, hook::Hook, tcp::ICSK_ACK_TIMER};
 
-use super::{
-    Deferral, Fact, MAX_LINES, Outcome, Side, Trigger, listener::Known, request::Request,
-};
+use super::{Deferral, Fact, MAX_LINES, Outcome, Side, Trigger, listener::Known, request::Request};
 use crate::{
     analysis::Analysis,
     event::{Event, SocketId},

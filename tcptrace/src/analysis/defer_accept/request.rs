@@ -170,8 +170,7 @@ impl State {
         if end & 4 != 0 {
             request.migrated = true;
         }
-        let (queued, backlog) =
-            (e.u32(Field::sk_ack_backlog), e.u32(Field::sk_max_ack_backlog));
+        let (queued, backlog) = (e.u32(Field::sk_ack_backlog), e.u32(Field::sk_max_ack_backlog));
         if end & 1 != 0 {
             let outcome = request.promotion(segment);
             request.end = Some(End {

@@ -79,9 +79,7 @@ fn came(fact: &Fact, it: &Deferral) -> (String, String) {
         Fact::IcmpIn { fits: false } => ("ICMP in", "not taken".to_owned()),
         Fact::Ignored { flags } => ("segment in", format!("not taken: {}", named(*flags))),
         Fact::DataIn => ("first data in", String::new()),
-        _ => {
-            ("SYN-ACK in", "its ACK is put off: this socket has set TCP_DEFER_ACCEPT".to_owned())
-        }
+        _ => ("SYN-ACK in", "its ACK is put off: this socket has set TCP_DEFER_ACCEPT".to_owned()),
     };
     let _ = it;
     (label.to_owned(), detail)
@@ -104,8 +102,12 @@ fn left(fact: &Fact, it: &Deferral) -> (String, String) {
                 format!("deferred, not loss: asks for the ACK once more{of}")
             }
         }
-        Fact::SynAckAgain { .. } => "no ACK has come: the answer to it was lost, or it was".to_owned(),
-        Fact::AckSent { by: Trigger::Data } => return ("ACK out".to_owned(), "with data".to_owned()),
+        Fact::SynAckAgain { .. } => {
+            "no ACK has come: the answer to it was lost, or it was".to_owned()
+        }
+        Fact::AckSent { by: Trigger::Data } => {
+            return ("ACK out".to_owned(), "with data".to_owned());
+        }
         _ => return ("ACK out".to_owned(), "by the delayed-ACK timer".to_owned()),
     };
     ("SYN-ACK again".to_owned(), detail)
@@ -158,7 +160,10 @@ fn happened(fact: &Fact, it: &Deferral, context: &Context<'_>) -> (String, Strin
         }
         Fact::Dropped { listener_closed: false } => ("request dropped", String::new()),
         Fact::Accepted { task: who } => {
-            return (format!("{} woken", task(*who, context.comms)), "accept() returned".to_owned());
+            return (
+                format!("{} woken", task(*who, context.comms)),
+                "accept() returned".to_owned(),
+            );
         }
         Fact::Gone => ("socket gone", String::new()),
         _ => ("events were lost", "more may have happened here".to_owned()),
@@ -168,12 +173,8 @@ fn happened(fact: &Fact, it: &Deferral, context: &Context<'_>) -> (String, Strin
 
 /// `SYN, ACK`.
 fn named(flags: u32) -> String {
-    let known = [
-        (TCPHDR_SYN, "SYN"),
-        (TCPHDR_FIN, "FIN"),
-        (TCPHDR_RST, "RST"),
-        (TCPHDR_ACK, "ACK"),
-    ];
+    let known =
+        [(TCPHDR_SYN, "SYN"), (TCPHDR_FIN, "FIN"), (TCPHDR_RST, "RST"), (TCPHDR_ACK, "ACK")];
     let set: Vec<&str> =
         known.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
     if set.is_empty() { "no flags".to_owned() } else { set.join(", ") }

@@ -133,7 +133,7 @@ impl Story<'_> {
             ),
             Outcome::SynCookie => format!(
                 "not deferred: the SYN was answered by a SYN cookie, which leaves no request to hold; {} got the connection \
-                 without data",
+                 with the first ACK",
                 self.program()
             ),
             Outcome::Fastopen => format!(
@@ -182,10 +182,13 @@ impl Story<'_> {
     fn never_held(&self) -> String {
         let it = self.it;
         if it.periods_over > 0 && it.syn_acks_repeated > 0 {
+            let more = match it.syn_acks_repeated {
+                1 => "one more SYN-ACK was sent".to_owned(),
+                times => format!("{times} more SYN-ACKs were sent"),
+            };
             return format!(
-                "not held: the first ACK came {} after the SYN; {} were sent until then, because none had come",
-                duration(it.lasted_ns.unwrap_or(0)),
-                counted(it.syn_acks_repeated.into(), "more SYN-ACK", "more SYN-ACKs")
+                "not held: the first ACK came {} after the SYN; {more} until then, because none had come",
+                duration(it.lasted_ns.unwrap_or(0))
             );
         }
         match it.bytes.unwrap_or(0) {
@@ -204,15 +207,18 @@ impl Story<'_> {
         let held = self.held();
         let asked = match it.syn_acks_repeated {
             0 => String::new(),
-            times => format!("; the SYN-ACK was repeated {}", counted(times.into(), "time", "times")),
+            times => {
+                format!("; the SYN-ACK was repeated {}", counted(times.into(), "time", "times"))
+            }
         };
         let lasted = it.lasted_ns.map_or_else(|| held.clone(), duration);
         match it.outcome {
-            Outcome::ClientReset if it.held_ns.is_some() => format!(
-                "held for {held}, then the client reset it: no program was told of it"
-            ),
+            Outcome::ClientReset if it.held_ns.is_some() => {
+                format!("held for {held}, then the client reset it: no program was told of it")
+            }
             Outcome::ClientReset => {
-                "the client reset it before its handshake was complete: no program was told of it".to_owned()
+                "the client reset it before its handshake was complete: no program was told of it"
+                    .to_owned()
             }
             Outcome::Unanswered if it.held_ns.is_some() => format!(
                 "held for {held}, then dropped without a word: the client had stopped answering{asked}. It may believe that it \
@@ -235,9 +241,9 @@ impl Story<'_> {
             Outcome::Held => format!(
                 "held for {held} and counting: no data has come{asked}. The client believes that it is connected"
             ),
-            Outcome::UnderWay => format!(
-                "not held: no ACK has come for {lasted} and counting{asked}"
-            ),
+            Outcome::UnderWay => {
+                format!("not held: no ACK has come for {lasted} and counting{asked}")
+            }
             _ => format!("held for {held}; how it ended is not determined{asked}"),
         }
     }

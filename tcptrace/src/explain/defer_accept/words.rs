@@ -133,7 +133,7 @@ fn headline(totals: &Totals) -> String {
             "nothing that concerns TCP_DEFER_ACCEPT was seen, but events were lost: that proves nothing."
                 .to_owned()
         }
-        Totals { findings: 0, .. } => "no listener has TCP_DEFER_ACCEPT.".to_owned(),
+        Totals { findings: 0, .. } => "no listener with TCP_DEFER_ACCEPT was seen.".to_owned(),
         Totals { findings, .. } => {
             format!("{} of TCP_DEFER_ACCEPT on {sockets}", counted(*findings, "finding", "findings"))
         }

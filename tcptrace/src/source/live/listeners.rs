@@ -59,8 +59,7 @@ impl Before {
 
     /// Takes note of an event.
     pub(super) fn notice(&mut self, event: &Event) {
-        let tells =
-            [Hook::tcp_try_fastopen, Hook::tcp_fastopen_cookie_check, Hook::tcp_check_req];
+        let tells = [Hook::tcp_try_fastopen, Hook::tcp_fastopen_cookie_check, Hook::tcp_check_req];
         self.is_used |= tells.contains(&event.hook);
     }
 

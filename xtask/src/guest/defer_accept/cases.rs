@@ -92,7 +92,12 @@ pub(super) const CASES: [Case; 31] = [
         ..case("migrated", migrated, migrated_wanted, held!(3000))
     },
     case("client's own option", client_own, |_| vec!["client withheld timer"], Some((150, 400))),
-    case("client's own option, data", client_data, |_| vec!["client withheld data"], Some((45, 180))),
+    case(
+        "client's own option, data",
+        client_data,
+        |_| vec!["client withheld data"],
+        Some((45, 180)),
+    ),
     case("ICMP", icmp, |_| and(&["icmp"]), held!(100)),
     case("inexact reset", inexact_reset, inexact_reset_wanted, None),
     Case {

@@ -71,7 +71,9 @@ fn played(
         .iter()
         .filter(|case| (case.exists)(&kernel))
         .flat_map(|case| [(case, 0), (case, 1)])
-        .map(|(case, family)| (case, family, thread::spawn(move || provoked(case, family, offset_ns))))
+        .map(|(case, family)| {
+            (case, family, thread::spawn(move || provoked(case, family, offset_ns)))
+        })
         .collect();
     let mut all = Vec::new();
     for (case, family, player) in players {

@@ -142,9 +142,8 @@ pub(super) fn read(text: &str) -> anyhow::Result<(Vec<Found>, Vec<Counter>)> {
 pub(super) fn judged_whole(netns: u64, found: &[Found]) -> Vec<String> {
     let mut wrong = Vec::new();
     let own = || found.iter().filter(|one| one.socket.netns == Some(netns));
-    if !own().any(|one| {
-        one.outcome == "found" && (one.asked_s, one.periods) == (Some(7), Some(3))
-    }) {
+    if !own().any(|one| one.outcome == "found" && (one.asked_s, one.periods) == (Some(7), Some(3)))
+    {
         wrong.push("the listener that was there is not told".to_owned());
     }
     if !own().any(|one| one.outcome == "held" && one.held_ns.is_some_and(|ns| ns > 1_000_000_000)) {
@@ -222,14 +221,16 @@ fn counted(place: &Place, found: &[&Found]) -> Vec<String> {
         let kernel = place.others.get(name).copied().unwrap_or(0);
         let findings = told.get(name).copied().unwrap_or(0);
         if kernel != findings {
-            wrong.push(format!("the kernel counted {name} {kernel} times, the findings {findings}"));
+            wrong
+                .push(format!("the kernel counted {name} {kernel} times, the findings {findings}"));
         }
     }
     for name in ["TCPTimeouts", "ListenOverflows"] {
         let kernel = place.others.get(name).copied().unwrap_or(0);
         let findings = told.get(name).copied().unwrap_or(0);
         if kernel < findings {
-            wrong.push(format!("the kernel counted {name} {kernel} times, the findings {findings}"));
+            wrong
+                .push(format!("the kernel counted {name} {kernel} times, the findings {findings}"));
         }
     }
     wrong
@@ -279,7 +280,9 @@ fn witnessed(place: &Place, one: &Found) -> Vec<String> {
         let last = own.iter().position(|it| ends(it) && near(it.at_ns, end_ns));
         let dropped = own.iter().take(last.unwrap_or(0)).filter(|it| is_bare(it)).count();
         match last {
-            None => wrong.push(format!("nothing on the wire ended it {lasted_ns} ns after the SYN")),
+            None => {
+                wrong.push(format!("nothing on the wire ended it {lasted_ns} ns after the SYN"))
+            }
             // One that comes again and finds room has been there before.
             Some(_) if one.accept_queue_full > 0 => {}
             Some(_) if u32::try_from(dropped).ok() != one.acks_dropped => wrong.push(format!(

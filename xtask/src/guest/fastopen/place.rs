@@ -52,7 +52,11 @@ pub(in crate::guest) struct Place {
 
 impl Place {
     /// In this thread's namespace, whose loopback device is up.
-    pub(in crate::guest) fn new(netns: u64, family: Family, offset_ns: u64) -> anyhow::Result<Self> {
+    pub(in crate::guest) fn new(
+        netns: u64,
+        family: Family,
+        offset_ns: u64,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             netns,
             family,
@@ -114,7 +118,11 @@ impl Place {
     }
 
     /// A server that answers each connection; it ends with its listener's descriptor, at the end of the process.
-    pub(in crate::guest) fn serve(&self, port: u16, options: &[(i32, Vec<u8>)]) -> anyhow::Result<RawFd> {
+    pub(in crate::guest) fn serve(
+        &self,
+        port: u16,
+        options: &[(i32, Vec<u8>)],
+    ) -> anyhow::Result<RawFd> {
         serve_at(self.at(port), options)
     }
 
@@ -145,7 +153,10 @@ pub(in crate::guest) fn setting(value: u32) -> anyhow::Result<()> {
 }
 
 /// A server that answers each connection; it ends with its listener's descriptor, at the end of the process.
-pub(in crate::guest) fn serve_at(at: SocketAddr, options: &[(i32, Vec<u8>)]) -> anyhow::Result<RawFd> {
+pub(in crate::guest) fn serve_at(
+    at: SocketAddr,
+    options: &[(i32, Vec<u8>)],
+) -> anyhow::Result<RawFd> {
     let listener = TcpListener::bind(at).context("listen")?;
     let fd = listener.as_raw_fd();
     for (name, value) in options {

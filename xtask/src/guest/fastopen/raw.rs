@@ -81,13 +81,23 @@ impl Raw {
     }
 
     /// Sends a SYN to the host's listener and waits for the answer.
-    pub(in crate::guest) fn syn(&self, from: u16, option: &[u8], payload: &[u8]) -> anyhow::Result<Came> {
+    pub(in crate::guest) fn syn(
+        &self,
+        from: u16,
+        option: &[u8],
+        payload: &[u8],
+    ) -> anyhow::Result<Came> {
         self.give((from, PORT), (Flags::Syn, SEQ, 0), option, payload)?;
         self.take(|it| it.to == from)
     }
 
     /// Acknowledges the answer to a SYN with so much data.
-    pub(in crate::guest) fn acknowledge(&self, from: u16, bytes: u32, answer: &Came) -> anyhow::Result<()> {
+    pub(in crate::guest) fn acknowledge(
+        &self,
+        from: u16,
+        bytes: u32,
+        answer: &Came,
+    ) -> anyhow::Result<()> {
         let numbers = (Flags::Ack, SEQ + 1 + bytes, answer.seq.wrapping_add(1));
         self.give((from, PORT), numbers, &[], &[])
     }
@@ -133,9 +143,8 @@ impl Raw {
         let mut packet = Vec::new();
         match (self.own, self.host) {
             (IpAddr::V4(own), IpAddr::V4(host)) => {
-                let unreachable = Icmpv4Type::DestinationUnreachable(
-                    icmpv4::DestUnreachableHeader::Host,
-                );
+                let unreachable =
+                    Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host);
                 PacketBuilder::ipv4(own.octets(), host.octets(), 64)
                     .icmpv4(unreachable)
                     .write(&mut packet, &inner)?;
@@ -158,7 +167,12 @@ impl Raw {
     }
 
     /// Answers a SYN of the host: so much of its data is acknowledged.
-    pub(in crate::guest) fn answer(&self, syn: &Came, acked: u32, option: &[u8]) -> anyhow::Result<()> {
+    pub(in crate::guest) fn answer(
+        &self,
+        syn: &Came,
+        acked: u32,
+        option: &[u8],
+    ) -> anyhow::Result<()> {
         let numbers = (Flags::SynAck, SEQ, syn.seq.wrapping_add(1).wrapping_add(acked));
         self.give((PORT, syn.from), numbers, option, &[])
     }
