@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use tcptrace::{
-    analysis::{Cause, Kind, close, fastopen, nagle::MAX_WRITES, timeline::MAX_LINES},
+    analysis::{Cause, Kind, close, defer_accept, fastopen, nagle::MAX_WRITES, timeline::MAX_LINES},
     correlate::Correlator,
     event::{Facts, SocketId},
     explain::words,
@@ -80,6 +80,9 @@ fn check(found: &[Entry], sockets: &BTreeMap<u64, SocketId>) {
             }
             Cause::Timeline(_) => assert!(finding.evidence.len() <= MAX_LINES),
             Cause::Fastopen(_) => assert!(finding.evidence.len() <= fastopen::MAX_LINES + 1),
+            Cause::DeferAccept(_) => {
+                assert!(finding.evidence.len() <= defer_accept::MAX_LINES + 1);
+            }
             Cause::Close(_) => assert!(finding.evidence.len() <= close::MAX_LINES),
         }
     }

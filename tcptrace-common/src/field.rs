@@ -117,6 +117,8 @@ kernel_fields! {
     fastopen_size: 4 = "tcp_sock", "fastopen_req->size";
     /// Of them, those that the SYN carries (`tcp_fastopen_request.copied`).
     fastopen_copied: 4 = "tcp_sock", "fastopen_req->copied";
+    /// The request of a socket that Fast Open has made, until its handshake is complete.
+    fastopen_rsk: 8 = "tcp_sock", "fastopen_rsk";
     /// The SYN carried data.
     syn_data: 4 = "tcp_sock", "syn_data";
     /// The SYN carried the option of Fast Open, with a cookie or to ask for one.
@@ -151,6 +153,14 @@ kernel_fields! {
     sk_ack_backlog: 4 = "sock", "sk_ack_backlog";
     /// How many may.
     sk_max_ack_backlog: 4 = "sock", "sk_max_ack_backlog";
+    /// What `TCP_DEFER_ACCEPT` is kept as: timer periods, not seconds.
+    rskq_defer_accept: 4 = "inet_connection_sock", "icsk_accept_queue.rskq_defer_accept";
+    /// What `TCP_SYNCNT` set; 0 without it.
+    icsk_syn_retries: 4 = "inet_connection_sock", "icsk_syn_retries";
+    /// `net.ipv4.tcp_synack_retries` of the socket's network namespace.
+    sysctl_tcp_synack_retries: 4 = "sock", "__sk_common.skc_net.net->ipv4.sysctl_tcp_synack_retries";
+    /// Longest time between two retransmissions, jiffies; a request's periods keep to it from 7.x on.
+    icsk_rto_max: 4 = "inet_connection_sock", "icsk_rto_max";
     /// The timer of TCP's own pacing; only its place in the socket matters.
     pacing_timer: 8 = "tcp_sock", "pacing_timer";
 
@@ -223,6 +233,23 @@ kernel_fields! {
     /// The socket that Fast Open has made for a request and no program has accepted; 0 when one has.
     req_sk: 8 = "request_sock", "sk";
 
+    /// Periods of a request that are over (`request_sock.num_timeout`).
+    req_num_timeout: 4 = "request_sock", "num_timeout";
+    /// SYN-ACKs of a request that were sent again.
+    req_num_retrans: 4 = "request_sock", "num_retrans";
+    /// A segment with ACK has come for the request.
+    req_acked: 4 = "inet_request_sock", "acked";
+    /// Sequence number of the SYN that came.
+    req_rcv_isn: 4 = "tcp_request_sock", "rcv_isn";
+    /// Sequence number of the SYN-ACK.
+    req_snt_isn: 4 = "tcp_request_sock", "snt_isn";
+    /// Where the table of connections points to the request; null once it is in none.
+    req_hashed: 8 = "request_sock", "__req_common.skc_nulls_node.pprev";
+    /// The request's listener.
+    req_listener: 8 = "request_sock", "__req_common.skc_listener";
+    /// The request's timer; only its place in it matters.
+    req_timer: 8 = "request_sock", "rsk_timer";
+
     /// State in which the full socket was when the minisock took its place: FIN-WAIT-2 or TIME-WAIT.
     tw_substate: 4 = "tcp_timewait_sock", "tw_sk.tw_substate";
     /// Next sequence number that the minisock expects from the peer.
@@ -255,6 +282,13 @@ impl Field {
                 | Self::msg_flags
                 | Self::msg_namelen
                 | Self::req_sk
+                | Self::req_num_timeout
+                | Self::req_num_retrans
+                | Self::req_acked
+                | Self::req_rcv_isn
+                | Self::req_snt_isn
+                | Self::req_hashed
+                | Self::req_listener
         )
     }
     /// Whether the programs read it without asking whether this kernel has it: every one does, and one that did not

@@ -232,8 +232,9 @@ hooks! {
     tcp_fastopen_cache_set = 55 Entry [syn_lost = 3, try_exp = 4] {
         foc_len foc_exp snd_una snd_nxt write_seq syn_data syn_fastopen syn_fastopen_exp total_retrans
     };
-    /// The connection is established from this end. Told of sockets that asked for Fast Open.
-    tcp_finish_connect = 56 Entry [] { snd_una snd_nxt write_seq total_retrans };
+    /// The connection is established from this end. Told of sockets that asked for Fast Open,
+    /// or have set `TCP_DEFER_ACCEPT`, so that their handshake's ACK is put off (`tcp_rcv_synsent_state_process()`).
+    tcp_finish_connect = 56 Entry [] { snd_una snd_nxt write_seq total_retrans rskq_defer_accept };
     /// A retransmission timer ran on a connection that has used Fast Open; `expired` is 1 when it gives up.
     tcp_fastopen_active_detect_blackhole = 57 Entry [expired = 1] {
         skc_state icsk_retransmits syn_data syn_fastopen syn_data_acked sysctl_tcp_fastopen_blackhole_timeout
@@ -258,16 +259,75 @@ hooks! {
     security_sock_graft = 61 Entry [] { skc_state };
     /// A program asks a socket that listens for a connection. Told once of each, and only where some tasks are asked for.
     inet_csk_accept = 62 Entry [] { skc_state };
-    /// A socket that listened at the start has set `TCP_FASTOPEN`: its queue, and the setting of its network namespace. Written
-    /// by the loader, which has asked the socket; its process is that of the event.
-    listener = 63 Record [max_qlen = OWN, sysctl_tcp_fastopen = OWN] {};
-    /// By how much the kernel's counters of Fast Open have risen in a network namespace from the start to the end. Written by
-    /// the loader, from `/proc/PID/net/netstat`.
+    /// A socket that listened at the start has set `TCP_FASTOPEN` (its queue, and the setting of its network namespace) or
+    /// `TCP_DEFER_ACCEPT` (the seconds that `getsockopt()` tells, and `TCP_SYNCNT`, or what the kernel takes without it);
+    /// `rto_max_ms` is `TCP_RTO_MAX_MS`, 0 where the kernel has none. Written by the loader, which has asked the socket; its
+    /// process is that of the event.
+    listener = 63 Record [
+        max_qlen = OWN, sysctl_tcp_fastopen = OWN, defer_accept_s = OWN, syncnt = OWN, rto_max_ms = OWN
+    ] {};
+    /// By how much the kernel's counters of Fast Open and of what concerns deferred connections have risen in a network
+    /// namespace from the start to the end. Written by the loader, from `/proc/PID/net/netstat`.
     netstat = 64 Record [
         netns = OWN, TCPFastOpenActive = OWN, TCPFastOpenActiveFail = OWN, TCPFastOpenPassive = OWN,
         TCPFastOpenPassiveFail = OWN, TCPFastOpenPassiveAltKey = OWN, TCPFastOpenListenOverflow = OWN,
-        TCPFastOpenCookieReqd = OWN, TCPFastOpenBlackhole = OWN
+        TCPFastOpenCookieReqd = OWN, TCPFastOpenBlackhole = OWN, TCPDeferAcceptDrop = OWN, EmbryonicRsts = OWN,
+        ListenOverflows = OWN, SyncookiesRecv = OWN, TCPTimeouts = OWN
     ] {};
+    /// An application has set `TCP_DEFER_ACCEPT`: the seconds that it asked for, where they could be read (`read` is 1), and
+    /// the timer periods that the kernel has made of them.
+    sock_common_setsockopt = 65 Exit [level = 1, optname = 2, ret = ret_of(5), asked_s = OWN, read = OWN] {
+        skc_state rskq_defer_accept icsk_syn_retries sysctl_tcp_synack_retries icsk_rto_max
+    } or __sys_setsockopt;
+    /// A SYN came for a socket that listens with `TCP_DEFER_ACCEPT`, and a request stands for the connection from now on. The
+    /// fields are the listener's and the request's; the socket of the event is the request. `midway` is 1 when
+    /// the request had begun before it was seen, and something else tells of it first.
+    inet_csk_reqsk_queue_hash_add = 66 Entry [midway = OWN] {
+        skc_family inet_sport skc_rcv_saddr skc_v6_rcv_saddr rskq_defer_accept icsk_syn_retries sysctl_tcp_synack_retries
+        icsk_rto_max sk_ack_backlog sk_max_ack_backlog req_num_timeout req_acked
+    };
+    /// A segment came for a request and was dealt with: `payload` is its data and FIN as one number, `flags` are those of its
+    /// header, `num_timeout` the request's periods before, `before` has bits: 1 a segment with ACK had come already, 2 the
+    /// accept queue was full, 4 the segment begins where one is expected, 8 it acknowledges the SYN-ACK; `end` has bits: 1 the
+    /// request is a socket now, 2 it was dropped, 4 the listener is another one. The fields are the listener's and the request's.
+    tcp_check_req = 67 Exit [payload = OWN, flags = OWN, num_timeout = OWN, before = OWN, end = OWN] {
+        rskq_defer_accept sk_ack_backlog sk_max_ack_backlog req_num_timeout req_acked
+    };
+    /// A request has become a socket, which waits in the accept queue. Its address gives the socket's events the request's
+    /// name, and goes no further.
+    inet_csk_complete_hashdance = 68 Exit [child_low = OWN, child_high = OWN] {};
+    /// The timer of a request ran: a period is over. What it leads to follows.
+    tcp_syn_ack_timeout = 69 Entry [] { req_num_timeout req_num_retrans req_acked };
+    /// The SYN-ACK of a request was sent again, by its timer or because the SYN came again; `ret` is 0 when it was. The fields
+    /// are the listener's and the request's.
+    tcp_rtx_synack = 70 Exit [ret = ret_of(2)] {
+        rskq_defer_accept icsk_syn_retries sysctl_tcp_synack_retries icsk_rto_max req_num_timeout req_num_retrans req_acked
+    };
+    /// A request is dropped; `skc_state` is that of its listener.
+    __inet_csk_reqsk_queue_drop = 71 Entry [] { skc_state req_num_timeout req_acked } or inet_csk_reqsk_queue_drop;
+    /// A request is dropped for a segment that found its listener closed; `skc_state` is that of its listener. Later kernels
+    /// do this by `__inet_csk_reqsk_queue_drop`.
+    inet_csk_reqsk_queue_drop_and_put = 72 Entry [] { skc_state req_num_timeout req_acked };
+    /// The timer of a request has dropped it; `skc_state` is that of its listener. Later kernels do this by
+    /// `__inet_csk_reqsk_queue_drop`.
+    reqsk_timer_handler = 73 Exit [] { skc_state req_num_timeout req_acked };
+    /// ICMP says that the other end of a request cannot be reached; `fits` is 1 when it quotes the SYN-ACK.
+    tcp_req_err = 74 Entry [abort = 2, fits = OWN] { req_num_timeout };
+    /// The listener of a request was closed, and another of its `SO_REUSEPORT` group takes it over: as a request of another
+    /// address, which gives its events the request's name and goes no further; 0 where the request is a socket at once.
+    inet_reqsk_clone = 75 Exit [clone_low = OWN, clone_high = OWN] {};
+    /// A connection to a listener with `TCP_DEFER_ACCEPT` waits to be accepted without having been deferred: `syn_cookie` is 1
+    /// when its SYN was answered by a SYN cookie, 0 when Fast Open has made it. The fields are the listener's; the
+    /// socket of the event is the one that was made.
+    inet_csk_reqsk_queue_add = 76 Exit [syn_cookie = OWN] {
+        skc_family inet_sport skc_rcv_saddr skc_v6_rcv_saddr rskq_defer_accept sk_ack_backlog sk_max_ack_backlog
+    };
+    /// Data, or a FIN, is there that a program can read, for the first time on a connection that was deferred.
+    tcp_data_ready = 77 Entry [] { skc_state bytes_received };
+    /// A socket with `TCP_DEFER_ACCEPT` listens from now on.
+    inet_listen = 78 Exit [backlog = 1, ret = ret_of(2)] {
+        rskq_defer_accept icsk_syn_retries sysctl_tcp_synack_retries icsk_rto_max
+    };
     /// The call that left bytes waiting, by the number of its user stack; follows its `tcp_push`. In the ring buffer the
     /// number is the kernel's, or an error's; in a trace it is that of a `stack` line.
     user_stack = 30 Record [stack = 0] {};
@@ -279,6 +339,8 @@ impl Hook {
     pub const fn replaced_by(self) -> Option<Self> {
         match self {
             Self::do_tcp_sendpages => Some(Self::tcp_sendmsg_locked),
+            // Before 6.1 no request is taken over by another listener.
+            Self::inet_reqsk_clone => Some(Self::tcp_check_req),
             _ => None,
         }
     }
@@ -291,10 +353,15 @@ impl Hook {
         }
     }
 
-    /// The program at the entry of the function that keeps what its return does not show, under this name.
-    pub const fn at_entry(self) -> Option<&'static str> {
+    /// The tracing program that keeps what the return of `function` does not show, and at whose entry it stands.
+    pub const fn at_entry(self, function: &str) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::tcp_try_fastopen => Some("tcp_try_fastopen_entry"),
+            Self::tcp_try_fastopen => Some(("tcp_try_fastopen_entry", "tcp_try_fastopen")),
+            Self::tcp_check_req => Some(("tcp_check_req_entry", "tcp_check_req")),
+            // The system call has a descriptor, and no socket yet.
+            Self::sock_common_setsockopt if matches!(function.as_bytes(), b"__sys_setsockopt") => {
+                Some(("setsockopt_entry", "security_socket_setsockopt"))
+            }
             _ => None,
         }
     }
@@ -375,6 +442,12 @@ mod tests {
             Field::rskq_rst_head,
             Field::msg_flags,
             Field::msg_namelen,
+            Field::fastopen_rsk,
+            Field::req_rcv_isn,
+            Field::req_snt_isn,
+            Field::req_hashed,
+            Field::req_listener,
+            Field::req_timer,
         ];
         for field in Field::ALL {
             let sent = Hook::ALL.iter().any(|h| h.fields().contains(field));

@@ -13,6 +13,14 @@ pub const TCP_FASTOPEN: u32 = 23;
 pub const TCP_FASTOPEN_CONNECT: u32 = 30;
 /// `TCP_FASTOPEN_NO_COOKIE`, the option (`include/uapi/linux/tcp.h`).
 pub const TCP_FASTOPEN_NO_COOKIE: u32 = 34;
+/// `TCP_SYNCNT`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_SYNCNT: u32 = 7;
+/// `TCP_DEFER_ACCEPT`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_DEFER_ACCEPT: u32 = 9;
+/// `TCP_RTO_MAX_MS`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_RTO_MAX_MS: u32 = 44;
+/// Longest period of a request, seconds (`TCP_RTO_MAX`, `include/net/tcp.h`).
+pub const TCP_RTO_MAX_S: u64 = 120;
 /// `MSG_FASTOPEN` (`include/linux/socket.h`).
 pub const MSG_FASTOPEN: u32 = 0x2000_0000;
 /// Bit of `net.ipv4.tcp_fastopen`: for clients (`include/net/tcp.h`, `TFO_CLIENT_ENABLE`).

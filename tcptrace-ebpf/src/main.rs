@@ -12,6 +12,7 @@ mod maps;
 mod probe;
 mod process;
 mod read;
+mod request;
 mod socket;
 mod stack;
 

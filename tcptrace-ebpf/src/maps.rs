@@ -15,6 +15,7 @@ use tcptrace_common::{
 use crate::{
     frame,
     probe::{Pages, Try},
+    request::Pending,
     socket::State,
     stack::Stacks,
 };
@@ -78,6 +79,15 @@ pub static MINISOCKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16_384
 #[map]
 pub static TRIES: LruHashMap<u64, Try> = LruHashMap::with_max_entries(1024, 0);
 
+/// Requests of listeners with `TCP_DEFER_ACCEPT`, by address, until they are sockets or dropped. When it is full, a connection
+/// is not followed, which is counted.
+#[map]
+pub static REQUESTS: HashMap<u64, Pending> = HashMap::with_max_entries(65_536, 0);
+
+/// The socket of which a thread is setting the option, by thread. The oldest makes room: its option is then not told.
+#[map]
+pub static SETTING: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
+
 /// User stacks of calls, by the number that the kernel gives them. When another stack has the place of one, that one is
 /// not told, and user space says so. Where no stacks are wanted it has room for one.
 #[map]
@@ -112,6 +122,10 @@ pub static CLOSING: u32 = 0;
 /// Written by the loader before the load, constant to the verifier: 1 when what Fast Open does is wanted.
 #[unsafe(no_mangle)]
 pub static OPENING: u32 = 0;
+
+/// Written by the loader before the load, constant to the verifier: 1 when what `TCP_DEFER_ACCEPT` does is wanted.
+#[unsafe(no_mangle)]
+pub static DEFERRING: u32 = 0;
 
 /// Written by the loader before the load, constant to the verifier: 1 when exchanges are counted on which no byte waits.
 #[unsafe(no_mangle)]

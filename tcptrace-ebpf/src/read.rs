@@ -6,9 +6,10 @@
 use core::{arch::asm, ptr};
 
 use aya_ebpf::{
-    bindings::{tcp_sock, tcp_timewait_sock},
+    bindings::{tcp_request_sock, tcp_sock, tcp_timewait_sock},
     helpers::generated::{
-        bpf_probe_read_kernel, bpf_skc_to_tcp_sock, bpf_skc_to_tcp_timewait_sock,
+        bpf_probe_read_kernel, bpf_probe_read_user, bpf_skc_to_tcp_request_sock,
+        bpf_skc_to_tcp_sock, bpf_skc_to_tcp_timewait_sock,
     },
 };
 use tcptrace_common::{
@@ -241,6 +242,12 @@ impl Unread {
         }
         Some(Self { sk: at.wrapping_sub(place.offset as u64) })
     }
+
+    /// The socket, or the request, at this address.
+    #[inline(always)]
+    pub fn at(sk: u64) -> Self {
+        Self { sk }
+    }
 }
 
 impl Reader for Unread {
@@ -294,6 +301,25 @@ impl Typed {
     #[inline(always)]
     pub fn request(req: *const Sock) -> Self {
         Self { sk: req, tp: req.cast(), skb: ptr::null() }
+    }
+
+    /// As [`Self::with`], of a request with all that TCP keeps in it, and nothing but it to read from.
+    #[inline(always)]
+    pub fn whole_request(req: *const Sock) -> Option<Self> {
+        // SAFETY: the verifier has checked that `req` begins as a socket does.
+        let typed: *const tcp_request_sock =
+            unsafe { bpf_skc_to_tcp_request_sock(req.cast_mut().cast()) };
+        if typed.is_null() {
+            None
+        } else {
+            Some(Self { sk: req, tp: typed.cast(), skb: typed.cast() })
+        }
+    }
+
+    /// What stands in the segment's place.
+    #[inline(always)]
+    pub fn in_segments_place(self) -> *const u8 {
+        self.skb
     }
 
     /// Of a minisock, and the segment that came for it.
@@ -397,6 +423,15 @@ impl Reader for Helper {
         let to = self.bytes(at, 8) as *const u8;
         if to.is_null() { None } else { Some(to) }
     }
+}
+
+/// The number that an application has given for an option, by its address; `None` when it is gone by now.
+#[inline(always)]
+pub fn given_number(at: u64) -> Option<u32> {
+    let mut out = 0u32;
+    // SAFETY: `out` has room for 4 bytes; the helper fails on a bad address.
+    let failed = unsafe { bpf_probe_read_user((&raw mut out).cast(), 4, at as *const _) };
+    if failed == 0 { Some(out) } else { None }
 }
 
 /// A request that is no socket yet: it begins as one, with the two ends, and has nothing else in common.

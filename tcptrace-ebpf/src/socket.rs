@@ -27,6 +27,7 @@ use crate::{
         SOCKETS,
     },
     read::{Glance, Reader, Words},
+    request::deferring,
 };
 
 /// State of one socket that has been met.
@@ -43,7 +44,8 @@ pub struct State {
     pub asleep: u32,
     /// 1 once a task was at work on it that is asked for.
     pub ours: u32,
-    /// [`ASKS`] or [`WRITES`] while a connection is opened with Fast Open.
+    /// [`ASKS`] or [`WRITES`] while a connection is opened with Fast Open, [`WITHHOLDS`] or [`EXPECTS`] with
+    /// `TCP_DEFER_ACCEPT`.
     pub opens: u32,
 }
 
@@ -51,6 +53,10 @@ pub struct State {
 const ASKS: u32 = 1;
 /// Of [`State::opens`]: the SYN has left, and the write that it is for has not returned.
 const WRITES: u32 = 2;
+/// Of [`State::opens`]: its handshake's ACK is put off.
+const WITHHOLDS: u32 = 3;
+/// Of [`State::opens`]: it was promoted without data, and none has come.
+const EXPECTS: u32 = 4;
 
 /// Bytes (and a FIN) that were written and not sent yet.
 #[inline(always)]
@@ -62,7 +68,7 @@ pub fn waiting<R: Reader>(reader: &R) -> u32 {
 /// is. All that an event costs of any other.
 #[inline(always)]
 pub fn may_matter<A>(sk: Glance, _arg: A) -> bool {
-    is_marked(sk.word(Field::skc_hash)) || everything() || is_closing(&sk)
+    is_marked(sk.word(Field::skc_hash)) || everything() || is_closing(&sk) || deferring()
 }
 
 /// As [`may_matter`], where the end of any socket's connection is wanted.
@@ -230,6 +236,11 @@ pub fn wanted<R: Reader>(hook: Hook, reader: &R, at_work: AtWork) -> Option<*mut
     {
         return Some(state);
     }
+    if deferring()
+        && let Some(state) = withholding(reader)
+    {
+        return Some(state);
+    }
     if all { None } else { held(reader) }
 }
 
@@ -249,10 +260,13 @@ pub fn admits_request<L: Reader, R: Reader>(listener: &L, from: &R) -> bool {
 /// Tells who the two ends of a request are, which is no socket yet.
 #[inline(always)]
 pub fn announce<R: Reader>(reader: &R) -> bool {
-    if ENABLED.get(0).copied() != Some(1) {
-        return false;
-    }
-    introduce(reader)
+    is_enabled() && introduce(reader)
+}
+
+/// Whether every program is attached.
+#[inline(always)]
+pub fn is_enabled() -> bool {
+    ENABLED.get(0).copied() == Some(1)
 }
 
 /// Tells who a socket is, and the name of the task at work.
@@ -290,6 +304,34 @@ pub fn opens_by_write(state: *mut State, yes: bool) {
 pub fn is_opening<R: Reader>(reader: &R) -> bool {
     // SAFETY: the map's value lives as long as the program runs.
     met(reader).is_some_and(|state| unsafe { (*state).opens == WRITES })
+}
+
+/// The ACK of its handshake is put off.
+#[inline(always)]
+pub fn withholds(state: *mut State) {
+    // SAFETY: the map's value; the socket lock keeps others from it.
+    unsafe { (*state).opens = WITHHOLDS };
+}
+
+/// The state of a socket whose handshake's ACK is put off.
+#[inline(always)]
+pub fn withholding<R: Reader>(reader: &R) -> Option<*mut State> {
+    // SAFETY: the map's value lives as long as the program runs.
+    met(reader).filter(|state| unsafe { (**state).opens == WITHHOLDS })
+}
+
+/// It was promoted without data, and none has come.
+#[inline(always)]
+pub fn expects_data(state: *mut State, yes: bool) {
+    // SAFETY: the map's value; nobody else has the socket yet, or the socket lock keeps others from it.
+    unsafe { (*state).opens = if yes { EXPECTS } else { 0 } };
+}
+
+/// The state of a socket that was promoted without data, while none has come.
+#[inline(always)]
+pub fn expecting_data<R: Reader>(reader: &R) -> Option<*mut State> {
+    // SAFETY: the map's value lives as long as the program runs.
+    met(reader).filter(|state| unsafe { (**state).opens == EXPECTS })
 }
 
 /// Whether the filter lets a socket through that has not been met, for who is at work on it.
@@ -342,7 +384,7 @@ pub fn meet<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
 /// As [`meet`], with what [`met`] says.
 #[inline(always)]
 fn known<R: Reader>(hook: Hook, reader: &R, state: Option<*mut State>) -> Option<*mut State> {
-    if ENABLED.get(0).copied() != Some(1) {
+    if !is_enabled() {
         return None;
     }
     let ports = ports(reader);

@@ -220,7 +220,10 @@ impl Correlator {
         // What is due comes first, whether or not a tick stood here: the order does not depend on ticks.
         self.conclude_due(event.at_ns);
         self.learn_comms();
-        if !self.kind.opening() && is_of_no_socket(event) {
+        if is_of_no_socket(event, self.kind) {
+            if is_turned_away(event) {
+                self.sockets.remove(event.socket);
+            }
             return;
         }
         let met = match event.hook {
@@ -425,12 +428,27 @@ fn identify(socket: &mut Socket, e: &Event) {
     (socket.local, socket.remote) = (e.local(), e.remote());
 }
 
-/// Whether the event is of no socket, which only a question about Fast Open wants: of a request, a listener that was there at
-/// the start, or the counters of a namespace.
-fn is_of_no_socket(event: &Event) -> bool {
+/// Whether the event is of no socket, and of no interest to the question: of a request, of a listener that was there at the
+/// start, or of the counters of a namespace.
+fn is_of_no_socket(event: &Event, kind: Kind) -> bool {
     match event.hook {
-        Hook::tcp_try_fastopen | Hook::listener | Hook::netstat => true,
-        Hook::socket => event.u32(Field::skc_state) == Some(TCP_NEW_SYN_RECV),
+        Hook::tcp_try_fastopen => !kind.opening(),
+        Hook::inet_csk_reqsk_queue_hash_add
+        | Hook::tcp_check_req
+        | Hook::inet_csk_complete_hashdance
+        | Hook::tcp_syn_ack_timeout
+        | Hook::tcp_rtx_synack
+        | Hook::__inet_csk_reqsk_queue_drop
+        | Hook::inet_csk_reqsk_queue_drop_and_put
+        | Hook::reqsk_timer_handler
+        | Hook::tcp_req_err
+        | Hook::inet_reqsk_clone => !kind.deferring(),
+        Hook::listener | Hook::netstat => !kind.opening() && !kind.deferring(),
+        Hook::socket => {
+            event.u32(Field::skc_state) == Some(TCP_NEW_SYN_RECV)
+                && !kind.opening()
+                && !kind.deferring()
+        }
         _ => false,
     }
 }
@@ -438,8 +456,13 @@ fn is_of_no_socket(event: &Event) -> bool {
 /// Whether it is the last of what is no socket.
 fn is_turned_away(event: &Event) -> bool {
     match event.hook {
-        Hook::listener | Hook::netstat => true,
+        Hook::listener
+        | Hook::netstat
+        | Hook::__inet_csk_reqsk_queue_drop
+        | Hook::inet_csk_reqsk_queue_drop_and_put
+        | Hook::reqsk_timer_handler => true,
         Hook::tcp_try_fastopen => event.arg("child").is_some_and(|child| child & 1 == 0),
+        Hook::tcp_check_req => event.arg("end").is_some_and(|end| end & 3 == 2),
         _ => false,
     }
 }

@@ -30,10 +30,11 @@ fn refused(args: &[&str], stderr: &str) {
 fn alone_it_lists_what_asks_for_a_cause_then_what_works_and_exits_2() {
     let output = tcptrace(&[]);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
-    let list = "\nQuestions:\n  nagle        why written bytes waited, and what let them go\n  \
-                fastopen     did TCP Fast Open work, and if not, why\n  \
-                close        what shape each close had, and why\n\n\
-                Work:\n  timeline     everything known about each socket, in order\n  record       ";
+    let list = "\nQuestions:\n  nagle         why written bytes waited, and what let them go\n  \
+                fastopen      did TCP Fast Open work, and if not, why\n  \
+                defer-accept  what TCP_DEFER_ACCEPT did to each connection\n  \
+                close         what shape each close had, and why\n\n\
+                Work:\n  timeline      everything known about each socket, in order\n  record        ";
     assert!(text(&output.stderr).contains(list), "{}", text(&output.stderr));
 }
 
@@ -44,6 +45,7 @@ fn help_goes_to_stdout_and_fits_one_screen() {
         &["nagle", "-h"],
         &["close", "-h"],
         &["fastopen", "-h"],
+        &["defer-accept", "-h"],
         &["timeline", "-h"],
         &["record", "-h"],
         &["completions", "-h"],

@@ -247,6 +247,17 @@ fn stories_of_openings() -> Vec<String> {
     stories.iter().map(|(_, lines)| SOCKET.to_owned() + lines).chain(others).collect()
 }
 
+/// Those that the machine's own tests have too, and one with more lines than are kept.
+fn stories_of_deferrals() -> Vec<String> {
+    let stories = include_str!("stories/defer_accept.txt");
+    let stories: Vec<&str> =
+        stories.split("## ").filter_map(|story| story.split_once('\n')).map(|(_, it)| it).collect();
+    let many = stories.first().copied().unwrap_or_default().lines().next().unwrap_or_default();
+    let timer = "\n1.1 s1 pid=0 tcp_syn_ack_timeout | req_num_timeout=1 req_acked=1".repeat(80);
+    let of = |lines: &str| SOCKET.to_owned() + lines;
+    stories.into_iter().map(of).chain([of(&format!("{many}{timer}\n"))]).collect()
+}
+
 /// The other end of the socket closes second, and is told first.
 const BOTH_ENDS: &str = "\
 0.9 s2 pid=7 socket comm0=1986356339 comm1=29285 comm2=0 comm3=0 | skc_family=2 skc_rcv_saddr=16777343 skc_daddr=16777343 inet_sport=36895 skc_dport=36895
@@ -269,6 +280,7 @@ fn stories_of(kind: Kind) -> Vec<String> {
         Kind::Nagle => stories().into_iter().chain(limits()).chain(acknowledged()).collect(),
         Kind::Close => stories_of_closes(),
         Kind::Fastopen => stories_of_openings(),
+        Kind::DeferAccept => stories_of_deferrals(),
         Kind::Timeline => {
             stories().into_iter().chain(limits()).chain(stories_of_a_socket()).collect()
         }
@@ -282,8 +294,8 @@ const fn never(kind: Kind) -> &'static [&'static str] {
         // A FIN is held by few of the things that hold data, and let go by few of those that let it go; a close has no
         // user stack.
         Kind::Close => &NEVER_OF_A_FIN,
-        // An attempt has no user stack.
-        Kind::Fastopen => &["file", "frames", "function", "line"],
+        // An attempt has no user stack, and neither has a deferral.
+        Kind::Fastopen | Kind::DeferAccept => &["file", "frames", "function", "line"],
         // The releases are those of `hold`; what is held at the end of the run is the line `still_held` here.
         Kind::Timeline => &["release=still_held"],
     }
@@ -528,11 +540,49 @@ const WITHOUT_UNIT: [&str; 42] = [
     "stretches",
     "tid",
 ];
-const COUNTS: [&str; 9] =
-    ["attempts", "max_qlen", "paid", "qlen", "requests", "resent", "timeouts", "times", "writes"];
+const COUNTS: [&str; 28] = [
+    "accept_queue_full",
+    "acks_dropped",
+    "attempts",
+    "backlog",
+    "connections",
+    "data_came",
+    "deferred",
+    "dropped",
+    "held",
+    "max_qlen",
+    "not_deferred",
+    "other_periods",
+    "paid",
+    "period",
+    "periods",
+    "periods_over",
+    "promoted_empty",
+    "qlen",
+    "queued",
+    "requests",
+    "resent",
+    "resets_ignored",
+    "retries",
+    "syn_acks_repeated",
+    "syns_again",
+    "timeouts",
+    "times",
+    "writes",
+];
 /// More counts, numbers of errors and settings.
-const OTHERS: [&str; 6] =
-    ["errno", "error", "findings", "kernel", "sysctl_tcp_fastopen", "writes_left_out"];
+const OTHERS: [&str; 10] = [
+    "asked_s",
+    "errno",
+    "error",
+    "findings",
+    "from",
+    "kernel",
+    "seconds",
+    "sysctl_tcp_fastopen",
+    "to",
+    "writes_left_out",
+];
 
 #[test]
 fn units_are_in_the_names() {

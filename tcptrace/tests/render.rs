@@ -384,6 +384,7 @@ fn counted() -> (Tally, Totals) {
 
 fn closing<'a>(tally: &'a Tally, totals: Totals, lost: &'a [Lost]) -> Closing<'a> {
     Closing {
+        listeners: &[],
         started_ns: 0,
         ended_ns: 12_400_000_000,
         tally,

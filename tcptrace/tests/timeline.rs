@@ -349,6 +349,7 @@ fn the_summary_counts_lines_and_has_no_table() {
         ..Totals::default()
     };
     let closing = Closing {
+        listeners: &[],
         started_ns: 0,
         ended_ns: 1_200_000_000,
         tally: &tally,

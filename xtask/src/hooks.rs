@@ -28,8 +28,9 @@ const MODES: [(&str, bool); 4] = [
     ("everything-of-another", false),
 ];
 /// Told only of a segment that was not taken, which takes a queueing discipline: the story `transmit_failed` fails without it.
-/// And what Fast Open does, which is not wanted there: the row `fastopen` fails without each.
-const BY_A_STORY: [&str; 11] = [
+/// And what Fast Open and `TCP_DEFER_ACCEPT` do, which is not wanted there: the rows `fastopen` and `defer_accept` fail without
+/// each.
+const BY_A_STORY: [&str; 25] = [
     "__tcp_transmit_skb",
     "tcp_fastopen_defer_connect",
     "tcp_fastopen_cookie_check",
@@ -41,6 +42,20 @@ const BY_A_STORY: [&str; 11] = [
     "reqsk_fastopen_remove",
     "security_sock_graft",
     "inet_csk_accept",
+    "sock_common_setsockopt",
+    "inet_csk_reqsk_queue_hash_add",
+    "tcp_check_req",
+    "inet_csk_complete_hashdance",
+    "tcp_syn_ack_timeout",
+    "tcp_rtx_synack",
+    "__inet_csk_reqsk_queue_drop",
+    "inet_csk_reqsk_queue_drop_and_put",
+    "reqsk_timer_handler",
+    "tcp_req_err",
+    "inet_reqsk_clone",
+    "inet_csk_reqsk_queue_add",
+    "tcp_data_ready",
+    "inet_listen",
 ];
 /// What a connection on which no byte waits passes for certain.
 const PASSED: [&str; 9] = [

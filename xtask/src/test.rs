@@ -15,7 +15,10 @@ use crate::{
     bench,
     binaries::{self, Program},
     command, debian, ebpf,
-    guest::{closers, fastopen, filters, openers, refusals, servers, stack, trace, tree, verdicts},
+    guest::{
+        closers, defer_accept, deferrers, fastopen, filters, openers, refusals, servers, stack,
+        trace, tree, verdicts,
+    },
     hooks, host_tests,
     kernels::{self, Series},
     mutate,
@@ -102,6 +105,8 @@ fn rows() -> Vec<String> {
         servers::NAME,
         closers::NAME,
         fastopen::NAME,
+        defer_accept::NAME,
+        deferrers::NAME,
         openers::NAME,
         verdicts::NAME,
     ];
@@ -177,8 +182,9 @@ impl Job {
 
     /// Whether real servers run here.
     fn has_servers(&self) -> bool {
-        let named =
-            |only: &String| [servers::NAME, closers::NAME, openers::NAME].contains(&only.as_str());
+        let named = |only: &String| {
+            [servers::NAME, closers::NAME, openers::NAME, deferrers::NAME].contains(&only.as_str())
+        };
         let wanted = self.scenario.as_ref().is_none_or(named);
         wanted && !self.lockdown && self.mutation.is_none()
     }

@@ -11,6 +11,7 @@ use tcptrace_common::{field::Field, hook::Hook};
 use crate::{
     emit,
     read::Reader,
+    request,
     socket::{self, AtWork},
 };
 
@@ -23,6 +24,9 @@ fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
         reader,
         [0; 7],
     );
+    if request::deferring() && socket::withholding(reader).is_some() {
+        socket::opens_by_write(state, false);
+    }
     if reader.value(Field::end_seq) as u32 == reader.word(Field::write_seq) {
         socket::let_go(state);
     }

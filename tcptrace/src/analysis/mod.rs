@@ -1,6 +1,7 @@
 //! The questions. One file each; to add one: a `mod` line and a row in TABLE 3, both here.
 
 pub mod close;
+pub mod defer_accept;
 pub(crate) mod delack;
 pub mod fastopen;
 pub mod nagle;
@@ -19,6 +20,7 @@ macro_rules! for_each_analysis {
         $apply! {
             Nagle = nagle;
             Fastopen = fastopen;
+            DeferAccept = defer_accept;
             Close = close;
             Timeline = timeline;
         }
@@ -42,6 +44,8 @@ pub trait Analysis: Default {
     const CLOSING: bool = false;
     /// Whether it wants what Fast Open does.
     const OPENING: bool = false;
+    /// Whether it wants what `TCP_DEFER_ACCEPT` does.
+    const DEFERRING: bool = false;
     /// Whether it concludes from time alone: then [`Self::due_ns`] is asked after each event.
     const TICKS: bool = false;
 
@@ -168,6 +172,10 @@ macro_rules! declare {
             pub const fn opening(self) -> bool {
                 match self { $( Self::$variant => <$module::Machine as Analysis>::OPENING ),* }
             }
+            /// Whether the question wants what `TCP_DEFER_ACCEPT` does.
+            pub const fn deferring(self) -> bool {
+                match self { $( Self::$variant => <$module::Machine as Analysis>::DEFERRING ),* }
+            }
             /// Whether the question concludes from time alone.
             pub const fn ticks(self) -> bool {
                 match self { $( Self::$variant => <$module::Machine as Analysis>::TICKS ),* }
@@ -233,6 +241,7 @@ pub fn mutate(
     match (&mut finding.cause, mutation) {
         (Cause::Nagle(hold), Some(mutation)) => hold.mutate(mutation, &mut finding.from_ns),
         (Cause::Fastopen(attempt), Some(mutation)) => attempt.mutate(mutation),
+        (Cause::DeferAccept(deferral), Some(mutation)) => deferral.mutate(mutation),
         (Cause::Close(teardown), Some(mutation)) => teardown.mutate(mutation),
         _ => {}
     }

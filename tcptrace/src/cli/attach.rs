@@ -104,6 +104,7 @@ fn wants(kinds: &[Kind], stacks: bool, summary_only: bool) -> BTreeSet<Want> {
         (Want::Everything, kinds.iter().any(|kind| kind.everything())),
         (Want::Closing, kinds.iter().any(|kind| kind.closing())),
         (Want::Opening, kinds.iter().any(|kind| kind.opening())),
+        (Want::Deferring, kinds.iter().any(|kind| kind.deferring())),
     ]
     .into_iter()
     .filter_map(|(want, is_wanted)| is_wanted.then_some(want))

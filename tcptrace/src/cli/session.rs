@@ -18,7 +18,7 @@ use crate::{
     explain::{self, Slowest, Totals},
     filter::Filter,
     finding::Task,
-    joined::{Counters, Ends, Patterns},
+    joined::{Counters, Ends, Listeners, Patterns},
     record::{RecordError, Recorder},
     render::{Closing, Format, Gap, Lost, Run},
     source::{self, Counted, Ending, Flow, Item, Reach},
@@ -59,6 +59,7 @@ pub(super) struct Session<'a> {
     ends: Ends,
     patterns: Patterns,
     counters: Counters,
+    listeners: Listeners,
     /// Sockets whose life has ended, and their turns: what was found on them is counted first.
     gone: Vec<(SocketId, u32)>,
     /// Most rows of the summary's table.
@@ -105,7 +106,8 @@ impl<'a> Session<'a> {
             narrow,
             ends: Ends::default(),
             patterns: Patterns::default(),
-            counters: Counters::default(),
+            counters: Counters::new(kind),
+            listeners: Listeners::default(),
             gone: Vec::new(),
             top: options.top.unwrap_or(TOP),
             buffer_bytes,
@@ -252,6 +254,7 @@ impl<'a> Session<'a> {
             self.ends.join(&mut entry);
             self.patterns.add(&mut entry);
             self.counters.add(&entry);
+            self.listeners.add(&entry);
             if !self.narrow.passes(&entry.finding) {
                 continue;
             }
@@ -322,8 +325,10 @@ impl<'a> Session<'a> {
         let is_whole =
             self.only.is_none() && self.until_ns.is_none() && *self.run.filter == Filter::default();
         let counters = if is_whole { self.counters.compared() } else { Vec::new() };
+        let listeners = self.listeners.rows();
         let closing = Closing {
             counters: &counters,
+            listeners: &listeners,
             started_ns: ending.started_ns,
             ended_ns: ending.ended_ns,
             tally: &self.tally,

@@ -2,6 +2,7 @@
 //! as its analysis; `units` writes numbers for all of them. Pure: no clock, no environment, no input or output.
 
 pub mod close;
+pub mod defer_accept;
 pub mod fastopen;
 pub mod nagle;
 pub mod timeline;
@@ -238,6 +239,14 @@ pub use crate::joined::Compared;
 /// The kernel's counters beside those of the findings, a sentence without its `counters`; nothing where there is none.
 pub fn counters(compared: &[Compared]) -> Option<String> {
     fastopen::counters(compared)
+}
+
+/// The connections to a listener, as they are serialised.
+pub use crate::joined::Listened;
+
+/// A row of headings, and one for each listener; none where there is no listener.
+pub fn listeners(rows: &[Listened]) -> Vec<Vec<String>> {
+    defer_accept::listeners(rows)
 }
 
 /// A name that came from the traced host, with nothing in it that could move a cursor.

@@ -3,9 +3,11 @@
 
 mod counters;
 mod ends;
+mod listeners;
 mod openings;
 mod patterns;
 
 pub use counters::{Compared, Counters};
 pub use ends::Ends;
+pub use listeners::{Listened, Listeners};
 pub use patterns::{Patterns, Row};

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::{Closing, Format, Gap, Run, clock::rfc3339, text::address};
 use crate::{
-    explain::{self, Compared, PatternFields, Told, Totals, Words, explain},
+    explain::{self, Compared, Listened, PatternFields, Told, Totals, Words, explain},
     filter::{Family, Side},
     finding::{Certainty, Task},
     timeline::{Entry, Socket},
@@ -362,10 +362,12 @@ pub(super) struct Summary<'a> {
     /// What the writes of a process have in common, the dearest first; absent where nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     patterns: Vec<PatternLine<'a>>,
-    /// The kernel's counters of Fast Open beside those of the findings, where there is no filter; absent where neither has
-    /// counted.
+    /// The kernel's counters beside those of the findings, where there is no filter; absent where neither has counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     counters: Vec<Compared>,
+    /// The connections to each listener with `TCP_DEFER_ACCEPT`; absent where there was none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    listeners: Vec<Listened>,
     /// The answer that took longest from the last data that came in to the next write, of those whose local port is the
     /// lower one; absent where there was none, or it was not counted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -505,6 +507,7 @@ fn summary<'a>(run: &Run<'_>, closing: &Closing<'a>) -> Summary<'a> {
         writes: totals.writes,
         patterns: closing.patterns.iter().map(pattern).collect(),
         counters: closing.counters.to_vec(),
+        listeners: closing.listeners.to_vec(),
         slowest_reply: closing.slowest.as_ref().map(|slowest| SlowestReply {
             process: actor(slowest.task, Some(slowest.comm)),
             took_ns: slowest.took_ns,

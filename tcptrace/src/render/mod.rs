@@ -15,7 +15,7 @@ pub use text::{Detail, Text};
 
 use crate::{
     event::Facts,
-    explain::{Compared, Context, Slowest, Told, Totals, Words},
+    explain::{Compared, Context, Listened, Slowest, Told, Totals, Words},
     filter::Filter,
     timeline::{Entry, Tally},
 };
@@ -102,6 +102,8 @@ pub struct Closing<'a> {
     pub patterns: &'a [Told],
     /// The kernel's counters beside those of the findings; empty where that says nothing.
     pub counters: &'a [Compared],
+    /// The connections to each listener, where the question counts by these.
+    pub listeners: &'a [Listened],
     /// The answer that took longest, where that was counted.
     pub slowest: Option<Slowest<'a>>,
     /// Sockets that were open before the start; `None` when that cannot be told.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     explain::{
-        counters, named,
+        counters, listeners, named,
         units::{bytes, count, counted, duration},
     },
     timeline::{Row, RowKey},
@@ -54,8 +54,14 @@ pub(super) fn summary(
     }
     let counted = closing.totals.findings > 0 && !run.words.columns.is_empty();
     if counted && detail != Detail::Verdicts {
-        table(&mut out, layout, run, closing);
-        histogram(&mut out, layout, closing);
+        let by_listener = listeners(closing.listeners);
+        if by_listener.is_empty() {
+            table(&mut out, layout, run, closing);
+            histogram(&mut out, layout, closing);
+        } else {
+            let shown: Vec<_> = by_listener.into_iter().take(closing.top + 1).collect();
+            columns(&mut out, layout, &shown, 1);
+        }
         patterns(&mut out, layout, closing);
     }
     if let Some(counters) = counters(closing.counters) {
@@ -176,14 +182,25 @@ fn table(out: &mut String, layout: Layout, run: &Run<'_>, closing: &Closing<'_>)
     let rows = closing.tally.rows();
     let mut cells: Vec<Vec<String>> = vec![heads.into_iter().map(str::to_owned).collect()];
     cells.extend(rows.iter().take(closing.top).map(|(key, row)| line(key, row, run.words.sized)));
+    columns(out, layout, &cells, texts);
+    let hidden: u64 = rows.iter().skip(closing.top).map(|(_, row)| row.durations.count()).sum();
+    let hidden = hidden + closing.tally.others().durations.count();
+    if hidden > 0 {
+        out.extend(["  ", &count(hidden), " ", run.words.many, " in other rows\n"]);
+    }
+}
+
+/// Rows of cells, of which the first `texts` are words and the others numbers; the first row has the headings.
+fn columns(out: &mut String, layout: Layout, cells: &[Vec<String>], texts: usize) {
     let width = |column: usize| {
         cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..texts + numbers.len()).map(width).collect();
+    let all = cells.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..all).map(width).collect();
     let wide = widths.iter().map(|width| width + 2).sum::<usize>();
     let gap = if wide > layout.width { " " } else { "  " };
     let lines = broken(&widths, texts, layout.width);
-    for row in &cells {
+    for row in cells {
         for line in &lines {
             let mut text = if line.start == 0 { "  " } else { "    " }.to_owned();
             let own = row.iter().zip(&widths).enumerate();
@@ -201,11 +218,6 @@ fn table(out: &mut String, layout: Layout, run: &Run<'_>, closing: &Closing<'_>)
             out.push_str(text.trim_end());
             out.push('\n');
         }
-    }
-    let hidden: u64 = rows.iter().skip(closing.top).map(|(_, row)| row.durations.count()).sum();
-    let hidden = hidden + closing.tally.others().durations.count();
-    if hidden > 0 {
-        out.extend(["  ", &count(hidden), " ", run.words.many, " in other rows\n"]);
     }
 }
 

@@ -49,7 +49,27 @@ impl Names {
         };
         match event.hook {
             Hook::inet_twsk_alloc => self.meet_minisock(&mut event),
-            Hook::tcp_v4_destroy_sock | Hook::socket_reused | Hook::socket_left => {
+            // The socket that a request has become, or the request that has taken its place.
+            Hook::inet_csk_complete_hashdance => {
+                let child = take_address(&mut event, ["child_low", "child_high"]);
+                self.sockets.insert(child, event.socket);
+            }
+            Hook::inet_reqsk_clone => {
+                let clone = take_address(&mut event, ["clone_low", "clone_high"]);
+                if clone != 0 {
+                    self.sockets.remove(&sk);
+                    self.sockets.insert(clone, event.socket);
+                }
+            }
+            Hook::tcp_v4_destroy_sock
+            | Hook::socket_reused
+            | Hook::socket_left
+            | Hook::__inet_csk_reqsk_queue_drop
+            | Hook::inet_csk_reqsk_queue_drop_and_put
+            | Hook::reqsk_timer_handler => {
+                self.sockets.remove(&sk);
+            }
+            Hook::tcp_check_req if event.arg("end").is_some_and(|end| end & 3 != 0) => {
                 self.sockets.remove(&sk);
             }
             // A request that became no socket: another may have its address at once.
@@ -84,10 +104,7 @@ impl Names {
 
     /// Takes the minisock's address out of the event that announces it.
     fn meet_minisock(&mut self, event: &mut Event) {
-        let half = |name| u64::from(event.arg(name).unwrap_or(0));
-        let tw = half("tw_high") << 32 | half("tw_low");
-        event.set_arg("tw_low", 0);
-        event.set_arg("tw_high", 0);
+        let tw = take_address(event, ["tw_low", "tw_high"]);
         if self.minisocks.len() >= MAX_MINISOCKS {
             self.minisocks.pop_first();
         }
@@ -158,6 +175,8 @@ impl Names {
                 | Hook::fastopen_option
                 | Hook::security_sock_graft
                 | Hook::inet_csk_accept
+                | Hook::sock_common_setsockopt
+                | Hook::inet_listen
                 | Hook::listener
         );
         // A socket's first record always tells: thread numbers are used again, and programs change their names.
@@ -171,6 +190,15 @@ impl Names {
         self.comms.insert(event.tid);
         Some(comm.trim_end().to_owned())
     }
+}
+
+/// Takes an address out of an event that carries it as two words.
+fn take_address(event: &mut Event, [low, high]: [&str; 2]) -> u64 {
+    let half = |name| u64::from(event.arg(name).unwrap_or(0));
+    let address = half(high) << 32 | half(low);
+    event.set_arg(low, 0);
+    event.set_arg(high, 0);
+    address
 }
 
 #[cfg(test)]
@@ -231,6 +259,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_request_and_the_socket_that_it_becomes_have_one_name() {
+        let mut names = Names::default();
+        let told = |names: &mut Names, hook, args: [(&str, u32); 2]| {
+            let mut raw = raw(7, hook);
+            assert!(args.iter().all(|(name, value)| raw.event.set_arg(name, *value)));
+            let found = names.name(raw).find_map(|item| match item {
+                Item::Event(event) => Some((event.socket.0, event.arg(args[0].0))),
+                _ => None,
+            });
+            found.unwrap()
+        };
+        assert_eq!(id(&mut names, raw(7, Hook::socket)), 1);
+        let child = [("child_low", 9), ("child_high", 1)];
+        assert_eq!(told(&mut names, Hook::inet_csk_complete_hashdance, child), (1, Some(0)));
+        assert_eq!(
+            told(&mut names, Hook::tcp_check_req, [("end", 3), ("before", 1)]),
+            (1, Some(3))
+        );
+        assert_eq!(id(&mut names, raw(7, Hook::socket)), 2);
+        assert_eq!(id(&mut names, raw(1 << 32 | 9, Hook::security_sock_graft)), 1);
+        let clone = [("clone_low", 3), ("clone_high", 2)];
+        assert_eq!(told(&mut names, Hook::inet_reqsk_clone, clone), (2, Some(0)));
+        assert_eq!(id(&mut names, raw(2 << 32 | 3, Hook::tcp_syn_ack_timeout)), 2);
+        assert_eq!(id(&mut names, raw(2 << 32 | 3, Hook::__inet_csk_reqsk_queue_drop)), 2);
+        assert_eq!(id(&mut names, raw(2 << 32 | 3, Hook::socket)), 3);
+    }
+
     proptest::proptest! {
         #[test]
         fn names_hold_from_birth_to_end_and_are_given_once(
@@ -241,8 +297,15 @@ mod tests {
             let mut n = 0;
             for (sk, hook, tid) in records {
                 let hook = Hook::ALL[hook];
-                // Minisocks have names of their own sockets.
-                if matches!(hook, Hook::tcp_timewait_state_process | Hook::tw_timer_handler | Hook::inet_twsk_alloc) {
+                // Minisocks and requests have names of their own sockets.
+                if matches!(
+                    hook,
+                    Hook::tcp_timewait_state_process
+                        | Hook::tw_timer_handler
+                        | Hook::inet_twsk_alloc
+                        | Hook::inet_csk_complete_hashdance
+                        | Hook::inet_reqsk_clone
+                ) {
                     continue;
                 }
                 let mut raw = raw(sk, hook);
@@ -254,7 +317,17 @@ mod tests {
                 proptest::prop_assert_eq!((event.n, items.len() <= 2), (n, true));
                 let known = alive.entry(sk).or_insert(event.socket);
                 proptest::prop_assert_eq!(*known, event.socket);
-                if matches!(hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused | Hook::socket_left | Hook::tcp_try_fastopen) {
+                let ends = matches!(
+                    hook,
+                    Hook::tcp_v4_destroy_sock
+                        | Hook::socket_reused
+                        | Hook::socket_left
+                        | Hook::tcp_try_fastopen
+                        | Hook::__inet_csk_reqsk_queue_drop
+                        | Hook::inet_csk_reqsk_queue_drop_and_put
+                        | Hook::reqsk_timer_handler
+                );
+                if ends {
                     alive.remove(&sk);
                     proptest::prop_assert!(given.insert(event.socket));
                 }

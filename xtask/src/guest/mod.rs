@@ -7,6 +7,8 @@ pub(crate) mod closers;
 mod contended;
 mod cost;
 mod demo;
+pub(crate) mod defer_accept;
+pub(crate) mod deferrers;
 pub(crate) mod fastopen;
 pub(crate) mod filters;
 mod held;

@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::{
-    closers, fastopen, filters,
+    closers, defer_accept, deferrers, fastopen, filters,
     netns::Netns,
     openers, refusals,
     run::{Args, print},
@@ -36,7 +36,7 @@ enum When {
     Filtering,
 }
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 10] = [
     Row {
         name: refusals::NAME,
         when: When::Always,
@@ -73,6 +73,20 @@ const ROWS: [Row; 8] = [
         play: |args, offset_ns| {
             apart(fastopen::NAME, || {
                 fastopen::outcomes(&args.tcptrace, offset_ns, args.form.as_deref())
+            })
+        },
+    },
+    Row {
+        name: deferrers::NAME,
+        when: When::Unlocked,
+        play: |args, _| apart(deferrers::NAME, || vec![deferrers::outcome(&args.tcptrace)]),
+    },
+    Row {
+        name: defer_accept::NAME,
+        when: When::Unlocked,
+        play: |args, offset_ns| {
+            apart(defer_accept::NAME, || {
+                defer_accept::outcomes(&args.tcptrace, offset_ns, args.form.as_deref())
             })
         },
     },

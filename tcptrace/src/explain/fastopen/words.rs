@@ -80,7 +80,7 @@ pub(in crate::explain) fn counters(compared: &[Compared]) -> Option<String> {
     }
     let differing: Vec<String> = compared
         .iter()
-        .filter(|it| it.kernel != it.found)
+        .filter(|it| !it.agrees())
         .map(|it| {
             format!(
                 "{} {} in network namespace {}, {} by the findings",
@@ -96,7 +96,7 @@ pub(in crate::explain) fn counters(compared: &[Compared]) -> Option<String> {
     }
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
     for it in compared {
-        *sums.entry(it.name).or_default() += it.kernel;
+        *sums.entry(it.name).or_default() += if it.shared { it.found } else { it.kernel };
     }
     let sums: Vec<String> =
         sums.into_iter().map(|(name, sum)| format!("{name} {}", count(sum))).collect();

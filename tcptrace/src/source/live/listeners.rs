@@ -1,5 +1,5 @@
-//! What is there before the first event: the listeners that ask for Fast Open, the setting of their network namespace, and
-//! the kernel's counters, which are read again at the end.
+//! What is there before the first event: the listeners that ask for Fast Open or defer, the setting of their network namespace,
+//! and the kernel's counters, which are read again at the end.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use tcptrace_common::{
     field::Field,
     filter::Filter,
     hook::Hook,
-    tcp::{AF_INET, AF_INET6, TCP_FASTOPEN},
+    tcp::{AF_INET, AF_INET6, TCP_DEFER_ACCEPT, TCP_FASTOPEN, TCP_RTO_MAX_MS, TCP_SYNCNT},
 };
 
 use super::{Request, Want};
@@ -30,31 +30,36 @@ const MOST: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Before {
     filter: Filter,
+    /// What Fast Open does is wanted, and what `TCP_DEFER_ACCEPT` does.
+    wanted: (bool, bool),
     /// The counters of each network namespace that a process was in, and that process.
     counters: BTreeMap<u32, (u32, BTreeMap<String, u64>)>,
-    /// An event has told of Fast Open: that a counter has not risen then says something too.
+    /// An event has told of what they count: that a counter has not risen then says something too.
     is_used: bool,
 }
 
 impl Before {
-    /// The counters as they are now; nothing where nobody asks for what Fast Open does.
+    /// The counters as they are now; nothing where nobody asks for what they count.
     pub(super) fn now(request: &Request) -> Option<Self> {
         let of = |(netns, pid): (u32, u32)| Some((netns, (pid, counters(pid)?)));
-        request.wants.contains(&Want::Opening).then(|| Self {
+        let wants = |want: Want| request.wants.contains(&want);
+        let wanted = (wants(Want::Opening), wants(Want::Deferring));
+        (wanted.0 || wanted.1).then(|| Self {
             filter: request.filter,
+            wanted,
             is_used: false,
             counters: namespaces(&sockets::processes()).into_iter().filter_map(of).collect(),
         })
     }
 
-    /// The listeners with `TCP_FASTOPEN`, as events.
+    /// The listeners with one of the options, as events.
     pub(super) fn listeners(&self, at_ns: u64) -> Vec<Raw> {
-        listeners(&self.filter, at_ns)
+        listeners(&self.filter, self.wanted, at_ns)
     }
 
     /// Takes note of an event.
     pub(super) fn notice(&mut self, event: &Event) {
-        let tells = [Hook::tcp_try_fastopen, Hook::tcp_fastopen_cookie_check];
+        let tells = [Hook::tcp_try_fastopen, Hook::tcp_fastopen_cookie_check, Hook::tcp_check_req];
         self.is_used |= tells.contains(&event.hook);
     }
 
@@ -71,7 +76,7 @@ impl Before {
             for (name, value) in after {
                 let rise = value.saturating_sub(before.get(&name).copied().unwrap_or(0));
                 has_risen |= rise > 0;
-                // A counter that the row does not have is none of Fast Open's.
+                // A counter that the row does not have is of something else.
                 event.set_arg(&name, u32::try_from(rise).unwrap_or(u32::MAX));
             }
             has_risen.then_some(event)
@@ -80,9 +85,9 @@ impl Before {
     }
 }
 
-/// The listeners with `TCP_FASTOPEN`, as events: who, and with which queue and setting. Their addresses are numbers that no
-/// socket has.
-fn listeners(filter: &Filter, at_ns: u64) -> Vec<Raw> {
+/// The listeners with one of the options, as events: who, and with which queue and setting, or for how many seconds. Their
+/// addresses are numbers that no socket has.
+fn listeners(filter: &Filter, (opening, deferring): (bool, bool), at_ns: u64) -> Vec<Raw> {
     // What a listener does not have, or what only the kernel can tell of its tasks.
     if filter.local_len + filter.remote_len + filter.cgroups_len + filter.tree + filter.family > 0 {
         return Vec::new();
@@ -108,11 +113,13 @@ fn listeners(filter: &Filter, at_ns: u64) -> Vec<Raw> {
             else {
                 continue;
             };
-            if let (Some(setting), Some(max_qlen @ 1..)) = (setting, queue(owner)) {
+            let Some(mut options) = asked(owner) else { continue };
+            options.sysctl_tcp_fastopen = setting.unwrap_or(0);
+            let asks = opening && options.max_qlen > 0 && setting.is_some();
+            if asks || (deferring && options.defer_accept_s > 0) {
                 let sk = events.len() as u64 + 1;
                 events.extend(
-                    told((owner, address, netns), (max_qlen, setting), at_ns)
-                        .map(|event| Raw { sk, event }),
+                    told((owner, address, netns), options, at_ns).map(|event| Raw { sk, event }),
                 );
             }
         }
@@ -151,7 +158,7 @@ fn comm_words(comm: &str) -> [u64; 2] {
 /// The two events of one listener.
 fn told(
     (owner, address, netns): (&Owner, SocketAddr, u32),
-    (max_qlen, setting): (u32, u32),
+    options: Options,
     at_ns: u64,
 ) -> [Event; 2] {
     let mut socket = Event::new(Hook::socket, at_ns);
@@ -180,8 +187,11 @@ fn told(
         }
     }
     let mut listener = Event::new(Hook::listener, at_ns);
-    listener.set_arg("max_qlen", max_qlen);
-    listener.set_arg("sysctl_tcp_fastopen", setting);
+    listener.set_arg("max_qlen", options.max_qlen);
+    listener.set_arg("sysctl_tcp_fastopen", options.sysctl_tcp_fastopen);
+    listener.set_arg("defer_accept_s", options.defer_accept_s);
+    listener.set_arg("syncnt", options.syncnt);
+    listener.set_arg("rto_max_ms", options.rto_max_ms);
     for event in [&mut socket, &mut listener] {
         (event.pid, event.tid) = (owner.pid, owner.pid);
     }
@@ -201,13 +211,14 @@ fn namespaces(processes: &[u32]) -> BTreeMap<u32, u32> {
     found
 }
 
-/// The counters of Fast Open in a process's network namespace.
+/// The counters in a process's network namespace that the row of [`Hook::netstat`] has.
 fn counters(pid: u32) -> Option<BTreeMap<String, u64>> {
     let text = fs::read_to_string(format!("/proc/{pid}/net/netstat")).ok()?;
     let mut rows = text.lines().filter(|line| line.starts_with("TcpExt:"));
     let (names, values) = rows.next().zip(rows.next())?;
     let pairs = names.split_whitespace().zip(values.split_whitespace());
-    let own = pairs.filter(|(name, _)| name.starts_with("TCPFastOpen"));
+    let known = |wanted: &str| Hook::netstat.args().iter().any(|(name, _)| *name == wanted);
+    let own = pairs.filter(|(name, _)| known(name));
     Some(own.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
 }
 
@@ -248,17 +259,39 @@ fn owners(processes: &[u32], inodes: &BTreeSet<u64>) -> BTreeMap<u64, Owner> {
     found
 }
 
-/// `TCP_FASTOPEN` of a socket of another process.
-fn queue(owner: &Owner) -> Option<u32> {
+/// What a listener has set.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    max_qlen: u32,
+    sysctl_tcp_fastopen: u32,
+    defer_accept_s: u32,
+    syncnt: u32,
+    rto_max_ms: u32,
+}
+
+/// The options of a socket of another process.
+fn asked(owner: &Owner) -> Option<Options> {
     let process = process::opened(owner.pid).ok()?;
     // SAFETY: an open descriptor and two numbers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), owner.fd, 0) };
     let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: the call has returned a descriptor that nobody else has.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let value = |name| option(&socket, name).unwrap_or(0);
+    Some(Options {
+        max_qlen: value(TCP_FASTOPEN),
+        sysctl_tcp_fastopen: 0,
+        defer_accept_s: value(TCP_DEFER_ACCEPT),
+        syncnt: value(TCP_SYNCNT),
+        rto_max_ms: value(TCP_RTO_MAX_MS),
+    })
+}
+
+/// An option of level TCP; `None` where this kernel has none of this number.
+fn option(socket: &OwnedFd, name: u32) -> Option<u32> {
     let mut value = 0_i32;
     let mut size = libc::socklen_t::try_from(size_of::<i32>()).ok()?;
-    let option = libc::c_int::try_from(TCP_FASTOPEN).ok()?;
+    let option = libc::c_int::try_from(name).ok()?;
     // SAFETY: the value is as large as is said.
     let failed = unsafe {
         libc::getsockopt(

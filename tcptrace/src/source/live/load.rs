@@ -44,6 +44,16 @@ const OPENING: [Field; 9] = [
     Field::syn_data_acked,
 ];
 
+/// Fields that only the programs look at, where what `TCP_DEFER_ACCEPT` does is wanted.
+const DEFERRING: [Field; 6] = [
+    Field::fastopen_rsk,
+    Field::req_rcv_isn,
+    Field::req_snt_isn,
+    Field::req_hashed,
+    Field::req_listener,
+    Field::req_timer,
+];
+
 /// Hash of the BPF object in this binary, 16 hex digits: which programs a bug report is about.
 pub fn object_hash() -> String {
     let mut hasher = DefaultHasher::new();
@@ -114,7 +124,7 @@ pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachE
     let wake_bytes = u64::from(request.buffer_bytes / 4).min(WAKE_BYTES);
     let wants = |want: Want| u32::from(request.wants.contains(&want));
     let (everything, closing) = (wants(Want::Everything), wants(Want::Closing));
-    let opening = wants(Want::Opening);
+    let (opening, deferring) = (wants(Want::Opening), wants(Want::Deferring));
     let (counting, user_stacks) = (wants(Want::Counting), wants(Want::Stacks));
     let processes = if request.command.is_some() { MAX_PROCESSES } else { 1 };
     let stacks = if user_stacks == 1 { MAX_STACKS } else { 1 };
@@ -125,6 +135,7 @@ pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachE
         .override_global("EVERYTHING", &everything, true)
         .override_global("CLOSING", &closing, true)
         .override_global("OPENING", &opening, true)
+        .override_global("DEFERRING", &deferring, true)
         .override_global("COUNTING", &counting, true)
         .override_global("USER_STACKS", &user_stacks, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
@@ -182,6 +193,10 @@ fn wanted_fields(request: &Request) -> Vec<Field> {
         let written = [Hook::fastopen_write, Hook::fastopen_syn, Hook::fastopen_option];
         wanted.extend(written.iter().flat_map(|hook| hook.fields()).copied());
         wanted.extend(OPENING);
+    }
+    if request.wants.contains(&Want::Deferring) {
+        let read = [Field::ack_seq, Field::tcp_flags];
+        wanted.extend(DEFERRING.into_iter().chain(read));
     }
     wanted.extend(request.hooks.iter().flat_map(|h| h.fields()).copied());
     let only_counted = request.wants.contains(&Want::SummaryOnly);

@@ -77,6 +77,8 @@ pub enum Want {
     Closing,
     /// What Fast Open does.
     Opening,
+    /// What `TCP_DEFER_ACCEPT` does.
+    Deferring,
 }
 
 /// What to attach, and for how long.

@@ -4,8 +4,8 @@
 mod alone;
 mod cases;
 mod elsewhere;
-mod place;
-mod raw;
+pub(in crate::guest) mod place;
+pub(in crate::guest) mod raw;
 mod said;
 
 use std::{fs, net::SocketAddr, path::Path, thread};

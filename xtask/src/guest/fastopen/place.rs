@@ -23,25 +23,27 @@ use super::super::{
 use crate::oracle::Segment;
 
 /// `MSG_FASTOPEN` (`linux/socket.h`).
-pub(super) const MSG_FASTOPEN: i32 = 0x2000_0000;
+pub(in crate::guest) const MSG_FASTOPEN: i32 = 0x2000_0000;
 /// `TCP_FASTOPEN` and its kin (`linux/tcp.h`).
-pub(super) const TCP_FASTOPEN: i32 = 23;
-pub(super) const TCP_FASTOPEN_CONNECT: i32 = 30;
-pub(super) const TCP_FASTOPEN_KEY: i32 = 33;
-pub(super) const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
-pub(super) const TCP_MD5SIG: i32 = 14;
+pub(in crate::guest) const TCP_FASTOPEN: i32 = 23;
+pub(in crate::guest) const TCP_FASTOPEN_CONNECT: i32 = 30;
+pub(in crate::guest) const TCP_FASTOPEN_KEY: i32 = 33;
+pub(in crate::guest) const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
+pub(in crate::guest) const TCP_MD5SIG: i32 = 14;
 /// The port of the first listener.
-pub(super) const PORT: u16 = 8090;
+pub(in crate::guest) const PORT: u16 = 8090;
 
 /// Where a case is played.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) netns: u64,
-    pub(super) family: Family,
+pub(in crate::guest) struct Place {
+    pub(in crate::guest) netns: u64,
+    pub(in crate::guest) family: Family,
     /// What the wire carried; filled at the end.
-    pub(super) wire: Vec<Segment>,
+    pub(in crate::guest) wire: Vec<Segment>,
     /// By how much each counter of Fast Open has risen; filled at the end.
-    pub(super) counters: BTreeMap<String, u64>,
+    pub(in crate::guest) counters: BTreeMap<String, u64>,
+    /// The same of all others.
+    pub(in crate::guest) others: BTreeMap<String, u64>,
     capture: Capture,
     /// Of another device than loopback.
     other: Option<(Capture, Option<Arc<Tun>>)>,
@@ -53,12 +55,17 @@ pub(super) struct Place {
 
 impl Place {
     /// In this thread's namespace, whose loopback device is up.
-    pub(super) fn new(netns: u64, family: Family, offset_ns: u64) -> anyhow::Result<Self> {
+    pub(in crate::guest) fn new(
+        netns: u64,
+        family: Family,
+        offset_ns: u64,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             netns,
             family,
             wire: Vec::new(),
             counters: BTreeMap::new(),
+            others: BTreeMap::new(),
             capture: Capture::start("lo", offset_ns)?,
             other: None,
             elsewhere: None,
@@ -68,7 +75,11 @@ impl Place {
     }
 
     /// Captures on a device too, which stays for as long.
-    pub(super) fn watch(&mut self, device: &str, tun: Option<Arc<Tun>>) -> anyhow::Result<()> {
+    pub(in crate::guest) fn watch(
+        &mut self,
+        device: &str,
+        tun: Option<Arc<Tun>>,
+    ) -> anyhow::Result<()> {
         self.other = Some((Capture::start(device, self.offset_ns)?, tun));
         Ok(())
     }
@@ -85,7 +96,7 @@ impl Place {
     }
 
     /// Takes down what the witnesses saw.
-    pub(super) fn end(&mut self) -> anyhow::Result<()> {
+    pub(in crate::guest) fn end(&mut self) -> anyhow::Result<()> {
         sleep_until(now_ns() + 50_000_000);
         // A loopback device shows each segment as it goes and as it comes.
         self.wire = self.capture.drain()?.into_iter().filter(|it| it.outgoing).collect();
@@ -102,19 +113,19 @@ impl Place {
                 *after.entry(name).or_default() += value;
             }
         }
-        self.counters = after
+        (self.counters, self.others) = after
             .into_iter()
             .map(|(name, value)| {
                 let before = self.before.get(&name).copied().unwrap_or(0);
                 (name, value.saturating_sub(before))
             })
             .filter(|(_, rise)| *rise > 0)
-            .collect();
+            .partition(|(name, _)| name.starts_with("TCPFastOpen"));
         Ok(())
     }
 
     /// The loopback address of the family.
-    pub(super) fn host(&self) -> IpAddr {
+    pub(in crate::guest) fn host(&self) -> IpAddr {
         match self.family {
             Family::V4 => Ipv4Addr::LOCALHOST.into(),
             Family::V6 => Ipv6Addr::LOCALHOST.into(),
@@ -122,12 +133,12 @@ impl Place {
     }
 
     /// The address of a port here.
-    pub(super) fn at(&self, port: u16) -> SocketAddr {
+    pub(in crate::guest) fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.host(), port)
     }
 
     /// An address from which nothing answers, behind a device of its own.
-    pub(super) fn nowhere(&self) -> anyhow::Result<SocketAddr> {
+    pub(in crate::guest) fn nowhere(&self) -> anyhow::Result<SocketAddr> {
         let (own, other) = self.family.addresses();
         dummy("nowhere")?;
         address("nowhere", own)?;
@@ -135,12 +146,16 @@ impl Place {
     }
 
     /// A server that answers each connection; it ends with its listener's descriptor, at the end of the process.
-    pub(super) fn serve(&self, port: u16, options: &[(i32, Vec<u8>)]) -> anyhow::Result<RawFd> {
+    pub(in crate::guest) fn serve(
+        &self,
+        port: u16,
+        options: &[(i32, Vec<u8>)],
+    ) -> anyhow::Result<RawFd> {
         serve_at(self.at(port), options)
     }
 
     /// A socket of a client.
-    pub(super) fn socket(&self, flags: i32) -> anyhow::Result<OwnedFd> {
+    pub(in crate::guest) fn socket(&self, flags: i32) -> anyhow::Result<OwnedFd> {
         let family = match self.family {
             Family::V4 => libc::AF_INET,
             Family::V6 => libc::AF_INET6,
@@ -152,7 +167,7 @@ impl Place {
     }
 
     /// Sends by `MSG_FASTOPEN`, reads what comes back and closes.
-    pub(super) fn talk(&self, to: SocketAddr, bytes: usize) -> anyhow::Result<i64> {
+    pub(in crate::guest) fn talk(&self, to: SocketAddr, bytes: usize) -> anyhow::Result<i64> {
         let socket = self.socket(0)?;
         let sent = send(&socket, &vec![b'x'; bytes], MSG_FASTOPEN, Some(to))?;
         end(&socket);
@@ -161,12 +176,15 @@ impl Place {
 }
 
 /// `net.ipv4.tcp_fastopen` of this thread's namespace, which serves IPv6 too.
-pub(super) fn setting(value: u32) -> anyhow::Result<()> {
+pub(in crate::guest) fn setting(value: u32) -> anyhow::Result<()> {
     set("ipv4/tcp_fastopen", &value.to_string())
 }
 
 /// A server that answers each connection; it ends with its listener's descriptor, at the end of the process.
-pub(super) fn serve_at(at: SocketAddr, options: &[(i32, Vec<u8>)]) -> anyhow::Result<RawFd> {
+pub(in crate::guest) fn serve_at(
+    at: SocketAddr,
+    options: &[(i32, Vec<u8>)],
+) -> anyhow::Result<RawFd> {
     let listener = TcpListener::bind(at).context("listen")?;
     let fd = listener.as_raw_fd();
     for (name, value) in options {
@@ -185,7 +203,7 @@ pub(super) fn serve_at(at: SocketAddr, options: &[(i32, Vec<u8>)]) -> anyhow::Re
 }
 
 /// Says that nothing more comes, and waits for the other end to close.
-pub(super) fn end(socket: &OwnedFd) {
+pub(in crate::guest) fn end(socket: &OwnedFd) {
     // SAFETY: shutdown() takes two numbers.
     unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) };
     let mut answer = [0_u8; 64];
@@ -196,7 +214,7 @@ pub(super) fn end(socket: &OwnedFd) {
 }
 
 /// `sendto()`.
-pub(super) fn send(
+pub(in crate::guest) fn send(
     socket: &OwnedFd,
     data: &[u8],
     flags: i32,
@@ -206,7 +224,7 @@ pub(super) fn send(
 }
 
 /// `sendto()` of bytes that need not be there.
-pub(super) fn send_from(
+pub(in crate::guest) fn send_from(
     socket: &OwnedFd,
     data: *const u8,
     length: usize,
@@ -230,7 +248,7 @@ pub(super) fn send_from(
 }
 
 /// `connect()`.
-pub(super) fn connect(socket: &OwnedFd, to: SocketAddr) -> io::Result<()> {
+pub(in crate::guest) fn connect(socket: &OwnedFd, to: SocketAddr) -> io::Result<()> {
     let (name, size) = named(to);
     // SAFETY: the address is as long as is said.
     let result = unsafe { libc::connect(socket.as_raw_fd(), name.as_ptr().cast(), size) };
@@ -238,7 +256,7 @@ pub(super) fn connect(socket: &OwnedFd, to: SocketAddr) -> io::Result<()> {
 }
 
 /// `sendto()` to an address of no family.
-pub(super) fn send_unspecified(socket: &OwnedFd) -> io::Result<i64> {
+pub(in crate::guest) fn send_unspecified(socket: &OwnedFd) -> io::Result<i64> {
     let name = [0_u8; 28];
     // SAFETY: the address and the data are as long as is said.
     let sent = unsafe {
@@ -255,7 +273,7 @@ pub(super) fn send_unspecified(socket: &OwnedFd) -> io::Result<i64> {
 }
 
 /// A `sockaddr` and its length.
-pub(super) fn named(to: SocketAddr) -> ([u8; 28], libc::socklen_t) {
+pub(in crate::guest) fn named(to: SocketAddr) -> ([u8; 28], libc::socklen_t) {
     let mut name = [0_u8; 28];
     let mut put = |at: usize, bytes: &[u8]| {
         for (to, from) in name.iter_mut().skip(at).zip(bytes) {
@@ -278,7 +296,7 @@ pub(super) fn named(to: SocketAddr) -> ([u8; 28], libc::socklen_t) {
 }
 
 /// An option of a socket, as bytes.
-pub(super) fn set_bytes(fd: RawFd, name: i32, value: &[u8]) -> io::Result<()> {
+pub(in crate::guest) fn set_bytes(fd: RawFd, name: i32, value: &[u8]) -> io::Result<()> {
     let size = libc::socklen_t::try_from(value.len()).unwrap_or(0);
     // SAFETY: the value is as long as is said.
     let result =
@@ -287,11 +305,11 @@ pub(super) fn set_bytes(fd: RawFd, name: i32, value: &[u8]) -> io::Result<()> {
 }
 
 /// An option of a client, which may be refused.
-pub(super) fn option(socket: &OwnedFd, name: i32) -> io::Result<()> {
+pub(in crate::guest) fn option(socket: &OwnedFd, name: i32) -> io::Result<()> {
     set_option(socket.as_raw_fd(), libc::IPPROTO_TCP, name, &1_i32)
 }
 
-/// The counters of Fast Open in this thread's namespace.
+/// The counters of TCP in this thread's namespace.
 fn counters() -> anyhow::Result<BTreeMap<String, u64>> {
     let text = fs::read_to_string("/proc/thread-self/net/netstat").context("read the counters")?;
     let mut rows = text.lines().filter(|line| line.starts_with("TcpExt:"));
@@ -299,7 +317,6 @@ fn counters() -> anyhow::Result<BTreeMap<String, u64>> {
     Ok(names
         .split_whitespace()
         .zip(values.split_whitespace())
-        .filter(|(name, _)| name.starts_with("TCPFastOpen"))
         .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
         .collect())
 }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{
+    Icmpv4Type, Icmpv6Type, PacketBuilder, SlicedPacket, TransportSlice, icmpv4, icmpv6,
+};
 
 use super::{
     super::{
@@ -18,7 +20,7 @@ use super::{
 };
 
 /// The device.
-pub(super) const DEVICE: &str = "tun1";
+pub(in crate::guest) const DEVICE: &str = "tun1";
 /// Its own numbers begin here.
 const SEQ: u32 = 1_000_000;
 /// The option that every SYN has.
@@ -26,7 +28,7 @@ const MSS: [u8; 4] = [2, 4, 5, 0xb4];
 
 /// The other end.
 #[derive(Debug)]
-pub(super) struct Raw {
+pub(in crate::guest) struct Raw {
     tun: Arc<Tun>,
     host: IpAddr,
     own: IpAddr,
@@ -34,32 +36,32 @@ pub(super) struct Raw {
 
 /// A segment of the host.
 #[derive(Debug)]
-pub(super) struct Came {
-    pub(super) from: u16,
-    pub(super) to: u16,
-    pub(super) seq: u32,
-    pub(super) bytes: u32,
+pub(in crate::guest) struct Came {
+    pub(in crate::guest) from: u16,
+    pub(in crate::guest) to: u16,
+    pub(in crate::guest) seq: u32,
+    pub(in crate::guest) bytes: u32,
     /// The cookie in its option of Fast Open; empty without one.
-    pub(super) cookie: Vec<u8>,
+    pub(in crate::guest) cookie: Vec<u8>,
     /// The whole of it, from the IP header on.
     packet: Vec<u8>,
 }
 
 /// The option with this cookie; with none it asks for one.
-pub(super) fn option34(cookie: &[u8]) -> Vec<u8> {
+pub(in crate::guest) fn option34(cookie: &[u8]) -> Vec<u8> {
     let length = u8::try_from(cookie.len()).unwrap_or(0) + 2;
     [&[34, length], cookie].concat()
 }
 
 /// The same by the experimental option.
-pub(super) fn option254(cookie: &[u8]) -> Vec<u8> {
+pub(in crate::guest) fn option254(cookie: &[u8]) -> Vec<u8> {
     let length = u8::try_from(cookie.len()).unwrap_or(0) + 4;
     [&[254, length, 0xf9, 0x89], cookie].concat()
 }
 
 impl Raw {
     /// A device in this thread's namespace, with the host at one end.
-    pub(super) fn open(place: &mut Place) -> anyhow::Result<Self> {
+    pub(in crate::guest) fn open(place: &mut Place) -> anyhow::Result<Self> {
         let tun = Arc::new(Tun::create(DEVICE)?);
         let (host, own) = place.family.addresses();
         up(DEVICE)?;
@@ -71,45 +73,114 @@ impl Raw {
     }
 
     /// Where the host listens.
-    pub(super) const fn host(&self) -> SocketAddr {
+    pub(in crate::guest) const fn host(&self) -> SocketAddr {
         SocketAddr::new(self.host, PORT)
     }
 
     /// Where the host connects to.
-    pub(super) const fn own(&self) -> SocketAddr {
+    pub(in crate::guest) const fn own(&self) -> SocketAddr {
         SocketAddr::new(self.own, PORT)
     }
 
     /// Sends a SYN to the host's listener and waits for the answer.
-    pub(super) fn syn(&self, from: u16, option: &[u8], payload: &[u8]) -> anyhow::Result<Came> {
+    pub(in crate::guest) fn syn(
+        &self,
+        from: u16,
+        option: &[u8],
+        payload: &[u8],
+    ) -> anyhow::Result<Came> {
         self.give((from, PORT), (Flags::Syn, SEQ, 0), option, payload)?;
         self.take(|it| it.to == from)
     }
 
     /// Acknowledges the answer to a SYN with so much data.
-    pub(super) fn acknowledge(&self, from: u16, bytes: u32, answer: &Came) -> anyhow::Result<()> {
+    pub(in crate::guest) fn acknowledge(
+        &self,
+        from: u16,
+        bytes: u32,
+        answer: &Came,
+    ) -> anyhow::Result<()> {
         let numbers = (Flags::Ack, SEQ + 1 + bytes, answer.seq.wrapping_add(1));
         self.give((from, PORT), numbers, &[], &[])
     }
 
     /// Resets in place of that.
-    pub(super) fn reset(&self, from: u16, bytes: u32) -> anyhow::Result<()> {
+    pub(in crate::guest) fn reset(&self, from: u16, bytes: u32) -> anyhow::Result<()> {
         self.give((from, PORT), (Flags::Rst, SEQ + 1 + bytes, 0), &[], &[])
     }
 
+    /// Sends this much of what comes after so many bytes.
+    pub(in crate::guest) fn data(
+        &self,
+        from: u16,
+        before: u32,
+        answer: &Came,
+        payload: &[u8],
+    ) -> anyhow::Result<()> {
+        let numbers = (Flags::Ack, SEQ + 1 + before, answer.seq.wrapping_add(1));
+        self.give((from, PORT), numbers, &[], payload)
+    }
+
+    /// Sends the SYN once more.
+    pub(in crate::guest) fn syn_again(&self, from: u16) -> anyhow::Result<()> {
+        self.give((from, PORT), (Flags::Syn, SEQ, 0), &[], &[])
+    }
+
+    /// ICMP about the answer to a SYN, of the kind that ends a connection which is being opened: nobody is found there (IPv4),
+    /// or it is forbidden (IPv6).
+    pub(in crate::guest) fn unreachable(&self, from: u16, answer: &Came) -> anyhow::Result<()> {
+        // The segment that it quotes: as much of it as every router does.
+        let quoted = match (self.host, self.own) {
+            (IpAddr::V4(host), IpAddr::V4(own)) => {
+                PacketBuilder::ipv4(host.octets(), own.octets(), 64)
+            }
+            (IpAddr::V6(host), IpAddr::V6(own)) => {
+                PacketBuilder::ipv6(host.octets(), own.octets(), 64)
+            }
+            _ => anyhow::bail!("addresses of two families"),
+        };
+        let quoted = quoted.tcp(PORT, from, answer.seq, 65_535).syn().ack(SEQ + 1);
+        let mut inner = Vec::with_capacity(quoted.size(0));
+        quoted.write(&mut inner, &[])?;
+        let mut packet = Vec::new();
+        match (self.own, self.host) {
+            (IpAddr::V4(own), IpAddr::V4(host)) => {
+                let unreachable =
+                    Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host);
+                PacketBuilder::ipv4(own.octets(), host.octets(), 64)
+                    .icmpv4(unreachable)
+                    .write(&mut packet, &inner)?;
+            }
+            (IpAddr::V6(own), IpAddr::V6(host)) => {
+                let unreachable =
+                    Icmpv6Type::DestinationUnreachable(icmpv6::DestUnreachableCode::Prohibited);
+                PacketBuilder::ipv6(own.octets(), host.octets(), 64)
+                    .icmpv6(unreachable)
+                    .write(&mut packet, &inner)?;
+            }
+            _ => anyhow::bail!("addresses of two families"),
+        }
+        self.tun.give(&packet).context("send ICMP")
+    }
+
     /// Waits for a SYN of the host.
-    pub(super) fn awaited(&self) -> anyhow::Result<Came> {
+    pub(in crate::guest) fn awaited(&self) -> anyhow::Result<Came> {
         self.take(|it| it.to == PORT)
     }
 
     /// Answers a SYN of the host: so much of its data is acknowledged.
-    pub(super) fn answer(&self, syn: &Came, acked: u32, option: &[u8]) -> anyhow::Result<()> {
+    pub(in crate::guest) fn answer(
+        &self,
+        syn: &Came,
+        acked: u32,
+        option: &[u8],
+    ) -> anyhow::Result<()> {
         let numbers = (Flags::SynAck, SEQ, syn.seq.wrapping_add(1).wrapping_add(acked));
         self.give((PORT, syn.from), numbers, option, &[])
     }
 
     /// Resets a connection of the host's by a number that is so far ahead of the one expected.
-    pub(super) fn reset_ahead(&self, syn: &Came, ahead: u32) -> anyhow::Result<()> {
+    pub(in crate::guest) fn reset_ahead(&self, syn: &Came, ahead: u32) -> anyhow::Result<()> {
         self.give((PORT, syn.from), (Flags::Rst, SEQ + 1 + ahead, 0), &[], &[])
     }
 

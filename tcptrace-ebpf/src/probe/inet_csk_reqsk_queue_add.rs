@@ -1,0 +1,69 @@
+//! `inet_csk_reqsk_queue_add(sk, req, child)`, at its return.
+//!
+//! **When**: a socket waits to be accepted. Told of listeners with `TCP_DEFER_ACCEPT` and of sockets that were not deferred:
+//! the SYN was answered by a SYN cookie, or Fast Open has accepted it.
+//! **Context**: softirq.
+//! **Arguments**: the socket that listens, the request, and the socket that was made; the result is that, or nothing when the
+//! listener was closed.
+//! **Since**: global on all kernels from 5.10; there every connection passes here, later only those two kinds.
+//! **Kernel**: net/ipv4/inet_connection_sock.c, `inet_csk_reqsk_queue_add()`, called by `tcp_get_cookie_sock()` and
+//! `tcp_conn_request()`.
+
+use aya_ebpf::{
+    macros::{fexit, kprobe, kretprobe},
+    programs::{FExitContext, ProbeContext, RetProbeContext},
+};
+use tcptrace_common::{field::Field, hook::Hook};
+
+use crate::{
+    emit, frame,
+    read::{Helper, Reader, Typed},
+    request, socket,
+};
+
+#[inline(always)]
+fn body<L: Reader, C: Reader>(listener: &L, req: u64, child: &C, made: u64) {
+    if made == 0 || !request::defers(listener) || request::known(req).is_some() {
+        return;
+    }
+    if !socket::admits_request(listener, child) {
+        return;
+    }
+    // No other connection comes here without a request that is followed.
+    let syn_cookie = child.is_set(Field::fastopen_rsk) ^ 1;
+    if socket::meet(Hook::inet_csk_reqsk_queue_add, child).is_some() {
+        emit::emit_for::<L, { Hook::inet_csk_reqsk_queue_add.slots() }>(
+            Hook::inet_csk_reqsk_queue_add,
+            listener,
+            child.sk(),
+            [syn_cookie, 0, 0, 0, 0, 0, 0],
+        );
+    }
+}
+
+#[fexit]
+pub fn inet_csk_reqsk_queue_add(ctx: FExitContext) -> i32 {
+    log_run!(&ctx, inet_csk_reqsk_queue_add);
+    let Some(listener) = Typed::new(ctx.arg(0), core::ptr::null()) else { return 0 };
+    let Some(child) = Typed::new(ctx.arg(2), core::ptr::null()) else { return 0 };
+    body(&listener, ctx.arg(1), &child, ctx.arg(3));
+    0
+}
+
+#[kprobe]
+pub fn inet_csk_reqsk_queue_add_kprobe(ctx: ProbeContext) -> u32 {
+    frame::enter(&ctx, Hook::inet_csk_reqsk_queue_add)
+}
+
+#[kretprobe]
+pub fn inet_csk_reqsk_queue_add_kretprobe(ctx: RetProbeContext) -> u32 {
+    log_run!(&ctx, inet_csk_reqsk_queue_add_kretprobe);
+    let Some(([sk, req, child, _, _], made)) = frame::leave(&ctx, Hook::inet_csk_reqsk_queue_add)
+    else {
+        return 0;
+    };
+    if let (Some(listener), Some(child)) = (Helper::new(sk, 0), Helper::new(child, 0)) {
+        body(&listener, req, &child, made);
+    }
+    0
+}
