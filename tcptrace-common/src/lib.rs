@@ -10,7 +10,8 @@ pub mod event;
 pub mod exchange;
 pub mod filter;
 pub mod loss;
+pub mod sockopt;
 pub mod tcp;
 
 /// Version of everything in this crate that crosses the boundary; raised with every change to it.
-pub const WIRE_VERSION: u32 = 7;
+pub const WIRE_VERSION: u32 = 8;

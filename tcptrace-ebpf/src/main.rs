@@ -7,12 +7,14 @@
 
 mod emit;
 mod exchange;
+mod existing;
 mod frame;
 mod maps;
 mod probe;
 mod process;
 mod read;
 mod socket;
+mod sockopt;
 mod stack;
 
 #[cfg(not(test))]

@@ -16,6 +16,7 @@ use crate::{
     frame,
     probe::{Pages, Try},
     socket::State,
+    sockopt::Call,
     stack::Stacks,
 };
 
@@ -78,6 +79,11 @@ pub static MINISOCKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16_384
 #[map]
 pub static TRIES: LruHashMap<u64, Try> = LruHashMap::with_max_entries(1024, 0);
 
+/// System calls that set an option, by thread. The oldest makes room: each is taken back before the thread does anything
+/// else.
+#[map]
+pub static CALLS: LruHashMap<u32, Call> = LruHashMap::with_max_entries(4096, 0);
+
 /// User stacks of calls, by the number that the kernel gives them. When another stack has the place of one, that one is
 /// not told, and user space says so. Where no stacks are wanted it has room for one.
 #[map]
@@ -112,6 +118,11 @@ pub static CLOSING: u32 = 0;
 /// Written by the loader before the load, constant to the verifier: 1 when what Fast Open does is wanted.
 #[unsafe(no_mangle)]
 pub static OPENING: u32 = 0;
+
+/// Written by the loader before the load, constant to the verifier: 1 where a tracing program may read the kernel's memory
+/// by an address, which lockdown forbids.
+#[unsafe(no_mangle)]
+pub static KERNEL_READS: u32 = 0;
 
 /// Written by the loader before the load, constant to the verifier: 1 when exchanges are counted on which no byte waits.
 #[unsafe(no_mangle)]

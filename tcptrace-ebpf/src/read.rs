@@ -214,6 +214,24 @@ pub fn follow(base: *const u8, field: Field) -> Option<*const Sock> {
     })
 }
 
+/// Number of the inode of the file that a process has the socket open by; 0 where none has.
+#[inline(always)]
+pub fn inode(reader: &Typed) -> u64 {
+    let next = |from: *const u8, field: Field| {
+        let place = place(field);
+        if place.size != 8 {
+            return None;
+        }
+        reader.pointer(from.wrapping_add(place.offset as usize))
+    };
+    let found = next(reader.base(Field::sk_socket), Field::sk_socket)
+        .and_then(|socket| next(socket, Field::socket_file))
+        .and_then(|file| next(file, Field::file_inode));
+    let Some(inode) = found else { return 0 };
+    let place = place(Field::inode_ino);
+    if place.size == 8 { reader.bytes(inode.wrapping_add(place.offset as usize), 8) } else { 0 }
+}
+
 /// A number of the kernel's `struct task_struct`; for tracing programs. 0 when this kernel lacks it.
 #[inline(always)]
 pub fn of_task(task: *const u8, field: Field) -> u32 {
@@ -240,6 +258,12 @@ impl Unread {
             return None;
         }
         Some(Self { sk: at.wrapping_sub(place.offset as u64) })
+    }
+
+    /// The socket at `sk`.
+    #[inline(always)]
+    pub fn of(sk: u64) -> Self {
+        Self { sk }
     }
 }
 
@@ -353,6 +377,13 @@ impl Helper {
     #[inline(always)]
     pub fn new(sk: u64, skb: u64) -> Option<Self> {
         if sk == 0 { None } else { Some(Self { sk: sk as *const u8, skb: skb as *const u8 }) }
+    }
+
+    /// The socket of a file's `struct socket`.
+    #[inline(always)]
+    pub fn socket(sock: u64) -> Option<Self> {
+        let from = Self::new(sock, 0)?;
+        Self::new(from.value(Field::socket_sk), 0)
     }
 }
 

@@ -220,7 +220,10 @@ impl Correlator {
         // What is due comes first, whether or not a tick stood here: the order does not depend on ticks.
         self.conclude_due(event.at_ns);
         self.learn_comms();
-        if !self.kind.opening() && is_of_no_socket(event) {
+        if !self.kind.opening()
+            && is_of_no_socket(event)
+            && !(self.kind.existing() && event.hook == Hook::existing)
+        {
             return;
         }
         let met = match event.hook {
@@ -429,7 +432,7 @@ fn identify(socket: &mut Socket, e: &Event) {
 /// the start, or the counters of a namespace.
 fn is_of_no_socket(event: &Event) -> bool {
     match event.hook {
-        Hook::tcp_try_fastopen | Hook::listener | Hook::netstat => true,
+        Hook::tcp_try_fastopen | Hook::listener | Hook::netstat | Hook::existing => true,
         Hook::socket => event.u32(Field::skc_state) == Some(TCP_NEW_SYN_RECV),
         _ => false,
     }
@@ -438,7 +441,7 @@ fn is_of_no_socket(event: &Event) -> bool {
 /// Whether it is the last of what is no socket.
 fn is_turned_away(event: &Event) -> bool {
     match event.hook {
-        Hook::listener | Hook::netstat => true,
+        Hook::listener | Hook::netstat | Hook::existing => true,
         Hook::tcp_try_fastopen => event.arg("child").is_some_and(|child| child & 1 == 0),
         _ => false,
     }

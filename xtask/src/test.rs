@@ -15,7 +15,10 @@ use crate::{
     bench,
     binaries::{self, Program},
     command, debian, ebpf,
-    guest::{closers, fastopen, filters, openers, refusals, servers, stack, trace, tree, verdicts},
+    guest::{
+        closers, fastopen, filters, openers, refusals, servers, sockopt, stack, trace, tree,
+        verdicts,
+    },
     hooks, host_tests,
     kernels::{self, Series},
     mutate,
@@ -103,6 +106,7 @@ fn rows() -> Vec<String> {
         closers::NAME,
         fastopen::NAME,
         openers::NAME,
+        sockopt::NAME,
         verdicts::NAME,
     ];
     let others = scenario::APART.into_iter().chain(others).chain(trace::NAMES);

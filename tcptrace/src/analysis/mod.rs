@@ -4,6 +4,7 @@ pub mod close;
 pub(crate) mod delack;
 pub mod fastopen;
 pub mod nagle;
+pub mod sockopt;
 pub mod timeline;
 
 use tcptrace_common::hook::Hook;
@@ -20,6 +21,7 @@ macro_rules! for_each_analysis {
             Nagle = nagle;
             Fastopen = fastopen;
             Close = close;
+            Sockopt = sockopt;
             Timeline = timeline;
         }
     };
@@ -42,6 +44,8 @@ pub trait Analysis: Default {
     const CLOSING: bool = false;
     /// Whether it wants what Fast Open does.
     const OPENING: bool = false;
+    /// Whether it tells of sockets that were there before the start, where that is asked for.
+    const EXISTING: bool = false;
     /// Whether it concludes from time alone: then [`Self::due_ns`] is asked after each event.
     const TICKS: bool = false;
 
@@ -168,6 +172,10 @@ macro_rules! declare {
             pub const fn opening(self) -> bool {
                 match self { $( Self::$variant => <$module::Machine as Analysis>::OPENING ),* }
             }
+            /// Whether the question can tell of sockets that were there before the start.
+            pub const fn existing(self) -> bool {
+                match self { $( Self::$variant => <$module::Machine as Analysis>::EXISTING ),* }
+            }
             /// Whether the question concludes from time alone.
             pub const fn ticks(self) -> bool {
                 match self { $( Self::$variant => <$module::Machine as Analysis>::TICKS ),* }
@@ -234,6 +242,7 @@ pub fn mutate(
         (Cause::Nagle(hold), Some(mutation)) => hold.mutate(mutation, &mut finding.from_ns),
         (Cause::Fastopen(attempt), Some(mutation)) => attempt.mutate(mutation),
         (Cause::Close(teardown), Some(mutation)) => teardown.mutate(mutation),
+        (Cause::Sockopt(told), Some(mutation)) => told.mutate(mutation),
         _ => {}
     }
     finding

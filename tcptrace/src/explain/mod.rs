@@ -4,6 +4,7 @@
 pub mod close;
 pub mod fastopen;
 pub mod nagle;
+pub mod sockopt;
 pub mod timeline;
 pub mod units;
 
@@ -11,6 +12,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use tcptrace_common::tcp::{
+    EACCES, EALREADY, EBUSY, ECONNREFUSED, EFAULT, EHOSTUNREACH, EINPROGRESS, EINVAL, EISCONN,
+    ENETUNREACH, ENOENT, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM, ETIMEDOUT,
+};
 
 use crate::{
     analysis::{Cause, Fact, Kind, for_each_analysis},
@@ -238,6 +243,30 @@ pub use crate::joined::Compared;
 /// The kernel's counters beside those of the findings, a sentence without its `counters`; nothing where there is none.
 pub fn counters(compared: &[Compared]) -> Option<String> {
     fastopen::counters(compared)
+}
+
+/// `ECONNREFUSED`; the number where this table has no name for it.
+pub(super) fn errno(error: u32) -> String {
+    let name = match error {
+        EPERM => "EPERM",
+        ENOENT => "ENOENT",
+        EACCES => "EACCES",
+        EFAULT => "EFAULT",
+        EBUSY => "EBUSY",
+        ENOPROTOOPT => "ENOPROTOOPT",
+        ENOTCONN => "ENOTCONN",
+        ENETUNREACH => "ENETUNREACH",
+        EHOSTUNREACH => "EHOSTUNREACH",
+        EINVAL => "EINVAL",
+        EOPNOTSUPP => "EOPNOTSUPP",
+        EISCONN => "EISCONN",
+        ETIMEDOUT => "ETIMEDOUT",
+        ECONNREFUSED => "ECONNREFUSED",
+        EALREADY => "EALREADY",
+        EINPROGRESS => "EINPROGRESS",
+        other => return format!("error {other}"),
+    };
+    name.to_owned()
 }
 
 /// A name that came from the traced host, with nothing in it that could move a cursor.
