@@ -80,6 +80,7 @@ fn check(found: &[Entry], sockets: &BTreeMap<u64, SocketId>) {
             }
             Cause::Timeline(_) => assert!(finding.evidence.len() <= MAX_LINES),
             Cause::Fastopen(_) => assert!(finding.evidence.len() <= fastopen::MAX_LINES + 1),
+            Cause::Sockopt(_) => assert!(finding.evidence.len() <= 2),
             Cause::Close(_) => assert!(finding.evidence.len() <= close::MAX_LINES),
         }
     }

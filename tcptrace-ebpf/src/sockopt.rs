@@ -62,10 +62,33 @@ fn is_tcp<R: Reader>(reader: &R) -> bool {
     reader.value(Field::sk_protocol) as u32 == SOL_TCP && (family == AF_INET || family == AF_INET6)
 }
 
-/// An option is about to be set; whether that was told.
-#[inline(always)]
-pub fn begins<R: Reader>(reader: &R, how: u32, option: u32, asked: Asked) -> bool {
-    if !is_told(how & 0xffff, option & 0xffff)
+/// What is told of a call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Told {
+    /// `VIA_*`, and the level.
+    pub how: u32,
+    /// Length of the value, and number of the option.
+    pub option: u32,
+    /// The result.
+    pub ret: u32,
+    /// What was asked for.
+    pub asked: Asked,
+}
+
+impl Told {
+    #[inline(always)]
+    fn values(&self) -> emit::Values {
+        let [first, second, third, fourth] = self.asked;
+        [self.how, self.option, self.ret, first, second, third, fourth]
+    }
+}
+
+/// An option is about to be set; whether that was told. A function of its own, as [`ends`] is: every program would have a
+/// copy of it.
+#[inline(never)]
+pub fn begins<R: Reader>(reader: &R, told: &Told) -> bool {
+    if !is_told(told.how & 0xffff, told.option & 0xffff)
         || !is_tcp(reader)
         || !socket::admits(reader, AtWork::User)
     {
@@ -74,15 +97,13 @@ pub fn begins<R: Reader>(reader: &R, how: u32, option: u32, asked: Asked) -> boo
     if socket::meet(Hook::option_before, reader).is_none() {
         return false;
     }
-    let values = [how, option, 0, asked[0], asked[1], asked[2], asked[3]];
-    emit::emit::<R, { Hook::option_before.slots() }>(Hook::option_before, reader, values)
+    emit::emit::<R, { Hook::option_before.slots() }>(Hook::option_before, reader, told.values())
 }
 
 /// It has been set, or refused.
-#[inline(always)]
-pub fn ends<R: Reader>(reader: &R, how: u32, option: u32, ret: u32, asked: Asked) {
-    let values = [how, option, ret, asked[0], asked[1], asked[2], asked[3]];
-    emit::emit::<R, { Hook::option_after.slots() }>(Hook::option_after, reader, values);
+#[inline(never)]
+pub fn ends<R: Reader>(reader: &R, told: &Told) -> bool {
+    emit::emit::<R, { Hook::option_after.slots() }>(Hook::option_after, reader, told.values())
 }
 
 /// The way of a call that the kernel makes itself; `None` where it is a part of the task's own call on that socket.
@@ -98,20 +119,22 @@ fn own_way<R: Reader>(reader: &R) -> Option<u32> {
 
 /// The kernel is about to set an option itself.
 #[inline(always)]
-pub fn kernel_begins<R: Reader>(reader: &R, level: u32, optname: u32, asked: Asked) {
+pub fn kernel_begins<R: Reader>(reader: &R, (level, optname): (u32, u32), asked: Asked) {
     if let Some(via) = own_way(reader) {
-        begins(reader, how(via, level), option(optname, 4), asked);
+        let (how, option) = (how(via, level), option(optname, 4));
+        begins(reader, &Told { how, option, ret: 0, asked });
     }
 }
 
 /// The kernel has set an option itself.
 #[inline(always)]
-pub fn kernel_ends<R: Reader>(reader: &R, level: u32, optname: u32, ret: u32, asked: Asked) {
+pub fn kernel_ends<R: Reader>(reader: &R, (level, optname): (u32, u32), ret: u32, asked: Asked) {
     if socket::met(reader).is_none() {
         return;
     }
     if let Some(via) = own_way(reader) {
-        ends(reader, how(via, level), option(optname, 4), ret, asked);
+        let (how, option) = (how(via, level), option(optname, 4));
+        ends(reader, &Told { how, option, ret, asked });
     }
 }
 

@@ -247,6 +247,13 @@ fn stories_of_openings() -> Vec<String> {
     stories.iter().map(|(_, lines)| SOCKET.to_owned() + lines).chain(others).collect()
 }
 
+/// Those that the machine's own tests have too.
+fn stories_of_options() -> Vec<String> {
+    let stories =
+        include_str!("stories/sockopt.txt").split("## ").filter_map(|s| s.split_once('\n'));
+    stories.map(|(_, lines)| SOCKET.to_owned() + &lines.replace("lost\n", "")).collect()
+}
+
 /// The other end of the socket closes second, and is told first.
 const BOTH_ENDS: &str = "\
 0.9 s2 pid=7 socket comm0=1986356339 comm1=29285 comm2=0 comm3=0 | skc_family=2 skc_rcv_saddr=16777343 skc_daddr=16777343 inet_sport=36895 skc_dport=36895
@@ -269,6 +276,7 @@ fn stories_of(kind: Kind) -> Vec<String> {
         Kind::Nagle => stories().into_iter().chain(limits()).chain(acknowledged()).collect(),
         Kind::Close => stories_of_closes(),
         Kind::Fastopen => stories_of_openings(),
+        Kind::Sockopt => stories_of_options(),
         Kind::Timeline => {
             stories().into_iter().chain(limits()).chain(stories_of_a_socket()).collect()
         }
@@ -284,6 +292,8 @@ const fn never(kind: Kind) -> &'static [&'static str] {
         Kind::Close => &NEVER_OF_A_FIN,
         // An attempt has no user stack.
         Kind::Fastopen => &["file", "frames", "function", "line"],
+        // Neither has a call that sets an option.
+        Kind::Sockopt => &["file", "frames", "function", "line"],
         // The releases are those of `hold`; what is held at the end of the run is the line `still_held` here.
         Kind::Timeline => &["release=still_held"],
     }
@@ -531,8 +541,17 @@ const WITHOUT_UNIT: [&str; 42] = [
 const COUNTS: [&str; 9] =
     ["attempts", "max_qlen", "paid", "qlen", "requests", "resent", "timeouts", "times", "writes"];
 /// More counts, numbers of errors and settings.
-const OTHERS: [&str; 6] =
-    ["errno", "error", "findings", "kernel", "sysctl_tcp_fastopen", "writes_left_out"];
+const OTHERS: [&str; 8] = [
+    "errno",
+    "error",
+    "findings",
+    "kernel",
+    // Of an option; and what its call returned.
+    "level",
+    "result",
+    "sysctl_tcp_fastopen",
+    "writes_left_out",
+];
 
 #[test]
 fn units_are_in_the_names() {

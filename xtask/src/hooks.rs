@@ -29,7 +29,8 @@ const MODES: [(&str, bool); 4] = [
 ];
 /// Told only of a segment that was not taken, which takes a queueing discipline: the story `transmit_failed` fails without it.
 /// And what Fast Open does, which is not wanted there: the row `fastopen` fails without each.
-const BY_A_STORY: [&str; 11] = [
+/// The ways to set an option are no hooks with events of their own: the row `sockopt` fails without them.
+const BY_A_STORY: [&str; 30] = [
     "__tcp_transmit_skb",
     "tcp_fastopen_defer_connect",
     "tcp_fastopen_cookie_check",
@@ -41,6 +42,25 @@ const BY_A_STORY: [&str; 11] = [
     "reqsk_fastopen_remove",
     "security_sock_graft",
     "inet_csk_accept",
+    "option_before",
+    "security_socket_setsockopt",
+    "__sys_setsockopt",
+    "do_sock_setsockopt",
+    "__bpf_setsockopt",
+    "_bpf_setsockopt",
+    "tcp_sock_set_nodelay",
+    "tcp_sock_set_cork",
+    "tcp_sock_set_quickack",
+    "tcp_sock_set_syncnt",
+    "tcp_sock_set_user_timeout",
+    "tcp_sock_set_keepidle",
+    "tcp_sock_set_keepintvl",
+    "tcp_sock_set_keepcnt",
+    "sock_set_keepalive",
+    "sock_no_linger",
+    "__tcp_sock_set_nodelay",
+    "__tcp_sock_set_cork",
+    "tcp_set_congestion_control",
 ];
 /// What a connection on which no byte waits passes for certain.
 const PASSED: [&str; 9] = [

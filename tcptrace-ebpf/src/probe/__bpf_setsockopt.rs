@@ -16,7 +16,8 @@ use tcptrace_common::{hook::Hook, sockopt::VIA_BPF};
 use crate::{
     frame,
     read::{Helper, Reader, Typed},
-    socket, sockopt,
+    socket,
+    sockopt::{self, Told},
 };
 
 /// Level, number, address and length of the value.
@@ -26,7 +27,8 @@ type Given = [u64; 4];
 fn before<R: Reader>(reader: &R, [level, optname, optval, optlen]: Given) {
     let how = sockopt::how(VIA_BPF, level as u32);
     let asked = sockopt::asked(optval, optlen as u32, true);
-    sockopt::begins(reader, how, sockopt::option(optname as u32, optlen as u32), asked);
+    let option = sockopt::option(optname as u32, optlen as u32);
+    sockopt::begins(reader, &Told { how, option, ret: 0, asked });
 }
 
 #[inline(always)]
@@ -37,7 +39,8 @@ fn after<R: Reader>(reader: &R, [level, optname, optval, optlen]: Given, ret: u6
     }
     let asked = sockopt::asked(optval, optlen, true);
     let option = sockopt::option(optname, optlen);
-    sockopt::ends(reader, sockopt::how(VIA_BPF, level), option, ret as u32, asked);
+    let how = sockopt::how(VIA_BPF, level);
+    sockopt::ends(reader, &Told { how, option, ret: ret as u32, asked });
 }
 
 #[fentry]

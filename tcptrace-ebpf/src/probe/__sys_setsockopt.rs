@@ -18,7 +18,7 @@ use crate::{
     frame,
     maps::CALLS,
     read::{Helper, Unread},
-    sockopt::{self, Call},
+    sockopt::{self, Call, Told},
 };
 
 #[inline(always)]
@@ -35,15 +35,19 @@ fn after(optname: u32, optval: u64, optlen: u32, ret: u32) {
     if call.sk == 0 {
         return;
     }
-    let option = sockopt::option(optname, optlen);
-    let asked = sockopt::asked(optval, optlen, false);
+    let told = Told {
+        how: call.how,
+        option: sockopt::option(optname, optlen),
+        ret,
+        asked: sockopt::asked(optval, optlen, false),
+    };
     // The socket is known by its address alone here.
     if sockopt::reads_kernel() {
         if let Some(reader) = Helper::new(call.sk, 0) {
-            sockopt::ends(&reader, call.how, option, ret, asked);
+            sockopt::ends(&reader, &told);
         }
     } else {
-        sockopt::ends(&Unread::of(call.sk), call.how, option, ret, asked);
+        sockopt::ends(&Unread::of(call.sk), &told);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     frame,
     maps::CALLS,
     read::{self, Helper, Reader, Typed},
-    sockopt::{self, Call},
+    sockopt::{self, Call, Told},
 };
 
 /// What was asked for.
@@ -42,7 +42,8 @@ fn body<R: Reader>(reader: &R, optname: u32, value: &Value, ret: u32) {
     }
     let optlen = if value.optlen == 0 { call.optlen } else { value.optlen };
     let asked = sockopt::asked(value.at, optlen, value.is_kernel);
-    sockopt::ends(reader, call.how, sockopt::option(optname, optlen), ret, asked);
+    let option = sockopt::option(optname, optlen);
+    sockopt::ends(reader, &Told { how: call.how, option, ret, asked });
 }
 
 #[fexit]

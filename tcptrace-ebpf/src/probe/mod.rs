@@ -234,7 +234,7 @@ macro_rules! sets_option {
             log_run!(&ctx, $entry);
             if let Some(reader) = crate::read::Typed::new(ctx.arg(0), core::ptr::null()) {
                 let asked = sets_option!(@asked |n: usize| ctx.arg::<u64>(n) as u32, $kind $(= $n)?);
-                crate::sockopt::kernel_begins(&reader, $level, $optname, asked);
+                crate::sockopt::kernel_begins(&reader, ($level, $optname), asked);
             }
             0
         }
@@ -246,7 +246,7 @@ macro_rules! sets_option {
                 let asked = sets_option!(@asked |n: usize| ctx.arg::<u64>(n) as u32, $kind $(= $n)?);
                 let ret: u32 = 0;
                 $( let ret: u32 = ret | ctx.arg::<u64>($arity) as u32; )?
-                crate::sockopt::kernel_ends(&reader, $level, $optname, ret, asked);
+                crate::sockopt::kernel_ends(&reader, ($level, $optname), ret, asked);
             }
             0
         }
@@ -257,7 +257,7 @@ macro_rules! sets_option {
             if let Some(reader) = crate::read::Helper::new(ctx.arg(0).unwrap_or(0), 0) {
                 let of = |n: usize| ctx.arg::<u64>(n).unwrap_or(0) as u32;
                 let asked = sets_option!(@asked of, $kind $(= $n)?);
-                crate::sockopt::kernel_begins(&reader, $level, $optname, asked);
+                crate::sockopt::kernel_begins(&reader, ($level, $optname), asked);
             }
             crate::frame::enter(&ctx, tcptrace_common::hook::Hook::$name)
         }
@@ -273,7 +273,7 @@ macro_rules! sets_option {
                 let _ = result;
                 let ret: u32 = 0;
                 $( let ret: u32 = { let _ = $arity; ret | result as u32 }; )?
-                crate::sockopt::kernel_ends(&reader, $level, $optname, ret, asked);
+                crate::sockopt::kernel_ends(&reader, ($level, $optname), ret, asked);
             }
             0
         }

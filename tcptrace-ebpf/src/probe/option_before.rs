@@ -20,7 +20,7 @@ use tcptrace_common::{
 use crate::{
     maps::CALLS,
     read::{self, Helper, Reader, Typed},
-    sockopt::{self, Call},
+    sockopt::{self, Call, Told},
 };
 
 #[inline(always)]
@@ -31,7 +31,8 @@ fn body<R: Reader>(reader: &R, level: u32, optname: u32) {
     let call = unsafe { CALLS.get(&thread) }.copied();
     let (via, optlen) = call.map_or((VIA_IO_URING, 0), |call| (VIA_SETSOCKOPT, call.optlen));
     let how = sockopt::how(via, level);
-    if sockopt::begins(reader, how, sockopt::option(optname, 0), [0; 4]) {
+    let told = Told { how, option: sockopt::option(optname, 0), ret: 0, asked: [0; 4] };
+    if sockopt::begins(reader, &told) {
         let _ = CALLS.insert(&thread, &Call { sk: reader.sk(), how, optlen }, 0);
     }
 }

@@ -38,8 +38,6 @@ pub enum Reason {
     WrongLevel,
     /// The value is out of the range that the kernel takes.
     BadValue,
-    /// The value is shorter than a number.
-    TooShort,
     /// This kernel has no such option, or it is not to be set.
     NotKnown,
     /// No congestion control, or no protocol, of this name.

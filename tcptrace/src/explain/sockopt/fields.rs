@@ -58,24 +58,28 @@ pub struct Fields<'a> {
     /// The error's name; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Whether it changed anything; absent of a socket that was there at the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Effect")]
-    effect: Option<Effect>,
+    effect: Option<&'a Effect>,
     /// Why; absent where there is nothing to say.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Reason")]
     reason: Option<Reason>,
+    /// The way it came by; absent of a socket that was there at the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Via")]
     via: Option<Via>,
     /// What the socket was like at the call; absent where that was not read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    phase: &'a Option<Phase>,
+    #[schemars(with = "Phase")]
+    phase: Option<Phase>,
     /// Bytes that waited before the call and had left when it returned; absent where others were written meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     released_bytes: Option<u32>,
     /// The options of a socket that was there at the start, by name; absent of a call. Times are in the option's unit.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BTreeMap<String, Scalar>")]
     existing: Option<BTreeMap<String, Scalar>>,
 }
 
@@ -137,10 +141,10 @@ fn of_change(change: &Change, hz: Option<u32>) -> (Fields<'_>, Vec<&'static str>
         unit: unit(key),
         result: Some(change.result),
         error,
-        effect: Some(change.effect),
+        effect: Some(&change.effect),
         reason: change.reason,
         via: Some(change.via),
-        phase: &change.phase,
+        phase: change.phase,
         released_bytes: change.released_bytes,
         existing: None,
     };
@@ -165,7 +169,7 @@ fn of_existing(existing: &Existing, hz: Option<u32>) -> Fields<'_> {
         effect: None,
         reason: None,
         via: None,
-        phase: &existing.phase,
+        phase: existing.phase,
         released_bytes: None,
         existing: Some(existing.values.iter().filter_map(one).collect()),
     }

@@ -230,7 +230,6 @@ impl Story<'_> {
                 Some(range) => format!(": the kernel takes {range}"),
                 None => ": out of range".to_owned(),
             },
-            Some(Reason::TooShort) => ": the value is shorter than 4 bytes".to_owned(),
             Some(Reason::Connected) => match self.key {
                 (SOL_TCP, TCP_WINDOW_CLAMP) => {
                     ": 0 is taken only before the socket is connected or listens".to_owned()

@@ -65,6 +65,12 @@ pub(super) const SECONDS: [i32; 2] = [77, 0];
 impl Attached {
     /// Loads it and attaches it.
     pub(super) fn new() -> anyhow::Result<Self> {
+        // To 5.10 a program counts as locked memory.
+        let unlimited =
+            libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: the limit outlives the call.
+        let result = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
+        checked(i64::from(result)).context("lift the limit of locked memory")?;
         let mut code = vec![
             // r6 = r1; r2 = the kind of event
             instruction(0xbf, 6, 1, 0, 0),

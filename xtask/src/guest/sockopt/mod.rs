@@ -130,15 +130,17 @@ fn replayed(tcptrace: &Path, outcomes: &[Outcome; 2]) -> anyhow::Result<Vec<Stri
 
 /// A filter by process lets that process's calls through, and none of another's.
 fn filtered(tcptrace: &Path, form: &str) -> anyhow::Result<Vec<String>> {
+    let wanted = [(std::process::id().to_string(), 2), ("1".to_owned(), 0)];
+    let words =
+        |pid: &str| ["sockopt", "--json", "--attach", form, "--pid", pid].map(str::to_owned);
+    let all: Vec<Vec<String>> = wanted.iter().map(|(pid, _)| words(pid).into()).collect();
+    let tools = Tool::start_all(tcptrace, &all)?;
+    let played = in_own_namespace(cases::two_calls, Family::V4)?;
     let mut wrong = Vec::new();
-    for (pid, many) in [(std::process::id(), 2), (1, 0)] {
-        let pid = pid.to_string();
-        let words = ["sockopt", "--json", "--attach", form, "--pid", &pid];
-        let tool = Tool::start(tcptrace, &words.map(str::to_owned), false)?;
-        let played = in_own_namespace(cases::two_calls, Family::V4)?;
-        let found = read(&tool.stop()?.0)?;
+    for ((text, _), (pid, many)) in Tool::stop_all(tools)?.iter().zip(&wanted) {
+        let found = read(text)?;
         let here = found.iter().filter(|one| one.netns() == Some(played.netns)).count();
-        if here != many || found.len() != many {
+        if here != *many || found.len() != *many {
             wrong.push(format!("--pid {pid}: {found:?}"));
         }
     }
@@ -147,66 +149,61 @@ fn filtered(tcptrace: &Path, form: &str) -> anyhow::Result<Vec<String>> {
 
 /// Sockets that were there before, read without being touched: their options are those that they say themselves.
 fn found_there(tcptrace: &Path, form: &str) -> anyhow::Result<Vec<String>> {
-    let tcptrace = tcptrace.to_owned();
-    let form = form.to_owned();
-    let thread = thread::spawn(move || -> anyhow::Result<Vec<String>> {
-        let netns = Netns::create()?.number()?;
-        let mut wrong = Vec::new();
-        for family in [Family::V4, Family::V6] {
-            let host = if family == Family::V4 { "127.0.0.1" } else { "::1" };
-            let listener = std::net::TcpListener::bind((host, 8071))?;
-            set_option(listener.as_raw_fd(), 6, 9, &5_i32)?;
-            set_option(listener.as_raw_fd(), 6, 23, &4_i32)?;
-            let client = TcpStream::connect((host, 8071))?;
-            // A listener that defers hands over nothing before data came.
-            std::io::Write::write_all(&mut &client, b"x")?;
-            let (server, _) = listener.accept()?;
-            for (optname, value) in
-                [(1, 1_i32), (4, 33), (5, 6), (6, 3), (18, 7_000), (25, 20_000), (8, 9)]
-            {
-                set_option(client.as_raw_fd(), 6, optname, &value)?;
+    // A namespace that only a thread is in is not looked at.
+    let netns = Netns::current()?.number()?;
+    let mut wrong = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        let host = if family == Family::V4 { "127.0.0.1" } else { "::1" };
+        let listener = std::net::TcpListener::bind((host, 8071))?;
+        set_option(listener.as_raw_fd(), 6, 9, &5_i32)?;
+        set_option(listener.as_raw_fd(), 6, 23, &4_i32)?;
+        let client = TcpStream::connect((host, 8071))?;
+        // A listener that defers hands over nothing before data came.
+        std::io::Write::write_all(&mut &client, b"x")?;
+        let (server, _) = listener.accept()?;
+        for (optname, value) in
+            [(1, 1_i32), (4, 33), (5, 6), (6, 3), (18, 7_000), (25, 20_000), (8, 9)]
+        {
+            set_option(client.as_raw_fd(), 6, optname, &value)?;
+        }
+        set_option(client.as_raw_fd(), 6, 13, b"reno")?;
+        set_option(server.as_raw_fd(), 6, 3, &1_i32)?;
+        set_option(server.as_raw_fd(), 1, 9, &1_i32)?;
+        let pid = std::process::id().to_string();
+        let wanted: [(&[&str], usize); 4] = [
+            (&["--port", "8071"], 3),
+            (&["--port", "8072"], 0),
+            (&["--pid", &pid, "--port", "8071"], 3),
+            (&["--pid", "1", "--port", "8071"], 0),
+        ];
+        let base = ["sockopt", "--json", "--existing", "-d", "1ms", "--attach", form];
+        let words = |more: &[&str]| base.iter().chain(more).map(ToString::to_string).collect();
+        let all: Vec<Vec<String>> = wanted.iter().map(|(more, _)| words(more)).collect();
+        let tools = Tool::start_all(tcptrace, &all)?;
+        for (tool, (words, many)) in tools.into_iter().zip(wanted) {
+            let (text, said) = tool.ended()?;
+            let found = existing(&text)?;
+            let here: Vec<_> = found.iter().filter(|one| one.netns() == Some(netns)).collect();
+            if here.len() != many || found.len() != many {
+                wrong.push(format!("--existing {words:?}: not {many}: {said:?} {text}"));
             }
-            set_option(client.as_raw_fd(), 6, 13, b"reno")?;
-            set_option(server.as_raw_fd(), 6, 3, &1_i32)?;
-            set_option(server.as_raw_fd(), 1, 9, &1_i32)?;
-            let pid = std::process::id().to_string();
-            for (words, many) in [
-                (vec!["--port", "8071"], 3),
-                (vec!["--port", "8072"], 0),
-                (vec!["--pid", pid.as_str(), "--port", "8071"], 3),
-                (vec!["--pid", "1", "--port", "8071"], 0),
-            ] {
-                let all = ["sockopt", "--json", "--existing", "-d", "1ms", "--attach", &form];
-                let out = std::process::Command::new(&tcptrace).args(all).args(&words).output()?;
-                let found = existing(&String::from_utf8_lossy(&out.stdout))?;
-                let here: Vec<_> = found.iter().filter(|one| one.netns() == Some(netns)).collect();
-                if here.len() != many || found.len() != many {
-                    wrong.push(format!(
-                        "--existing {words:?}: {} of {many}: {} {}",
-                        found.len(),
-                        String::from_utf8_lossy(&out.stderr),
-                        String::from_utf8_lossy(&out.stdout)
-                    ));
-                }
-                for one in here {
-                    let fds = [
-                        (client.local_addr()?, Some(client.peer_addr()?), client.as_raw_fd()),
-                        (server.local_addr()?, Some(server.peer_addr()?), server.as_raw_fd()),
-                        (listener.local_addr()?, None, listener.as_raw_fd()),
-                    ];
-                    let own = fds.iter().find(|(local, remote, _)| {
-                        one.is_of(*local, *remote) && one.is_by(std::process::id())
-                    });
-                    match own {
-                        Some((_, _, fd)) => {
-                            wrong.extend(one.differs(|level, optname| answer(*fd, level, optname)))
-                        }
-                        None => wrong.push(format!("--existing: whose is {one:?}")),
+            for one in here {
+                let fds = [
+                    (client.local_addr()?, Some(client.peer_addr()?), client.as_raw_fd()),
+                    (server.local_addr()?, Some(server.peer_addr()?), server.as_raw_fd()),
+                    (listener.local_addr()?, None, listener.as_raw_fd()),
+                ];
+                let own = fds.iter().find(|(local, remote, _)| {
+                    one.is_of(*local, *remote) && one.is_by(std::process::id())
+                });
+                match own {
+                    Some((_, _, fd)) => {
+                        wrong.extend(one.differs(|level, optname| answer(*fd, level, optname)))
                     }
+                    None => wrong.push(format!("--existing: whose is {one:?}")),
                 }
             }
         }
-        Ok(wrong)
-    });
-    thread.join().map_err(|_panicked| anyhow::anyhow!("the case panicked"))?
+    }
+    Ok(wrong)
 }
