@@ -83,6 +83,7 @@ fn check(found: &[Entry], sockets: &BTreeMap<u64, SocketId>) {
             Cause::DeferAccept(_) => {
                 assert!(finding.evidence.len() <= defer_accept::MAX_LINES + 1);
             }
+            Cause::Sockopt(_) => assert!(finding.evidence.len() <= 2),
             Cause::Close(_) => assert!(finding.evidence.len() <= close::MAX_LINES),
         }
     }

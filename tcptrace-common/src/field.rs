@@ -211,6 +211,49 @@ kernel_fields! {
     /// Shortest round trip of the last minutes, microseconds; all ones before the first (`rtt_min.s[0]`).
     rtt_min: 4 = "tcp_sock", "rtt_min|minmax_sample.v";
 
+    /// What `TCP_MAXSEG` set, bytes; 0 without it.
+    user_mss: 4 = "tcp_sock", "rx_opt.user_mss";
+    /// What `TCP_KEEPIDLE` set, jiffies; 0: as the sysctl says.
+    keepalive_time: 4 = "tcp_sock", "keepalive_time";
+    /// What `TCP_KEEPINTVL` set, jiffies; 0: as the sysctl says.
+    keepalive_intvl: 4 = "tcp_sock", "keepalive_intvl";
+    /// What `TCP_KEEPCNT` set; 0: as the sysctl says.
+    keepalive_probes: 4 = "tcp_sock", "keepalive_probes";
+    /// Largest receive window that is offered, bytes: what `TCP_WINDOW_CLAMP` sets, among others.
+    window_clamp: 4 = "tcp_sock", "window_clamp";
+    /// Name of the congestion control.
+    icsk_ca_name: 16 = "inet_connection_sock", "icsk_ca_ops->name";
+    /// What `TCP_USER_TIMEOUT` set, milliseconds; 0 without it.
+    icsk_user_timeout: 4 = "inet_connection_sock", "icsk_user_timeout";
+    /// What `TCP_NOTSENT_LOWAT` set, bytes; 0: as the sysctl says.
+    notsent_lowat: 4 = "tcp_sock", "notsent_lowat";
+    /// What `TCP_TX_DELAY` set, microseconds.
+    tcp_tx_delay: 4 = "tcp_sock", "tcp_tx_delay";
+    /// Limit of the send buffer, bytes of memory: twice what `SO_SNDBUF` asked for.
+    sk_sndbuf: 4 = "sock", "sk_sndbuf";
+    /// Limit of the receive buffer, bytes of memory: twice what `SO_RCVBUF` asked for.
+    sk_rcvbuf: 4 = "sock", "sk_rcvbuf";
+    /// What `SO_MAX_PACING_RATE` set, bytes per second; all ones without it.
+    sk_max_pacing_rate: 8 = "sock", "sk_max_pacing_rate";
+    /// What `SO_BUSY_POLL` set, microseconds.
+    sk_ll_usec: 4 = "sock", "sk_ll_usec";
+    /// What `TCP_RTO_MIN_US` set, jiffies.
+    icsk_rto_min: 4 = "inet_connection_sock", "icsk_rto_min";
+    /// What `TCP_DELACK_MAX_US` set, jiffies.
+    icsk_delack_max: 4 = "inet_connection_sock", "icsk_delack_max";
+    /// `IPPROTO_TCP` of a socket that is one of TCP.
+    sk_protocol: 4 = "sock", "sk_protocol";
+    /// The socket is a subflow of Multipath TCP.
+    is_mptcp: 4 = "tcp_sock", "is_mptcp";
+    /// The socket's `struct socket`, which a process has.
+    sk_socket: 8 = "sock", "sk_socket";
+    /// The file of that.
+    socket_file: 8 = "socket", "file";
+    /// The inode of that.
+    file_inode: 8 = "file", "f_inode";
+    /// The number of that, by which `/proc/PID/fd` names it.
+    inode_ino: 8 = "inode", "i_ino";
+
     /// First sequence number of the segment.
     seq: 4 = "sk_buff", "cb|tcp_skb_cb.seq";
     /// Sequence number after the segment; SYN and FIN count.

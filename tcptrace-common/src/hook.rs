@@ -274,11 +274,6 @@ hooks! {
         TCPFastOpenCookieReqd = OWN, TCPFastOpenBlackhole = OWN, TCPDeferAcceptDrop = OWN, EmbryonicRsts = OWN,
         ListenOverflows = OWN, SyncookiesRecv = OWN, TCPTimeouts = OWN
     ] {};
-    /// An application has set `TCP_DEFER_ACCEPT`: the seconds that it asked for, where they could be read (`read` is 1), and
-    /// the timer periods that the kernel has made of them.
-    sock_common_setsockopt = 65 Exit [level = 1, optname = 2, ret = ret_of(5), asked_s = OWN, read = OWN] {
-        skc_state rskq_defer_accept icsk_syn_retries sysctl_tcp_synack_retries icsk_rto_max
-    } or __sys_setsockopt;
     /// A SYN came for a socket that listens with `TCP_DEFER_ACCEPT`, and a request stands for the connection from now on. The
     /// fields are the listener's and the request's; the socket of the event is the request. `midway` is 1 when
     /// the request had begun before it was seen, and something else tells of it first.
@@ -328,6 +323,63 @@ hooks! {
     inet_listen = 78 Exit [backlog = 1, ret = ret_of(2)] {
         rskq_defer_accept icsk_syn_retries sysctl_tcp_synack_retries icsk_rto_max
     };
+    /// An option is about to be set: what stands in the socket before. `how` is the way it is set by (`VIA_*`) in the high
+    /// half and the level in the low one, `option` the length of the value and the option's number likewise. The value is
+    /// told after the call where it comes from a program's memory.
+    option_before = 80 Entry [how = OWN, option = OWN, ret = OWN, value0 = OWN, value1 = OWN, value2 = OWN, value3 = OWN] {
+        skc_state nonagle user_mss keepalive_time keepalive_intvl keepalive_probes icsk_syn_retries linger2 rskq_defer_accept
+        window_clamp icsk_ack_pingpong icsk_ack_quick icsk_ca_name icsk_user_timeout fastopenq_max_qlen notsent_lowat
+        fastopen_connect fastopen_no_cookie tcp_tx_delay skc_flags sk_lingertime sk_sndbuf sk_rcvbuf sk_max_pacing_rate
+        sk_ll_usec write_seq snd_nxt repair icsk_rto_max icsk_rto_min icsk_delack_max sk_lock_owned
+    } or security_socket_setsockopt;
+    /// The call that sets an option returns: what stands in the socket now, the result, and the first 16 bytes of the value
+    /// that was asked for. Written by the programs at the returns below.
+    option_after = 81 Record [how = OWN, option = OWN, ret = OWN, value0 = OWN, value1 = OWN, value2 = OWN, value3 = OWN] {
+        skc_state nonagle user_mss keepalive_time keepalive_intvl keepalive_probes icsk_syn_retries linger2 rskq_defer_accept
+        window_clamp icsk_ack_pingpong icsk_ack_quick icsk_ca_name icsk_user_timeout fastopenq_max_qlen notsent_lowat
+        fastopen_connect fastopen_no_cookie tcp_tx_delay skc_flags sk_lingertime sk_sndbuf sk_rcvbuf sk_max_pacing_rate
+        sk_ll_usec write_seq snd_nxt repair icsk_rto_max icsk_rto_min icsk_delack_max sk_lock_owned
+    };
+    /// A socket that was there at the start, as it is. Written by the iterator; the process of the event is the one that has
+    /// it open. `inode` is the number of its file, 0 once it was looked up.
+    existing = 82 Record [inode_low = OWN, inode_high = OWN] {
+        skc_state nonagle user_mss keepalive_time keepalive_intvl keepalive_probes icsk_syn_retries linger2 rskq_defer_accept
+        window_clamp icsk_ack_pingpong icsk_ack_quick icsk_ca_name icsk_user_timeout fastopenq_max_qlen notsent_lowat
+        fastopen_connect fastopen_no_cookie tcp_tx_delay skc_flags sk_lingertime sk_sndbuf sk_rcvbuf sk_max_pacing_rate
+        sk_ll_usec write_seq snd_nxt repair icsk_rto_max icsk_rto_min icsk_delack_max sk_lock_owned
+    };
+    /// The system call `setsockopt()`, of 64 and of 32 bits.
+    __sys_setsockopt = 83 Exit [level = 1, optname = 2, ret = ret_of(5)] {};
+    /// What the system call does, and `IORING_OP_URING_CMD`; from 6.7.
+    do_sock_setsockopt = 84 Exit [level = 2, optname = 3] {};
+    /// A BPF program sets an option.
+    __bpf_setsockopt = 85 Exit [level = 1, optname = 2] {} or _bpf_setsockopt;
+    /// The kernel itself sets `TCP_NODELAY`.
+    tcp_sock_set_nodelay = 86 Exit [] {};
+    /// The kernel itself sets `TCP_CORK`.
+    tcp_sock_set_cork = 87 Exit [on = 1] {};
+    /// The kernel itself sets `TCP_QUICKACK`.
+    tcp_sock_set_quickack = 88 Exit [val = 1] {};
+    /// The kernel itself sets `TCP_SYNCNT`.
+    tcp_sock_set_syncnt = 89 Exit [val = 1, ret = ret_of(2)] {};
+    /// The kernel itself sets `TCP_USER_TIMEOUT`.
+    tcp_sock_set_user_timeout = 90 Exit [val = 1] {};
+    /// The kernel itself sets `TCP_KEEPIDLE`.
+    tcp_sock_set_keepidle = 91 Exit [val = 1, ret = ret_of(2)] {};
+    /// The kernel itself sets `TCP_KEEPINTVL`.
+    tcp_sock_set_keepintvl = 92 Exit [val = 1, ret = ret_of(2)] {};
+    /// The kernel itself sets `TCP_KEEPCNT`.
+    tcp_sock_set_keepcnt = 93 Exit [val = 1, ret = ret_of(2)] {};
+    /// The kernel itself sets `SO_KEEPALIVE`.
+    sock_set_keepalive = 94 Exit [] {};
+    /// The kernel itself sets `SO_LINGER`.
+    sock_no_linger = 95 Exit [] {};
+    /// The kernel itself sets `TCP_NODELAY` of a subflow of MPTCP, or the body of `tcp_sock_set_nodelay()`.
+    __tcp_sock_set_nodelay = 96 Exit [on = 1] {};
+    /// The kernel itself sets `TCP_CORK` of a subflow of MPTCP, or the body of `tcp_sock_set_cork()`.
+    __tcp_sock_set_cork = 97 Exit [on = 1] {};
+    /// The kernel itself sets `TCP_CONGESTION` of a subflow of MPTCP, or the body of another call.
+    tcp_set_congestion_control = 98 Exit [name = 1, ret = ret_of(4)] {};
     /// The call that left bytes waiting, by the number of its user stack; follows its `tcp_push`. In the ring buffer the
     /// number is the kernel's, or an error's; in a trace it is that of a `stack` line.
     user_stack = 30 Record [stack = 0] {};
@@ -341,6 +393,9 @@ impl Hook {
             Self::do_tcp_sendpages => Some(Self::tcp_sendmsg_locked),
             // Before 6.1 no request is taken over by another listener.
             Self::inet_reqsk_clone => Some(Self::tcp_check_req),
+            Self::do_sock_setsockopt => Some(Self::__sys_setsockopt),
+            Self::__tcp_sock_set_nodelay => Some(Self::tcp_sock_set_nodelay),
+            Self::__tcp_sock_set_cork => Some(Self::tcp_sock_set_cork),
             _ => None,
         }
     }
@@ -353,15 +408,26 @@ impl Hook {
         }
     }
 
-    /// The tracing program that keeps what the return of `function` does not show, and at whose entry it stands.
-    pub const fn at_entry(self, function: &str) -> Option<(&'static str, &'static str)> {
+    /// The program at the entry of the function that keeps what its return does not show, under this name.
+    pub const fn at_entry(self) -> Option<&'static str> {
         match self {
-            Self::tcp_try_fastopen => Some(("tcp_try_fastopen_entry", "tcp_try_fastopen")),
-            Self::tcp_check_req => Some(("tcp_check_req_entry", "tcp_check_req")),
-            // The system call has a descriptor, and no socket yet.
-            Self::sock_common_setsockopt if matches!(function.as_bytes(), b"__sys_setsockopt") => {
-                Some(("setsockopt_entry", "security_socket_setsockopt"))
-            }
+            Self::tcp_try_fastopen => Some("tcp_try_fastopen_entry"),
+            Self::tcp_check_req => Some("tcp_check_req_entry"),
+            Self::__sys_setsockopt => Some("__sys_setsockopt_entry"),
+            Self::__bpf_setsockopt => Some("__bpf_setsockopt_entry"),
+            Self::tcp_sock_set_nodelay => Some("tcp_sock_set_nodelay_entry"),
+            Self::tcp_sock_set_cork => Some("tcp_sock_set_cork_entry"),
+            Self::tcp_sock_set_quickack => Some("tcp_sock_set_quickack_entry"),
+            Self::tcp_sock_set_syncnt => Some("tcp_sock_set_syncnt_entry"),
+            Self::tcp_sock_set_user_timeout => Some("tcp_sock_set_user_timeout_entry"),
+            Self::tcp_sock_set_keepidle => Some("tcp_sock_set_keepidle_entry"),
+            Self::tcp_sock_set_keepintvl => Some("tcp_sock_set_keepintvl_entry"),
+            Self::tcp_sock_set_keepcnt => Some("tcp_sock_set_keepcnt_entry"),
+            Self::sock_set_keepalive => Some("sock_set_keepalive_entry"),
+            Self::sock_no_linger => Some("sock_no_linger_entry"),
+            Self::__tcp_sock_set_nodelay => Some("__tcp_sock_set_nodelay_entry"),
+            Self::__tcp_sock_set_cork => Some("__tcp_sock_set_cork_entry"),
+            Self::tcp_set_congestion_control => Some("tcp_set_congestion_control_entry"),
             _ => None,
         }
     }
@@ -448,6 +514,12 @@ mod tests {
             Field::req_hashed,
             Field::req_listener,
             Field::req_timer,
+            Field::sk_protocol,
+            Field::is_mptcp,
+            Field::sk_socket,
+            Field::socket_file,
+            Field::file_inode,
+            Field::inode_ino,
         ];
         for field in Field::ALL {
             let sent = Hook::ALL.iter().any(|h| h.fields().contains(field));

@@ -10,6 +10,7 @@ pub mod event;
 pub mod exchange;
 pub mod filter;
 pub mod loss;
+pub mod sockopt;
 pub mod tcp;
 
 /// Version of everything in this crate that crosses the boundary; raised with every change to it.

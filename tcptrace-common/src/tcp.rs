@@ -6,6 +6,44 @@ pub const SOL_TCP: u32 = 6;
 pub const TCP_NODELAY: u32 = 1;
 /// `TCP_CORK`, the option (`include/uapi/linux/tcp.h`).
 pub const TCP_CORK: u32 = 3;
+/// `TCP_MAXSEG`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_MAXSEG: u32 = 2;
+/// `TCP_KEEPIDLE`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_KEEPIDLE: u32 = 4;
+/// `TCP_KEEPINTVL`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_KEEPINTVL: u32 = 5;
+/// `TCP_KEEPCNT`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_KEEPCNT: u32 = 6;
+/// `TCP_SYNCNT`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_SYNCNT: u32 = 7;
+/// `TCP_LINGER2`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_LINGER2: u32 = 8;
+/// `TCP_DEFER_ACCEPT`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_DEFER_ACCEPT: u32 = 9;
+/// `TCP_WINDOW_CLAMP`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_WINDOW_CLAMP: u32 = 10;
+/// `TCP_QUICKACK`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_QUICKACK: u32 = 12;
+/// `TCP_CONGESTION`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_CONGESTION: u32 = 13;
+/// `TCP_THIN_DUPACK`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_THIN_DUPACK: u32 = 17;
+/// `TCP_USER_TIMEOUT`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_USER_TIMEOUT: u32 = 18;
+/// `TCP_REPAIR`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_REPAIR: u32 = 19;
+/// `TCP_NOTSENT_LOWAT`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_NOTSENT_LOWAT: u32 = 25;
+/// `TCP_ULP`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_ULP: u32 = 31;
+/// `TCP_TX_DELAY`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_TX_DELAY: u32 = 37;
+/// `TCP_RTO_MAX_MS`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_RTO_MAX_MS: u32 = 44;
+/// `TCP_RTO_MIN_US`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_RTO_MIN_US: u32 = 45;
+/// `TCP_DELACK_MAX_US`, the option (`include/uapi/linux/tcp.h`).
+pub const TCP_DELACK_MAX_US: u32 = 46;
 
 /// `TCP_FASTOPEN`, the option (`include/uapi/linux/tcp.h`).
 pub const TCP_FASTOPEN: u32 = 23;
@@ -13,12 +51,6 @@ pub const TCP_FASTOPEN: u32 = 23;
 pub const TCP_FASTOPEN_CONNECT: u32 = 30;
 /// `TCP_FASTOPEN_NO_COOKIE`, the option (`include/uapi/linux/tcp.h`).
 pub const TCP_FASTOPEN_NO_COOKIE: u32 = 34;
-/// `TCP_SYNCNT`, the option (`include/uapi/linux/tcp.h`).
-pub const TCP_SYNCNT: u32 = 7;
-/// `TCP_DEFER_ACCEPT`, the option (`include/uapi/linux/tcp.h`).
-pub const TCP_DEFER_ACCEPT: u32 = 9;
-/// `TCP_RTO_MAX_MS`, the option (`include/uapi/linux/tcp.h`).
-pub const TCP_RTO_MAX_MS: u32 = 44;
 /// Longest period of a request, seconds (`TCP_RTO_MAX`, `include/net/tcp.h`).
 pub const TCP_RTO_MAX_S: u64 = 120;
 /// `MSG_FASTOPEN` (`include/linux/socket.h`).
@@ -135,9 +167,25 @@ pub const TCPHDR_ACK: u32 = 0x10;
 
 /// `SOCK_DEAD` as a bit of `skc_flags`: no process has the socket any more (`include/net/sock.h`).
 pub const SOCK_DEAD: u64 = 1;
+/// `SOCK_KEEPOPEN` as a bit of `skc_flags`: `SO_KEEPALIVE` is on (`include/net/sock.h`).
+pub const SOCK_KEEPOPEN: u64 = 1 << 3;
+/// `SOCK_DBG` as a bit of `skc_flags`: `SO_DEBUG` is on (`include/net/sock.h`).
+pub const SOCK_DBG: u64 = 1 << 10;
 /// `SOCK_LINGER` as a bit of `skc_flags`: `SO_LINGER` is on (`include/net/sock.h`).
 pub const SOCK_LINGER: u64 = 1 << 4;
 
+/// `EPERM` (`include/uapi/asm-generic/errno-base.h`).
+pub const EPERM: u32 = 1;
+/// `ENOENT` (`include/uapi/asm-generic/errno-base.h`).
+pub const ENOENT: u32 = 2;
+/// `EACCES` (`include/uapi/asm-generic/errno-base.h`).
+pub const EACCES: u32 = 13;
+/// `EBUSY` (`include/uapi/asm-generic/errno-base.h`).
+pub const EBUSY: u32 = 16;
+/// `ENOPROTOOPT` (`include/uapi/asm-generic/errno.h`).
+pub const ENOPROTOOPT: u32 = 92;
+/// `ENOTCONN` (`include/uapi/asm-generic/errno.h`).
+pub const ENOTCONN: u32 = 107;
 /// `EFAULT` (`include/uapi/asm-generic/errno-base.h`).
 pub const EFAULT: u32 = 14;
 /// `EINVAL` (`include/uapi/asm-generic/errno-base.h`).

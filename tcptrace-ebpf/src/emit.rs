@@ -1,9 +1,12 @@
 //! The only file that writes the ring buffer, and that counts what did not get in.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, seq_file},
     helpers::generated::{
         bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns,
+        bpf_seq_write,
     },
 };
 use tcptrace_common::{
@@ -57,6 +60,32 @@ pub fn emit_for<R: Reader, const N: usize>(
     }
     slot.submit(wake(size_of::<Record<N>>() as u64));
     true
+}
+
+/// Hands one event to whoever reads an iterator.
+#[inline(always)]
+pub fn hand<R: Reader, const N: usize>(seq: *mut seq_file, hook: Hook, reader: &R, values: Values) {
+    let mut record = MaybeUninit::<Record<N>>::uninit();
+    let at = record.as_mut_ptr();
+    // SAFETY: each slot and the header are written before the record is read.
+    unsafe {
+        if N % 2 == 1 {
+            // Behind an odd number of slots there is room up to the alignment.
+            at.cast::<u32>().add(size_of::<Record<N>>() / 4 - 1).write(0);
+        }
+        let valid = fill(hook, reader, values, (&raw mut (*at).slots).cast::<u32>());
+        (&raw mut (*at).header).write(Header {
+            at_ns: bpf_ktime_get_ns(),
+            sk: 0,
+            pid_tgid: 0,
+            jiffies: bpf_jiffies64() as u32,
+            valid,
+            hook: hook as u16,
+            cpu: bpf_get_smp_processor_id() as u16,
+            pad: 0,
+        });
+        bpf_seq_write(seq, at.cast(), size_of::<Record<N>>() as u32);
+    }
 }
 
 /// Writes the slots of `hook`'s row and returns the bits of the fields that could be read.

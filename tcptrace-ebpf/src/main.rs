@@ -7,6 +7,7 @@
 
 mod emit;
 mod exchange;
+mod existing;
 mod frame;
 mod maps;
 mod probe;
@@ -14,6 +15,7 @@ mod process;
 mod read;
 mod request;
 mod socket;
+mod sockopt;
 mod stack;
 
 #[cfg(not(test))]

@@ -17,6 +17,7 @@ use crate::{
     probe::{Pages, Try},
     request::Pending,
     socket::State,
+    sockopt::Call,
     stack::Stacks,
 };
 
@@ -84,9 +85,10 @@ pub static TRIES: LruHashMap<u64, Try> = LruHashMap::with_max_entries(1024, 0);
 #[map]
 pub static REQUESTS: HashMap<u64, Pending> = HashMap::with_max_entries(65_536, 0);
 
-/// The socket of which a thread is setting the option, by thread. The oldest makes room: its option is then not told.
+/// System calls that set an option, by thread. The oldest makes room: each is taken back before the thread does anything
+/// else.
 #[map]
-pub static SETTING: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
+pub static CALLS: LruHashMap<u32, Call> = LruHashMap::with_max_entries(4096, 0);
 
 /// User stacks of calls, by the number that the kernel gives them. When another stack has the place of one, that one is
 /// not told, and user space says so. Where no stacks are wanted it has room for one.
@@ -126,6 +128,10 @@ pub static OPENING: u32 = 0;
 /// Written by the loader before the load, constant to the verifier: 1 when what `TCP_DEFER_ACCEPT` does is wanted.
 #[unsafe(no_mangle)]
 pub static DEFERRING: u32 = 0;
+/// Written by the loader before the load, constant to the verifier: 1 where a tracing program may read the kernel's memory
+/// by an address, which lockdown forbids.
+#[unsafe(no_mangle)]
+pub static KERNEL_READS: u32 = 0;
 
 /// Written by the loader before the load, constant to the verifier: 1 when exchanges are counted on which no byte waits.
 #[unsafe(no_mangle)]

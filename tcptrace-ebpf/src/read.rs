@@ -215,6 +215,24 @@ pub fn follow(base: *const u8, field: Field) -> Option<*const Sock> {
     })
 }
 
+/// Number of the inode of the file that a process has the socket open by; 0 where none has.
+#[inline(always)]
+pub fn inode(reader: &Typed) -> u64 {
+    let next = |from: *const u8, field: Field| {
+        let place = place(field);
+        if place.size != 8 {
+            return None;
+        }
+        reader.pointer(from.wrapping_add(place.offset as usize))
+    };
+    let found = next(reader.base(Field::sk_socket), Field::sk_socket)
+        .and_then(|socket| next(socket, Field::socket_file))
+        .and_then(|file| next(file, Field::file_inode));
+    let Some(inode) = found else { return 0 };
+    let place = place(Field::inode_ino);
+    if place.size == 8 { reader.bytes(inode.wrapping_add(place.offset as usize), 8) } else { 0 }
+}
+
 /// A number of the kernel's `struct task_struct`; for tracing programs. 0 when this kernel lacks it.
 #[inline(always)]
 pub fn of_task(task: *const u8, field: Field) -> u32 {
@@ -380,6 +398,13 @@ impl Helper {
     pub fn new(sk: u64, skb: u64) -> Option<Self> {
         if sk == 0 { None } else { Some(Self { sk: sk as *const u8, skb: skb as *const u8 }) }
     }
+
+    /// The socket of a file's `struct socket`.
+    #[inline(always)]
+    pub fn socket(sock: u64) -> Option<Self> {
+        let from = Self::new(sock, 0)?;
+        Self::new(from.value(Field::socket_sk), 0)
+    }
 }
 
 impl Reader for Helper {
@@ -423,15 +448,6 @@ impl Reader for Helper {
         let to = self.bytes(at, 8) as *const u8;
         if to.is_null() { None } else { Some(to) }
     }
-}
-
-/// The number that an application has given for an option, by its address; `None` when it is gone by now.
-#[inline(always)]
-pub fn given_number(at: u64) -> Option<u32> {
-    let mut out = 0u32;
-    // SAFETY: `out` has room for 4 bytes; the helper fails on a bad address.
-    let failed = unsafe { bpf_probe_read_user((&raw mut out).cast(), 4, at as *const _) };
-    if failed == 0 { Some(out) } else { None }
 }
 
 /// A request that is no socket yet: it begins as one, with the two ends, and has nothing else in common.

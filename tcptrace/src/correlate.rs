@@ -433,6 +433,7 @@ fn identify(socket: &mut Socket, e: &Event) {
 fn is_of_no_socket(event: &Event, kind: Kind) -> bool {
     match event.hook {
         Hook::tcp_try_fastopen => !kind.opening(),
+        Hook::existing => !kind.existing(),
         Hook::inet_csk_reqsk_queue_hash_add
         | Hook::tcp_check_req
         | Hook::inet_csk_complete_hashdance
@@ -458,6 +459,7 @@ fn is_turned_away(event: &Event) -> bool {
     match event.hook {
         Hook::listener
         | Hook::netstat
+        | Hook::existing
         | Hook::__inet_csk_reqsk_queue_drop
         | Hook::inet_csk_reqsk_queue_drop_and_put
         | Hook::reqsk_timer_handler => true,

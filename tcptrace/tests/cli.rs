@@ -33,7 +33,8 @@ fn alone_it_lists_what_asks_for_a_cause_then_what_works_and_exits_2() {
     let list = "\nQuestions:\n  nagle         why written bytes waited, and what let them go\n  \
                 fastopen      did TCP Fast Open work, and if not, why\n  \
                 defer-accept  what TCP_DEFER_ACCEPT did to each connection\n  \
-                close         what shape each close had, and why\n\n\
+                close         what shape each close had, and why\n  \
+                sockopt       who set which TCP option, when, and whether it could still matter\n\n\
                 Work:\n  timeline      everything known about each socket, in order\n  record        ";
     assert!(text(&output.stderr).contains(list), "{}", text(&output.stderr));
 }
@@ -46,6 +47,7 @@ fn help_goes_to_stdout_and_fits_one_screen() {
         &["close", "-h"],
         &["fastopen", "-h"],
         &["defer-accept", "-h"],
+        &["sockopt", "-h"],
         &["timeline", "-h"],
         &["record", "-h"],
         &["completions", "-h"],

@@ -258,6 +258,13 @@ fn stories_of_deferrals() -> Vec<String> {
     stories.into_iter().map(of).chain([of(&format!("{many}{timer}\n"))]).collect()
 }
 
+/// Those that the machine's own tests have too.
+fn stories_of_options() -> Vec<String> {
+    let stories =
+        include_str!("stories/sockopt.txt").split("## ").filter_map(|s| s.split_once('\n'));
+    stories.map(|(_, lines)| SOCKET.to_owned() + &lines.replace("lost\n", "")).collect()
+}
+
 /// The other end of the socket closes second, and is told first.
 const BOTH_ENDS: &str = "\
 0.9 s2 pid=7 socket comm0=1986356339 comm1=29285 comm2=0 comm3=0 | skc_family=2 skc_rcv_saddr=16777343 skc_daddr=16777343 inet_sport=36895 skc_dport=36895
@@ -281,6 +288,7 @@ fn stories_of(kind: Kind) -> Vec<String> {
         Kind::Close => stories_of_closes(),
         Kind::Fastopen => stories_of_openings(),
         Kind::DeferAccept => stories_of_deferrals(),
+        Kind::Sockopt => stories_of_options(),
         Kind::Timeline => {
             stories().into_iter().chain(limits()).chain(stories_of_a_socket()).collect()
         }
@@ -294,8 +302,10 @@ const fn never(kind: Kind) -> &'static [&'static str] {
         // A FIN is held by few of the things that hold data, and let go by few of those that let it go; a close has no
         // user stack.
         Kind::Close => &NEVER_OF_A_FIN,
-        // An attempt has no user stack, and neither has a deferral.
-        Kind::Fastopen | Kind::DeferAccept => &["file", "frames", "function", "line"],
+        // None of these has a user stack.
+        Kind::Fastopen | Kind::DeferAccept | Kind::Sockopt => {
+            &["file", "frames", "function", "line"]
+        }
         // The releases are those of `hold`; what is held at the end of the run is the line `still_held` here.
         Kind::Timeline => &["release=still_held"],
     }
@@ -571,13 +581,16 @@ const COUNTS: [&str; 28] = [
     "writes",
 ];
 /// More counts, numbers of errors and settings.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 12] = [
     "asked_s",
     "errno",
     "error",
     "findings",
     "from",
     "kernel",
+    // Of an option; and what its call returned.
+    "level",
+    "result",
     "seconds",
     "sysctl_tcp_fastopen",
     "to",

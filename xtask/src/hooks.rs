@@ -29,8 +29,8 @@ const MODES: [(&str, bool); 4] = [
 ];
 /// Told only of a segment that was not taken, which takes a queueing discipline: the story `transmit_failed` fails without it.
 /// And what Fast Open and `TCP_DEFER_ACCEPT` do, which is not wanted there: the rows `fastopen` and `defer_accept` fail without
-/// each.
-const BY_A_STORY: [&str; 25] = [
+/// each. The ways to set an option are no hooks with events of their own: the row `sockopt` fails without them.
+const BY_A_STORY: [&str; 43] = [
     "__tcp_transmit_skb",
     "tcp_fastopen_defer_connect",
     "tcp_fastopen_cookie_check",
@@ -42,7 +42,6 @@ const BY_A_STORY: [&str; 25] = [
     "reqsk_fastopen_remove",
     "security_sock_graft",
     "inet_csk_accept",
-    "sock_common_setsockopt",
     "inet_csk_reqsk_queue_hash_add",
     "tcp_check_req",
     "inet_csk_complete_hashdance",
@@ -56,6 +55,25 @@ const BY_A_STORY: [&str; 25] = [
     "inet_csk_reqsk_queue_add",
     "tcp_data_ready",
     "inet_listen",
+    "option_before",
+    "security_socket_setsockopt",
+    "__sys_setsockopt",
+    "do_sock_setsockopt",
+    "__bpf_setsockopt",
+    "_bpf_setsockopt",
+    "tcp_sock_set_nodelay",
+    "tcp_sock_set_cork",
+    "tcp_sock_set_quickack",
+    "tcp_sock_set_syncnt",
+    "tcp_sock_set_user_timeout",
+    "tcp_sock_set_keepidle",
+    "tcp_sock_set_keepintvl",
+    "tcp_sock_set_keepcnt",
+    "sock_set_keepalive",
+    "sock_no_linger",
+    "__tcp_sock_set_nodelay",
+    "__tcp_sock_set_cork",
+    "tcp_set_congestion_control",
 ];
 /// What a connection on which no byte waits passes for certain.
 const PASSED: [&str; 9] = [

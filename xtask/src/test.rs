@@ -16,8 +16,8 @@ use crate::{
     binaries::{self, Program},
     command, debian, ebpf,
     guest::{
-        closers, defer_accept, deferrers, fastopen, filters, openers, refusals, servers, stack,
-        trace, tree, verdicts,
+        closers, defer_accept, deferrers, fastopen, filters, openers, refusals, servers, sockopt,
+        stack, trace, tree, verdicts,
     },
     hooks, host_tests,
     kernels::{self, Series},
@@ -108,6 +108,7 @@ fn rows() -> Vec<String> {
         defer_accept::NAME,
         deferrers::NAME,
         openers::NAME,
+        sockopt::NAME,
         verdicts::NAME,
     ];
     let others = scenario::APART.into_iter().chain(others).chain(trace::NAMES);

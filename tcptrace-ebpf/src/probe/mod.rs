@@ -222,8 +222,72 @@ macro_rules! emit_when_met {
 }
 
 mod __inet_csk_reqsk_queue_drop;
+/// Programs for a function of the kernel that sets one option of the socket that is its first argument: `argument` is the
+/// position of the value, `constant` the value of a function without one, `name` says that the value is a name, which is not
+/// read. `ret` is how many arguments it has, where it has a result.
+macro_rules! sets_option {
+    (@asked $of:expr, argument = $n:literal) => { [$of($n), 0, 0, 0] };
+    (@asked $of:expr, constant = $v:literal) => {{ let _ = $of; [$v, 0, 0, 0] }};
+    (@asked $of:expr, name) => {{ let _ = $of; [0; 4] }};
+    ($name:ident, $entry:ident, $kprobe:ident, $kretprobe:ident, $level:ident, $optname:ident, $kind:ident $(= $n:literal)? $(, ret = $arity:literal)?) => {
+        #[aya_ebpf::macros::fentry]
+        pub fn $entry(ctx: aya_ebpf::programs::FEntryContext) -> i32 {
+            log_run!(&ctx, $entry);
+            if let Some(reader) = crate::read::Typed::new(ctx.arg(0), core::ptr::null()) {
+                let asked = sets_option!(@asked |n: usize| ctx.arg::<u64>(n) as u32, $kind $(= $n)?);
+                crate::sockopt::kernel_begins(&reader, ($level, $optname), asked);
+            }
+            0
+        }
+
+        #[aya_ebpf::macros::fexit]
+        pub fn $name(ctx: aya_ebpf::programs::FExitContext) -> i32 {
+            log_run!(&ctx, $name);
+            if let Some(reader) = crate::read::Typed::new(ctx.arg(0), core::ptr::null()) {
+                let asked = sets_option!(@asked |n: usize| ctx.arg::<u64>(n) as u32, $kind $(= $n)?);
+                let ret: u32 = 0;
+                $( let ret: u32 = ret | ctx.arg::<u64>($arity) as u32; )?
+                crate::sockopt::kernel_ends(&reader, ($level, $optname), ret, asked);
+            }
+            0
+        }
+
+        #[aya_ebpf::macros::kprobe]
+        pub fn $kprobe(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
+            log_run!(&ctx, $kprobe);
+            if let Some(reader) = crate::read::Helper::new(ctx.arg(0).unwrap_or(0), 0) {
+                let of = |n: usize| ctx.arg::<u64>(n).unwrap_or(0) as u32;
+                let asked = sets_option!(@asked of, $kind $(= $n)?);
+                crate::sockopt::kernel_begins(&reader, ($level, $optname), asked);
+            }
+            crate::frame::enter(&ctx, tcptrace_common::hook::Hook::$name)
+        }
+
+        #[aya_ebpf::macros::kretprobe]
+        pub fn $kretprobe(ctx: aya_ebpf::programs::RetProbeContext) -> u32 {
+            log_run!(&ctx, $kretprobe);
+            let kept = crate::frame::leave(&ctx, tcptrace_common::hook::Hook::$name);
+            if let Some((arguments, result)) = kept
+                && let Some(reader) = crate::read::Helper::new(arguments[0], 0)
+            {
+                let asked = sets_option!(@asked |n: usize| arguments[n] as u32, $kind $(= $n)?);
+                let _ = result;
+                let ret: u32 = 0;
+                $( let ret: u32 = { let _ = $arity; ret | result as u32 }; )?
+                crate::sockopt::kernel_ends(&reader, ($level, $optname), ret, asked);
+            }
+            0
+        }
+    };
+}
+
+mod __bpf_setsockopt;
+mod __sys_setsockopt;
 mod __tcp_close;
+mod __tcp_sock_set_cork;
+mod __tcp_sock_set_nodelay;
 mod __tcp_transmit_skb;
+mod do_sock_setsockopt;
 mod do_tcp_sendpages;
 mod do_tcp_setsockopt;
 mod inet_csk_accept;
@@ -238,11 +302,13 @@ mod jiffies;
 mod reqsk_fastopen_remove;
 mod reqsk_timer_handler;
 mod security_sock_graft;
+mod option_before;
 mod security_socket_setsockopt;
 mod sk_stream_wait_connect;
 mod sk_stream_wait_memory;
-mod sock_common_setsockopt;
 mod tcp_check_req;
+mod sock_no_linger;
+mod sock_set_keepalive;
 mod tcp_connect;
 mod tcp_data_ready;
 mod tcp_delack_timer_handler;
@@ -267,6 +333,15 @@ mod tcp_send_delayed_ack;
 mod tcp_send_fin;
 mod tcp_sendmsg_locked;
 mod tcp_syn_ack_timeout;
+mod tcp_set_congestion_control;
+mod tcp_sock_set_cork;
+mod tcp_sock_set_keepcnt;
+mod tcp_sock_set_keepidle;
+mod tcp_sock_set_keepintvl;
+mod tcp_sock_set_nodelay;
+mod tcp_sock_set_quickack;
+mod tcp_sock_set_syncnt;
+mod tcp_sock_set_user_timeout;
 mod tcp_time_wait;
 mod tcp_timewait_state_process;
 mod tcp_try_fastopen;

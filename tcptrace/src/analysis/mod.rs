@@ -5,6 +5,7 @@ pub mod defer_accept;
 pub(crate) mod delack;
 pub mod fastopen;
 pub mod nagle;
+pub mod sockopt;
 pub mod timeline;
 
 use tcptrace_common::hook::Hook;
@@ -22,6 +23,7 @@ macro_rules! for_each_analysis {
             Fastopen = fastopen;
             DeferAccept = defer_accept;
             Close = close;
+            Sockopt = sockopt;
             Timeline = timeline;
         }
     };
@@ -46,6 +48,8 @@ pub trait Analysis: Default {
     const OPENING: bool = false;
     /// Whether it wants what `TCP_DEFER_ACCEPT` does.
     const DEFERRING: bool = false;
+    /// Whether it tells of sockets that were there before the start, where that is asked for.
+    const EXISTING: bool = false;
     /// Whether it concludes from time alone: then [`Self::due_ns`] is asked after each event.
     const TICKS: bool = false;
 
@@ -176,6 +180,10 @@ macro_rules! declare {
             pub const fn deferring(self) -> bool {
                 match self { $( Self::$variant => <$module::Machine as Analysis>::DEFERRING ),* }
             }
+            /// Whether the question can tell of sockets that were there before the start.
+            pub const fn existing(self) -> bool {
+                match self { $( Self::$variant => <$module::Machine as Analysis>::EXISTING ),* }
+            }
             /// Whether the question concludes from time alone.
             pub const fn ticks(self) -> bool {
                 match self { $( Self::$variant => <$module::Machine as Analysis>::TICKS ),* }
@@ -243,6 +251,7 @@ pub fn mutate(
         (Cause::Fastopen(attempt), Some(mutation)) => attempt.mutate(mutation),
         (Cause::DeferAccept(deferral), Some(mutation)) => deferral.mutate(mutation),
         (Cause::Close(teardown), Some(mutation)) => teardown.mutate(mutation),
+        (Cause::Sockopt(told), Some(mutation)) => told.mutate(mutation),
         _ => {}
     }
     finding

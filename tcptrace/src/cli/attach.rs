@@ -43,7 +43,7 @@ pub(super) fn attach(
     kinds: &[Kind],
     watched: &Watched,
     limits: &Limits,
-    summary_only: bool,
+    (summary_only, existing): (bool, bool),
 ) -> Result<Attached, Failure> {
     let mut filter = watched.filter(true)?;
     // What is wrong with the flags is told before anything is started.
@@ -52,7 +52,7 @@ pub(super) fn attach(
     filter.command = command.as_ref().map(|command| command.command().clone());
     let (hooks, required) = hooks(kinds, summary_only);
     let request = Request {
-        wants: wants(kinds, watched.stack, summary_only),
+        wants: wants(kinds, watched.stack, summary_only, existing),
         hooks,
         required,
         filter: kernel_form(&filter)?,
@@ -95,7 +95,7 @@ impl Attached {
 }
 
 /// What the questions want of the kernel besides their hooks.
-fn wants(kinds: &[Kind], stacks: bool, summary_only: bool) -> BTreeSet<Want> {
+fn wants(kinds: &[Kind], stacks: bool, summary_only: bool, existing: bool) -> BTreeSet<Want> {
     let counts = kinds.iter().any(|kind| kind.hooks().contains(&Hook::tcp_push));
     [
         (Want::Stacks, stacks),
@@ -105,6 +105,7 @@ fn wants(kinds: &[Kind], stacks: bool, summary_only: bool) -> BTreeSet<Want> {
         (Want::Closing, kinds.iter().any(|kind| kind.closing())),
         (Want::Opening, kinds.iter().any(|kind| kind.opening())),
         (Want::Deferring, kinds.iter().any(|kind| kind.deferring())),
+        (Want::Existing, existing),
     ]
     .into_iter()
     .filter_map(|(want, is_wanted)| is_wanted.then_some(want))

@@ -238,6 +238,7 @@ macro_rules! questions {
                     mut_arg("cause", |arg| arg.hide(!words(Kind::$variant).asks)),
                     mut_arg("release", |arg| arg.hide((words(Kind::$variant).releases)().is_empty())),
                     mut_arg("summary_only", |arg| arg.hide(Kind::$variant.sparse().0.is_empty())),
+                    mut_arg("existing", |arg| arg.hide(!Kind::$variant.existing())),
                     mut_arg("top", |arg| arg.hide(!words(Kind::$variant).asks)),
                     max_term_width = 100
                 )]

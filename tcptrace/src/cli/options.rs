@@ -200,6 +200,12 @@ pub(super) struct Options {
         help_heading = "Output"
     )]
     pub(super) summary_only: bool,
+    /// First the sockets that are there already
+    ///
+    /// Tell first the options of the sockets that are there already, read from the sockets without touching them. Filters by
+    /// process go by who has a socket open.
+    #[arg(long, hide_short_help = true, conflicts_with = "read", help_heading = "Output")]
+    pub(super) existing: bool,
     /// Explain a recorded trace; - is stdin
     ///
     /// Explain a recorded trace instead of the running kernel: what record or --write has stored, or a text of cat; -

@@ -46,7 +46,9 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
             code: WRONG,
         });
     }
-    let mut attached = attach(&[kind], &options.watched, &options.limits, options.summary_only)?;
+    existing_is_told(kind, options)?;
+    let wanted = (options.summary_only, options.existing);
+    let mut attached = attach(&[kind], &options.watched, &options.limits, wanted)?;
     let (filter, header) = (attached.filter.clone(), attached.header.clone());
     let recorder = match &options.write {
         Some(path) => {
@@ -82,6 +84,20 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
     session.begin();
     let ending = attached.run(&mut |item| session.take(item))?;
     session.end(&ending)
+}
+
+/// What was there before is asked for of a question that tells it.
+fn existing_is_told(kind: Kind, options: &Options) -> Result<(), Failure> {
+    if !options.existing || kind.existing() {
+        return Ok(());
+    }
+    let told = Kind::ALL.iter().filter(|kind| kind.existing()).map(|kind| words(*kind).question);
+    let told = told.collect::<Vec<_>>().join(", ");
+    let message = format!(
+        "--existing: tcptrace {} does not tell what was there before; tcptrace {told} does\n  try: tcptrace {told} --existing",
+        words(kind).question
+    );
+    Err(Failure { message, code: WRONG })
 }
 
 fn recorded(kind: Kind, options: &Options, path: &Path) -> Result<u8, Failure> {

@@ -5,6 +5,7 @@ pub mod close;
 pub mod defer_accept;
 pub mod fastopen;
 pub mod nagle;
+pub mod sockopt;
 pub mod timeline;
 pub mod units;
 
@@ -12,6 +13,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use tcptrace_common::tcp::{
+    EACCES, EALREADY, EBUSY, ECONNREFUSED, EFAULT, EHOSTUNREACH, EINPROGRESS, EINVAL, EISCONN,
+    ENETUNREACH, ENOENT, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM, ETIMEDOUT,
+};
 
 use crate::{
     analysis::{Cause, Fact, Kind, for_each_analysis},
@@ -247,6 +252,30 @@ pub use crate::joined::Listened;
 /// A row of headings, and one for each listener; none where there is no listener.
 pub fn listeners(rows: &[Listened]) -> Vec<Vec<String>> {
     defer_accept::listeners(rows)
+}
+
+/// `ECONNREFUSED`; the number where this table has no name for it.
+pub(super) fn errno(error: u32) -> String {
+    let name = match error {
+        EPERM => "EPERM",
+        ENOENT => "ENOENT",
+        EACCES => "EACCES",
+        EFAULT => "EFAULT",
+        EBUSY => "EBUSY",
+        ENOPROTOOPT => "ENOPROTOOPT",
+        ENOTCONN => "ENOTCONN",
+        ENETUNREACH => "ENETUNREACH",
+        EHOSTUNREACH => "EHOSTUNREACH",
+        EINVAL => "EINVAL",
+        EOPNOTSUPP => "EOPNOTSUPP",
+        EISCONN => "EISCONN",
+        ETIMEDOUT => "ETIMEDOUT",
+        ECONNREFUSED => "ECONNREFUSED",
+        EALREADY => "EALREADY",
+        EINPROGRESS => "EINPROGRESS",
+        other => return format!("error {other}"),
+    };
+    name.to_owned()
 }
 
 /// A name that came from the traced host, with nothing in it that could move a cursor.

@@ -100,7 +100,7 @@ impl Ends {
             Cause::Nagle(_) => self.join_hold(entry),
             Cause::Close(_) => self.join_teardown(entry),
             Cause::Fastopen(_) => self.openings.join(entry),
-            Cause::DeferAccept(_) | Cause::Timeline(_) => {}
+            Cause::DeferAccept(_) | Cause::Sockopt(_) | Cause::Timeline(_) => {}
         }
     }
 

@@ -122,6 +122,8 @@ impl Names {
                     | Hook::__tcp_close
                     | Hook::tcp_send_fin
                     | Hook::security_sock_graft
+                    | Hook::option_after
+                    | Hook::existing
             )
         {
             return None;
@@ -175,9 +177,11 @@ impl Names {
                 | Hook::fastopen_option
                 | Hook::security_sock_graft
                 | Hook::inet_csk_accept
-                | Hook::sock_common_setsockopt
                 | Hook::inet_listen
                 | Hook::listener
+                | Hook::option_before
+                | Hook::option_after
+                | Hook::existing
         );
         // A socket's first record always tells: thread numbers are used again, and programs change their names.
         if !acts || (event.hook != Hook::socket && self.comms.contains(&event.tid)) {

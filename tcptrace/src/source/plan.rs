@@ -60,8 +60,15 @@ pub fn tracing(
     });
     let functions = hook.symbols().iter().filter(|function| fits(hook, function, types));
     let at_function = functions.map(|function| {
-        let program = if has(function) { function } else { &hook.name() };
-        Candidate::Tracing { program: (*program).to_owned(), function: (*function).to_owned() }
+        let own = own_program(hook, function);
+        let program = if has(&own) {
+            own
+        } else if has(function) {
+            (*function).to_owned()
+        } else {
+            hook.name().to_owned()
+        };
+        Candidate::Tracing { program, function: (*function).to_owned() }
     });
     at_tracepoint.into_iter().chain(at_function).collect()
 }
@@ -71,8 +78,9 @@ pub fn kprobes(hook: Hook, symbols: &Symbols, has: &dyn Fn(&str) -> bool) -> Vec
     let needs_arguments = hook.args().iter().any(|(_, at)| *at != OWN)
         || hook.fields().iter().any(|field| field.of_segment());
     // A function with a tracing program of its own has other arguments than the hook: no kprobe can stand in there.
-    let functions =
-        hook.symbols().iter().filter(|function| **function == hook.name() || !has(function));
+    let functions = hook.symbols().iter().filter(|function| {
+        **function == hook.name() || !has(function) || has(&own_program(hook, function))
+    });
     functions
         .filter_map(|function| symbols.kprobe(function, needs_arguments))
         .map(|symbol| Candidate::Kprobe {
@@ -81,6 +89,25 @@ pub fn kprobes(hook: Hook, symbols: &Symbols, has: &dyn Fn(&str) -> bool) -> Vec
             symbol: symbol.to_owned(),
         })
         .collect()
+}
+
+/// Name of the program for `hook` on a function that another hook has a program for, or that has more arguments.
+fn own_program(hook: Hook, function: &str) -> String {
+    format!("{}_{function}", hook.name())
+}
+
+/// The hook that a program is for.
+pub fn hook_of(program: &str) -> Option<Hook> {
+    let stem = ["_tracepoint", "_kprobe", "_kretprobe", "_entry"]
+        .iter()
+        .find_map(|suffix| program.strip_suffix(suffix))
+        .unwrap_or(program);
+    let own = |hook: &&Hook| {
+        let stands_in = |function: &&str| own_program(**hook, function) == stem;
+        hook.name() == stem || hook.symbols().iter().any(stands_in)
+    };
+    let stand_in = |hook: &&Hook| hook.symbols().contains(&stem);
+    Hook::ALL.iter().find(own).or_else(|| Hook::ALL.iter().find(stand_in)).copied()
 }
 
 /// Whether BTF describes `function` with the parameters that the hook's row names.

@@ -300,7 +300,7 @@ fn refused(tcptrace: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Mounts them, where nobody has.
-fn mount_cgroups() -> anyhow::Result<()> {
+pub(super) fn mount_cgroups() -> anyhow::Result<()> {
     if Path::new(CGROUPS).join("cgroup.procs").exists() {
         return Ok(());
     }

@@ -24,6 +24,7 @@ pub(crate) mod refusals;
 pub(crate) mod rows;
 mod run;
 pub(crate) mod servers;
+pub(crate) mod sockopt;
 pub(crate) mod stack;
 mod stage;
 mod sys;

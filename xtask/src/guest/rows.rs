@@ -7,7 +7,7 @@ use super::{
     netns::Netns,
     openers, refusals,
     run::{Args, print},
-    servers, stack,
+    servers, sockopt, stack,
     tool::runs_skipped,
     trace, verdicts,
 };
@@ -36,7 +36,7 @@ enum When {
     Filtering,
 }
 
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 11] = [
     Row {
         name: refusals::NAME,
         when: When::Always,
@@ -89,6 +89,11 @@ const ROWS: [Row; 10] = [
                 defer_accept::outcomes(&args.tcptrace, offset_ns, args.form.as_deref())
             })
         },
+    },
+    Row {
+        name: sockopt::NAME,
+        when: When::Unlocked,
+        play: |args, _| sockopt::outcomes(&args.tcptrace, args.form.as_deref(), args.seed),
     },
     Row {
         name: verdicts::NAME,

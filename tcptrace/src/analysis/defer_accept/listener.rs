@@ -1,6 +1,9 @@
 //! A listener's option: who set it, and what the kernel has made of it.
 
-use tcptrace_common::{field::Field, tcp::TCP_LISTEN};
+use tcptrace_common::{
+    field::Field,
+    tcp::{SOL_TCP, TCP_DEFER_ACCEPT, TCP_LISTEN},
+};
 
 use super::{
     Deferral, Fact, Outcome, Setting, Side,
@@ -19,6 +22,8 @@ pub(super) struct Known {
     waiting: Option<Evidence<Fact>>,
     /// What was told last.
     told: Option<u32>,
+    /// `net.ipv4.tcp_synack_retries` when it began to listen.
+    synack_retries: Option<u32>,
 }
 
 /// The fields of a record that tell what the option amounts to.
@@ -33,11 +38,16 @@ pub(super) fn setting(e: &Event) -> Setting {
 }
 
 impl State {
-    /// The option was set, on a socket that listens or is going to.
+    /// An option was set: this one, on a socket that listens or is going to.
     pub(super) fn on_option(&mut self, e: &Event, out: &mut Vec<AnyDeferral>) {
+        let (Some(how), Some(option)) = (e.arg("how"), e.arg("option")) else { return };
+        if (how & 0xffff, option & 0xffff) != (SOL_TCP, TCP_DEFER_ACCEPT) {
+            return;
+        }
         let (Some(0), Some(state)) = (e.arg("ret"), e.u32(Field::skc_state)) else { return };
-        let asked = e.arg("asked_s").filter(|_| e.arg("read") == Some(1));
-        let setting = setting(e);
+        // The length of the value stands above the option's number.
+        let asked = e.arg("value0").filter(|_| option >> 16 >= 4);
+        let setting = Setting { synack_retries: self.option.synack_retries, ..setting(e) };
         let line = Evidence {
             n: e.n,
             at_ns: e.at_ns,
@@ -59,6 +69,7 @@ impl State {
     /// A socket with the option listens.
     pub(super) fn on_listen(&mut self, e: &Event, out: &mut Vec<AnyDeferral>) {
         let setting = setting(e);
+        self.option.synack_retries = setting.synack_retries;
         if e.arg("ret") != Some(0) || self.option.told == Some(setting.periods) {
             return;
         }

@@ -58,7 +58,10 @@ impl Analysis for Machine {
         Hook::inet_reqsk_clone,
         Hook::security_sock_graft,
         Hook::tcp_data_ready,
-        Hook::sock_common_setsockopt,
+        Hook::option_before,
+        Hook::__sys_setsockopt,
+        Hook::do_sock_setsockopt,
+        Hook::__bpf_setsockopt,
         Hook::inet_listen,
         Hook::inet_csk_accept,
         Hook::tcp_finish_connect,
@@ -73,7 +76,7 @@ impl Analysis for Machine {
         let state = &mut *self.state;
         state.socket = e.socket;
         match e.hook {
-            Hook::sock_common_setsockopt => state.on_option(e, out),
+            Hook::option_after => state.on_option(e, out),
             Hook::inet_listen => state.on_listen(e, out),
             Hook::listener => {
                 state.on_listener(e, out);

@@ -2,10 +2,9 @@
 
 use tcptrace_common::tcp::{MSG_DONTWAIT, MSG_FASTOPEN, MSG_MORE, MSG_NOSIGNAL, option_name};
 
-use super::words::errno;
 use crate::{
     analysis::fastopen::{Fact, Looked, SynOption},
-    explain::{Context, Line, Mark, task, units::bytes},
+    explain::{Context, Line, Mark, errno, task, units::bytes},
     finding::Evidence,
 };
 

@@ -8,7 +8,7 @@ use tcptrace_common::tcp::{
 use super::{
     fields::{lasts_ns, left_ns},
     line::line,
-    words::{errno, why},
+    words::why,
 };
 use crate::{
     analysis::{
@@ -16,7 +16,7 @@ use crate::{
         fastopen::{Asked, Attempt, Fact, Outcome, Reason, Side, SynOption},
     },
     explain::{
-        Context, Explanation, task,
+        Context, Explanation, errno, task,
         units::{bytes, counted, duration},
     },
     finding::{Certainty, Evidence, Finding},

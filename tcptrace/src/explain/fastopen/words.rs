@@ -2,11 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use tcptrace_common::tcp::{
-    EALREADY, ECONNREFUSED, EFAULT, EHOSTUNREACH, EINPROGRESS, EINVAL, EISCONN, ENETUNREACH,
-    EOPNOTSUPP, ETIMEDOUT,
-};
-
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
@@ -166,24 +161,6 @@ pub(super) const fn why(reason: Reason) -> &'static str {
         Reason::OutOfOrder => "out of order",
         Reason::Undetermined => "not determined",
     }
-}
-
-/// `ECONNREFUSED`; the number where this table has no name for it.
-pub(super) fn errno(error: u32) -> String {
-    let name = match error {
-        EFAULT => "EFAULT",
-        ENETUNREACH => "ENETUNREACH",
-        EHOSTUNREACH => "EHOSTUNREACH",
-        EINVAL => "EINVAL",
-        EOPNOTSUPP => "EOPNOTSUPP",
-        EISCONN => "EISCONN",
-        ETIMEDOUT => "ETIMEDOUT",
-        ECONNREFUSED => "ECONNREFUSED",
-        EALREADY => "EALREADY",
-        EINPROGRESS => "EINPROGRESS",
-        other => return format!("error {other}"),
-    };
-    name.to_owned()
 }
 
 pub(super) fn headline(totals: &Totals) -> String {

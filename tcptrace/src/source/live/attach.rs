@@ -81,7 +81,8 @@ fn attach_first(
     for candidate in candidates {
         let (name, tried) = match &candidate {
             Candidate::Tracing { function, .. } => {
-                let at_entry = hook.at_entry(function);
+                let at_entry =
+                    hook.at_entry().filter(|_| hook.symbols().contains(&function.as_str()));
                 (function.clone(), attach_tracing(ebpf, btf, &candidate, at_entry))
             }
             Candidate::Tracepoint { program, tracepoint } => {
@@ -166,11 +167,11 @@ fn attach_tracing(
     ebpf: &mut Ebpf,
     btf: &Btf,
     candidate: &Candidate,
-    at_entry: Option<(&str, &str)>,
+    at_entry: Option<&str>,
 ) -> Result<Vec<String>, ProgramError> {
     let Candidate::Tracing { program: name, function } = candidate else { return Ok(Vec::new()) };
     let entry = match at_entry {
-        Some((entry, at)) => Some((entry, attach_at_entry(ebpf, btf, entry, at)?)),
+        Some(entry) => Some((entry, attach_at_entry(ebpf, btf, entry, function)?)),
         None => None,
     };
     if let Err(error) = attach_one_tracing(ebpf, btf, name, function) {

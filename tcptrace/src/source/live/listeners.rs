@@ -129,24 +129,29 @@ fn listeners(filter: &Filter, (opening, deferring): (bool, bool), at_ns: u64) ->
 
 /// Who has a socket open, and under which number.
 #[derive(Debug)]
-struct Owner {
-    pid: u32,
+pub(super) struct Owner {
+    pub(super) pid: u32,
     fd: RawFd,
-    comm: String,
+    pub(super) comm: String,
 }
 
 fn passes(filter: &Filter, owner: &Owner, address: SocketAddr) -> bool {
     let ports = filter.ports.iter().take(filter.ports_len as usize);
     let port = address.port();
+    (filter.ports_len == 0 || { ports }.any(|(first, last)| (*first..=*last).contains(&port)))
+        && task_passes(filter, owner)
+}
+
+/// Whether the process is asked for, by its number and its name.
+pub(super) fn task_passes(filter: &Filter, owner: &Owner) -> bool {
     let name = comm_words(&owner.comm);
     let comms = filter.comms.iter().take(filter.comms_len as usize);
-    (filter.ports_len == 0 || { ports }.any(|(first, last)| (*first..=*last).contains(&port)))
-        && (filter.pid == 0 || filter.pid == owner.pid)
+    (filter.pid == 0 || filter.pid == owner.pid)
         && (filter.comms_len == 0 || { comms }.any(|wanted| *wanted == [name[0], name[1]]))
 }
 
 /// A thread's name as it lies in the kernel's memory.
-fn comm_words(comm: &str) -> [u64; 2] {
+pub(super) fn comm_words(comm: &str) -> [u64; 2] {
     let mut bytes = [0; 16];
     for (to, from) in bytes.iter_mut().take(15).zip(comm.bytes()) {
         *to = from;
@@ -199,7 +204,7 @@ fn told(
 }
 
 /// The network namespaces that they are in, each with one that is.
-fn namespaces(processes: &[u32]) -> BTreeMap<u32, u32> {
+pub(super) fn namespaces(processes: &[u32]) -> BTreeMap<u32, u32> {
     let mut found = BTreeMap::new();
     for pid in processes {
         if let Ok(netns) = netns::of_process(*pid)
@@ -241,7 +246,7 @@ fn listening(pid: u32) -> BTreeMap<u64, SocketAddr> {
 }
 
 /// Who has these sockets open; of several, the process with the lowest number.
-fn owners(processes: &[u32], inodes: &BTreeSet<u64>) -> BTreeMap<u64, Owner> {
+pub(super) fn owners(processes: &[u32], inodes: &BTreeSet<u64>) -> BTreeMap<u64, Owner> {
     let mut found = BTreeMap::new();
     if inodes.is_empty() {
         return found;

@@ -20,7 +20,10 @@ use tcptrace_common::{
 };
 
 use super::{LostCounters, Request, Want, attach::brief};
-use crate::{kernel::btf::Types, source::refusal::AttachError};
+use crate::{
+    kernel::{btf::Types, privilege},
+    source::refusal::AttachError,
+};
 
 /// The BPF programs, built by this crate's build script, as zstd packs them.
 static OBJECT: &[u8] = include_bytes!(env!("TCPTRACE_BPF_OBJECT_PATH"));
@@ -52,6 +55,16 @@ const DEFERRING: [Field; 6] = [
     Field::req_hashed,
     Field::req_listener,
     Field::req_timer,
+];
+
+/// Fields that only the programs look at, where options are told.
+const OPTIONS: [Field; 6] = [
+    Field::sk_protocol,
+    Field::is_mptcp,
+    Field::sk_socket,
+    Field::socket_file,
+    Field::file_inode,
+    Field::inode_ino,
 ];
 
 /// Hash of the BPF object in this binary, 16 hex digits: which programs a bug report is about.
@@ -126,6 +139,7 @@ pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachE
     let (everything, closing) = (wants(Want::Everything), wants(Want::Closing));
     let (opening, deferring) = (wants(Want::Opening), wants(Want::Deferring));
     let (counting, user_stacks) = (wants(Want::Counting), wants(Want::Stacks));
+    let kernel_reads = u32::from(!privilege::locked_down());
     let processes = if request.command.is_some() { MAX_PROCESSES } else { 1 };
     let stacks = if user_stacks == 1 { MAX_STACKS } else { 1 };
     let object = zstd::decode_all(OBJECT).map_err(|e| AttachError::Load(e.to_string()))?;
@@ -136,6 +150,7 @@ pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachE
         .override_global("CLOSING", &closing, true)
         .override_global("OPENING", &opening, true)
         .override_global("DEFERRING", &deferring, true)
+        .override_global("KERNEL_READS", &kernel_reads, true)
         .override_global("COUNTING", &counting, true)
         .override_global("USER_STACKS", &user_stacks, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
@@ -197,6 +212,9 @@ fn wanted_fields(request: &Request) -> Vec<Field> {
     if request.wants.contains(&Want::Deferring) {
         let read = [Field::ack_seq, Field::tcp_flags];
         wanted.extend(DEFERRING.into_iter().chain(read));
+    }
+    if request.hooks.contains(&Hook::option_before) {
+        wanted.extend(OPTIONS);
     }
     wanted.extend(request.hooks.iter().flat_map(|h| h.fields()).copied());
     let only_counted = request.wants.contains(&Want::SummaryOnly);

@@ -4,6 +4,7 @@
 
 mod attach;
 mod exchanges;
+mod existing;
 mod listeners;
 mod load;
 mod unclosed;
@@ -49,7 +50,7 @@ use crate::{
     source::{
         Cost, Ending, Flow, Item, Reach, Source, SourceError,
         names::Names,
-        plan::{Candidate, Form, tracing},
+        plan::{Candidate, Form, hook_of, tracing},
         refusal::AttachError,
         stacks::Stacks,
     },
@@ -79,6 +80,8 @@ pub enum Want {
     Opening,
     /// What `TCP_DEFER_ACCEPT` does.
     Deferring,
+    /// The options of sockets that were there before the start.
+    Existing,
 }
 
 /// What to attach, and for how long.
@@ -133,6 +136,8 @@ pub struct Live {
     exchanges: Option<Exchanges>,
     /// What was there before the first event, where that is wanted.
     before_all: Option<Before>,
+    /// Which sockets that are there at the start are told, where they are.
+    existing: Option<(Filter, Vec<PathBuf>)>,
     /// Sockets that their peer has closed, where the question is about such.
     unclosed: Option<Unclosed>,
     /// `counted` when the last probe was on.
@@ -171,6 +176,10 @@ impl Live {
         let Attachment { programs, attached, not_seen } = attach_all(&mut ebpf, plan, request)?;
         std::thread::sleep(HZ_SAMPLE.saturating_sub(sampled.elapsed()));
         let second = clock_sample(&mut ebpf)?;
+        if request.wants.contains(&Want::Existing) {
+            existing::load(&mut ebpf)
+                .map_err(|why| AttachError::Hook { hook: "the iterator over sockets", why })?;
+        }
         let stacks =
             request.wants.contains(&Want::Stacks).then(|| stacks(&mut ebpf)).transpose()?;
         let before_all = Before::now(request);
@@ -208,6 +217,10 @@ impl Live {
             before: BTreeMap::new(),
             exchanges,
             before_all,
+            existing: request
+                .wants
+                .contains(&Want::Existing)
+                .then(|| (request.filter, request.cgroups.clone())),
             unclosed: request.wants.contains(&Want::Closing).then(Unclosed::default),
             #[cfg(feature = "bpf-log")]
             logger,
@@ -325,14 +338,9 @@ impl Live {
             let counts = self.counts_of(name);
             let Some(total) = counts.and_then(|c| c.recursion_misses) else { continue };
             let before = self.missed.insert(name.clone(), total).unwrap_or(0);
-            let stem = ["_tracepoint", "_kprobe", "_kretprobe"]
-                .iter()
-                .find_map(|suffix| name.strip_suffix(suffix))
-                .unwrap_or(name);
-            let own = |hook: &&Hook| hook.symbols().contains(&stem);
-            let hook = Hook::ALL.iter().find(own);
+            let hook = hook_of(name);
             if let Some(hook) = hook.filter(|_| total > before) {
-                missed.push((*hook, total - before));
+                missed.push((hook, total - before));
             }
         }
         missed
@@ -419,7 +427,10 @@ impl Source for Live {
             .build()
             .map_err(|e| SourceError(format!("cannot start the reader: {e}")))?;
         let found = self.before_all.as_ref().map(|it| it.listeners(self.started_ns));
-        let found = found.unwrap_or_default();
+        let mut found = found.unwrap_or_default();
+        if let (Some(ebpf), Some((filter, cgroups))) = (&mut self.ebpf, self.existing.take()) {
+            found.extend(existing::read(ebpf, &filter, &cgroups)?);
+        }
         if self.tell(found, on) == Flow::Continue {
             runtime.block_on(self.follow(on))?;
         }
