@@ -67,7 +67,7 @@ const WANTED: [(&str, &str); 48] = [
     ("dropped_on_a_segment", "Undetermined 80 [TCPDeferAcceptDrop=1]"),
     ("migrated", "Deadline 1000 [TCPDeferAcceptDrop=1 TCPTimeouts=1]"),
     ("migrated_at_once", "Data 80 [TCPDeferAcceptDrop=1]"),
-    ("syn_cookie", "SynCookie - [SyncookiesRecv=1] may"),
+    ("syn_cookie", "SynCookie - [SyncookiesRecv=1]"),
     ("fastopen", "Fastopen - []"),
     ("never_held", "NeverHeld - []"),
     ("never_held_late", "NeverHeld - [TCPTimeouts=1]"),
