@@ -251,7 +251,7 @@ fn stories_of_openings() -> Vec<String> {
 fn stories_of_options() -> Vec<String> {
     let stories =
         include_str!("stories/sockopt.txt").split("## ").filter_map(|s| s.split_once('\n'));
-    stories.map(|(_, lines)| SOCKET.to_owned() + &lines.replace("lost\n", "")).collect()
+    stories.map(|(_, lines)| SOCKET.to_owned() + lines).collect()
 }
 
 /// The other end of the socket closes second, and is told first.
@@ -538,16 +538,23 @@ const WITHOUT_UNIT: [&str; 42] = [
     "stretches",
     "tid",
 ];
-const COUNTS: [&str; 9] =
-    ["attempts", "max_qlen", "paid", "qlen", "requests", "resent", "timeouts", "times", "writes"];
+const COUNTS: [&str; 10] = [
+    "attempts", "calls", "max_qlen", "paid", "qlen", "requests", "resent", "timeouts", "times",
+    "writes",
+];
 /// More counts, numbers of errors and settings.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 12] = [
+    // Of an option, whose unit stands beside them.
+    "asked",
     "errno",
     "error",
+    "existing",
     "findings",
     "kernel",
     // Of an option; and what its call returned.
     "level",
+    "new",
+    "old",
     "result",
     "sysctl_tcp_fastopen",
     "writes_left_out",
