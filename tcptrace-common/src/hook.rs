@@ -352,8 +352,8 @@ hooks! {
     __sys_setsockopt = 83 Exit [level = 1, optname = 2, ret = ret_of(5)] {};
     /// What the system call does, and `IORING_OP_URING_CMD`; from 6.7.
     do_sock_setsockopt = 84 Exit [level = 2, optname = 3] {};
-    /// A BPF program sets an option.
-    __bpf_setsockopt = 85 Exit [level = 1, optname = 2] {} or _bpf_setsockopt;
+    /// A BPF program sets an option. On 5.10 the function has a sixth argument: only a kprobe sits there.
+    __bpf_setsockopt = 85 Exit [level = 1, optname = 2, ret = ret_of(5)] {} or _bpf_setsockopt;
     /// The kernel itself sets `TCP_NODELAY`.
     tcp_sock_set_nodelay = 86 Exit [] {};
     /// The kernel itself sets `TCP_CORK`.

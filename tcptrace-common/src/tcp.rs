@@ -182,6 +182,8 @@ pub const ENOENT: u32 = 2;
 pub const EACCES: u32 = 13;
 /// `EBUSY` (`include/uapi/asm-generic/errno-base.h`).
 pub const EBUSY: u32 = 16;
+/// `EEXIST` (`include/uapi/asm-generic/errno-base.h`).
+pub const EEXIST: u32 = 17;
 /// `ENOPROTOOPT` (`include/uapi/asm-generic/errno.h`).
 pub const ENOPROTOOPT: u32 = 92;
 /// `ENOTCONN` (`include/uapi/asm-generic/errno.h`).

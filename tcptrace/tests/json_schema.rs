@@ -262,7 +262,7 @@ fn stories_of_deferrals() -> Vec<String> {
 fn stories_of_options() -> Vec<String> {
     let stories =
         include_str!("stories/sockopt.txt").split("## ").filter_map(|s| s.split_once('\n'));
-    stories.map(|(_, lines)| SOCKET.to_owned() + &lines.replace("lost\n", "")).collect()
+    stories.map(|(_, lines)| SOCKET.to_owned() + lines).collect()
 }
 
 /// The other end of the socket closes second, and is told first.
@@ -550,6 +550,7 @@ const WITHOUT_UNIT: [&str; 42] = [
     "stretches",
     "tid",
 ];
+<<<<<<< HEAD
 const COUNTS: [&str; 28] = [
     "accept_queue_full",
     "acks_dropped",
@@ -578,18 +579,30 @@ const COUNTS: [&str; 28] = [
     "syns_again",
     "timeouts",
     "times",
+=======
+const COUNTS: [&str; 10] = [
+    "attempts", "calls", "max_qlen", "paid", "qlen", "requests", "resent", "timeouts", "times",
+>>>>>>> sockopt
     "writes",
 ];
 /// More counts, numbers of errors and settings.
 const OTHERS: [&str; 12] = [
+<<<<<<< HEAD
     "asked_s",
+=======
+    // Of an option, whose unit stands beside them.
+    "asked",
+>>>>>>> sockopt
     "errno",
     "error",
+    "existing",
     "findings",
     "from",
     "kernel",
     // Of an option; and what its call returned.
     "level",
+    "new",
+    "old",
     "result",
     "seconds",
     "sysctl_tcp_fastopen",

@@ -1,5 +1,5 @@
 //! `__bpf_setsockopt(sk, level, optname, optval, optlen)`, at its entry and at its return; on 5.10 `_bpf_setsockopt()`, which
-//! has a sixth argument.
+//! has a sixth argument and is met by a kprobe.
 //!
 //! **When**: a BPF program sets an option: of a cgroup, at an address or at an event of a connection, or a congestion control.
 //! **Context**: process or softirq, socket lock held.
@@ -57,15 +57,6 @@ pub fn __bpf_setsockopt(ctx: FExitContext) -> i32 {
     log_run!(&ctx, __bpf_setsockopt);
     if let Some(reader) = Typed::new(ctx.arg(0), core::ptr::null()) {
         after(&reader, [ctx.arg(1), ctx.arg(2), ctx.arg(3), ctx.arg(4)], ctx.arg(5));
-    }
-    0
-}
-
-#[fexit]
-pub fn __bpf_setsockopt__bpf_setsockopt(ctx: FExitContext) -> i32 {
-    log_run!(&ctx, __bpf_setsockopt);
-    if let Some(reader) = Typed::new(ctx.arg(0), core::ptr::null()) {
-        after(&reader, [ctx.arg(1), ctx.arg(2), ctx.arg(3), ctx.arg(4)], ctx.arg(6));
     }
     0
 }

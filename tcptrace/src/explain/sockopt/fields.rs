@@ -101,7 +101,7 @@ fn scalar(key: Key, value: &Value, hz: Option<u32>) -> Option<Scalar> {
 }
 
 fn asked(key: Key, change: &Change) -> Option<Scalar> {
-    match change.asked.as_ref()? {
+    match change.asked.as_ref().filter(|_| change.reason != Some(Reason::BadAddress))? {
         Value::Number(number) => Some(
             wanted(key, *number, change.asked_more)
                 .map_or_else(|| Scalar::Word("off".to_owned()), Scalar::Number),

@@ -111,6 +111,9 @@ impl Story<'_> {
 
     /// What was asked for, as the option's unit has it.
     fn asked(&self) -> Option<String> {
+        if self.it.reason == Some(Reason::BadAddress) {
+            return None;
+        }
         match self.it.asked.as_ref()? {
             Value::Number(asked) => Some(match wanted(self.key, *asked, self.it.asked_more) {
                 Some(number) => with_unit(self.key, number),

@@ -374,6 +374,9 @@ fn received(over: RawFd) -> RawFd {
 }
 
 fn by_bpf(p: &mut Player) -> anyhow::Result<()> {
+    if p.is_without_bpf {
+        return Ok(());
+    }
     super::super::filters::mount_cgroups()?;
     let _attached = Attached::new()?;
     let Pair { client, .. } = p.pair()?;
@@ -389,16 +392,19 @@ fn by_bpf(p: &mut Player) -> anyhow::Result<()> {
 
 /// The options of a Multipath TCP socket are handed on to its subflows.
 fn mptcp(p: &mut Player) -> anyhow::Result<()> {
-    let listener = p.listener()?;
-    let Ok(socket) = p.socket(MPTCP) else { return Ok(()) };
-    let at = listener.local_addr()?;
-    let (length, address) = sockaddr(at);
+    let (Ok(socket), Ok(listener)) = (p.socket(MPTCP), p.socket(MPTCP)) else { return Ok(()) };
+    // Towards a socket of plain TCP it would fall back to that, and hand its calls on whole.
+    let (length, address) = sockaddr(p.next_address());
+    // SAFETY: the address is as long as is said.
+    let bound = unsafe { libc::bind(listener.as_raw_fd(), address.as_ptr().cast(), length) };
+    checked(i64::from(bound)).context("bind")?;
+    // SAFETY: listen() takes two numbers.
+    checked(i64::from(unsafe { libc::listen(listener.as_raw_fd(), 1) })).context("listen")?;
     // SAFETY: the address is as long as is said.
     checked(i64::from(unsafe {
         libc::connect(socket.as_raw_fd(), address.as_ptr().cast(), length)
     }))
     .context("connect")?;
-    let _server = listener.accept()?;
     let fd = socket.as_raw_fd();
     for (key, value) in [(NODELAY, 1_i32), (CORK, 1)] {
         let before = answer(fd, key.0, key.1);

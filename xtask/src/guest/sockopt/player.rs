@@ -37,6 +37,8 @@ pub(super) struct Player {
     pub(super) calls: Vec<Call>,
     /// What went wrong without tcptrace.
     pub(super) wrong: Vec<String>,
+    /// What BPF does is not seen in this form on this kernel.
+    pub(super) is_without_bpf: bool,
     case: &'static str,
     port: u16,
 }
@@ -49,17 +51,24 @@ pub(super) struct Pair {
 
 impl Player {
     pub(super) const fn new(family: Family) -> Self {
-        Self { family, calls: Vec::new(), wrong: Vec::new(), case: "", port: 8100 }
+        Self {
+            family,
+            calls: Vec::new(),
+            wrong: Vec::new(),
+            is_without_bpf: false,
+            case: "",
+            port: 8100,
+        }
     }
 
     pub(super) const fn begin(&mut self, case: &'static str) {
         self.case = case;
     }
 
-    fn host(&self) -> SocketAddr {
+    const fn host(&self) -> SocketAddr {
         match self.family {
-            Family::V4 => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.port),
-            Family::V6 => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), self.port),
+            Family::V4 => SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), self.port),
+            Family::V6 => SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), self.port),
         }
     }
 
@@ -76,6 +85,12 @@ impl Player {
     pub(super) fn listener(&mut self) -> anyhow::Result<TcpListener> {
         self.port += 1;
         TcpListener::bind(self.host()).context("listen")
+    }
+
+    /// An address on a port of its own.
+    pub(super) const fn next_address(&mut self) -> SocketAddr {
+        self.port += 1;
+        self.host()
     }
 
     /// A connection.
@@ -184,8 +199,13 @@ impl Player {
 
 /// Whether this kernel sets options by `io_uring`: from 6.7 on.
 pub(super) fn has_ring_options() -> bool {
+    is_from((6, 7))
+}
+
+/// Whether the running kernel is as new as that.
+pub(super) fn is_from(version: (u32, u32)) -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    (major, minor) >= (6, 7)
+    (major, minor) >= version
 }

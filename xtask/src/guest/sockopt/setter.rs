@@ -141,6 +141,8 @@ pub(super) fn answer(fd: RawFd, level: u32, optname: u32) -> Option<Answer> {
             if whole == -1 { Answer::Word("unlimited".to_owned()) } else { Answer::Number(whole) }
         }
         (1, 47) | (6, 25) if first == -1 => Answer::Word("unlimited".to_owned()),
+        // The kernel keeps it without a sign.
+        (6, 10) => Answer::Number(i64::from(first.cast_unsigned())),
         _ => Answer::Number(i64::from(first)),
     })
 }
