@@ -550,12 +550,12 @@ const WITHOUT_UNIT: [&str; 42] = [
     "stretches",
     "tid",
 ];
-<<<<<<< HEAD
-const COUNTS: [&str; 28] = [
+const COUNTS: [&str; 29] = [
     "accept_queue_full",
     "acks_dropped",
     "attempts",
     "backlog",
+    "calls",
     "connections",
     "data_came",
     "deferred",
@@ -579,20 +579,13 @@ const COUNTS: [&str; 28] = [
     "syns_again",
     "timeouts",
     "times",
-=======
-const COUNTS: [&str; 10] = [
-    "attempts", "calls", "max_qlen", "paid", "qlen", "requests", "resent", "timeouts", "times",
->>>>>>> sockopt
     "writes",
 ];
 /// More counts, numbers of errors and settings.
-const OTHERS: [&str; 12] = [
-<<<<<<< HEAD
-    "asked_s",
-=======
+const OTHERS: [&str; 16] = [
     // Of an option, whose unit stands beside them.
     "asked",
->>>>>>> sockopt
+    "asked_s",
     "errno",
     "error",
     "existing",
