@@ -405,6 +405,7 @@ static PLACES: [[(u8, u8); Field::COUNT]; Hook::MAX as usize + 1] = places();
 #[expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
+    clippy::large_stack_arrays,
     reason = "evaluated at compile time: a wrong index does not compile, and no row has so many slots"
 )]
 const fn places() -> [[(u8, u8); Field::COUNT]; Hook::MAX as usize + 1] {

@@ -360,6 +360,7 @@ const fn is_at_once(at_ns: u64, e: &Event) -> bool {
 
 /// A segment that came for a request.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "bits of one number of the record")]
 struct Segment {
     flags: u32,
     /// Bytes of data.

@@ -241,9 +241,8 @@ fn phase(e: &Event) -> Option<Phase> {
         TCP_CLOSE => Phase::NotConnected,
         TCP_LISTEN => Phase::Listener,
         TCP_SYN_SENT | TCP_SYN_RECV => Phase::Connecting,
-        TCP_ESTABLISHED => Phase::Connected,
-        // The peer alone has closed: this end may still send.
-        TCP_CLOSE_WAIT => Phase::Connected,
+        // Where the peer alone has closed this end may still send.
+        TCP_ESTABLISHED | TCP_CLOSE_WAIT => Phase::Connected,
         _ => Phase::Closing,
     })
 }

@@ -155,6 +155,19 @@ impl std::fmt::Debug for Live {
     }
 }
 
+/// What sockets that are there already are chosen by, where they are asked for and the kernel takes the iterator.
+fn existing_wanted(
+    request: &Request,
+    ebpf: &mut Ebpf,
+) -> Result<Option<(Filter, Vec<PathBuf>)>, AttachError> {
+    if !request.wants.contains(&Want::Existing) {
+        return Ok(None);
+    }
+    let refused = |why| AttachError::Hook { hook: "the iterator over sockets", why };
+    existing::load(ebpf).map_err(refused)?;
+    Ok(Some((request.filter, request.cgroups.clone())))
+}
+
 impl Live {
     /// Loads and attaches what is asked for, and nothing else.
     ///
@@ -176,10 +189,7 @@ impl Live {
         let Attachment { programs, attached, not_seen } = attach_all(&mut ebpf, plan, request)?;
         std::thread::sleep(HZ_SAMPLE.saturating_sub(sampled.elapsed()));
         let second = clock_sample(&mut ebpf)?;
-        if request.wants.contains(&Want::Existing) {
-            existing::load(&mut ebpf)
-                .map_err(|why| AttachError::Hook { hook: "the iterator over sockets", why })?;
-        }
+        let existing = existing_wanted(request, &mut ebpf)?;
         let stacks =
             request.wants.contains(&Want::Stacks).then(|| stacks(&mut ebpf)).transpose()?;
         let before_all = Before::now(request);
@@ -217,10 +227,7 @@ impl Live {
             before: BTreeMap::new(),
             exchanges,
             before_all,
-            existing: request
-                .wants
-                .contains(&Want::Existing)
-                .then(|| (request.filter, request.cgroups.clone())),
+            existing,
             unclosed: request.wants.contains(&Want::Closing).then(Unclosed::default),
             #[cfg(feature = "bpf-log")]
             logger,
