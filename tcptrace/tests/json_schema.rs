@@ -303,9 +303,8 @@ const fn never(kind: Kind) -> &'static [&'static str] {
         // user stack.
         Kind::Close => &NEVER_OF_A_FIN,
         // None of these has a user stack.
-        Kind::Fastopen | Kind::DeferAccept | Kind::Sockopt => {
-            &["file", "frames", "function", "line"]
-        }
+        Kind::DeferAccept => &["file", "frames", "function", "line", "sent_by=segment"],
+        Kind::Fastopen | Kind::Sockopt => &["file", "frames", "function", "line"],
         // The releases are those of `hold`; what is held at the end of the run is the line `still_held` here.
         Kind::Timeline => &["release=still_held"],
     }

@@ -136,6 +136,8 @@ pub struct Deferral {
     pub other_periods: Option<u32>,
     /// Timer periods that were over.
     pub periods_over: u32,
+    /// Of them, those that were seen to end.
+    pub timer_runs: u32,
     /// SYN-ACKs that were sent again by the timer.
     pub syn_acks_repeated: u32,
     /// SYNs that came again.
@@ -187,6 +189,7 @@ impl Deferral {
             seconds: None,
             other_periods: None,
             periods_over: 0,
+            timer_runs: 0,
             syn_acks_repeated: 0,
             syns_again: 0,
             acks_dropped: 0,
@@ -215,7 +218,7 @@ impl Deferral {
         let by_one = |name: &'static str, yes: bool| (name, u32::from(yes));
         let all = [
             ("TCPDeferAcceptDrop", self.acks_dropped),
-            ("TCPTimeouts", if self.side == Side::Server { self.periods_over } else { 0 }),
+            ("TCPTimeouts", self.timer_runs),
             ("ListenOverflows", self.queue_full),
             by_one("EmbryonicRsts", self.outcome == Outcome::ClientReset),
             by_one("SyncookiesRecv", self.outcome == Outcome::SynCookie),

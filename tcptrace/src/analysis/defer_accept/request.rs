@@ -38,6 +38,7 @@ pub(super) struct Request {
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     periods_over: u32,
+    timer_runs: u32,
     syn_acks: u32,
     syns: u32,
     acks_dropped: u32,
@@ -123,6 +124,7 @@ impl Request {
             setting: self.setting,
             other_periods: Some(self.periods_now).filter(|now| *now != self.setting.periods),
             periods_over: self.counts.periods_over,
+            timer_runs: self.counts.timer_runs,
             syn_acks_repeated: self.counts.syn_acks,
             syns_again: self.counts.syns,
             acks_dropped: self.counts.acks_dropped,
@@ -223,6 +225,7 @@ impl State {
         let Some(request) = self.request.as_mut() else { return };
         let Some(over) = e.u32(Field::req_num_timeout) else { return };
         request.counts.periods_over = over + 1;
+        request.counts.timer_runs += 1;
         request.last = Last::Timer { at_ns: e.at_ns };
         let acked = e.u32(Field::req_acked) == Some(1);
         self.note(e, Fact::Timer { period: over + 1, acked });

@@ -86,7 +86,6 @@ pub enum Phase {
 
 /// What a finding tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are changes")]
 pub enum Told {
     /// An option was set, or was to be.
     Change(Change),

@@ -71,7 +71,9 @@ fn of_tcp(e: &Event, optname: u32) -> Option<Value> {
         TCP_DEFER_ACCEPT => plain(Field::rskq_defer_accept),
         TCP_WINDOW_CLAMP => plain(Field::window_clamp),
         // Interactive mode is what the option leaves.
-        TCP_QUICKACK => e.u32(Field::icsk_ack_pingpong).map(|v| number(u32::from(v & 0xff == 0))),
+        TCP_QUICKACK => {
+            e.u32(Field::icsk_ack_pingpong).map(|v| number(u32::from(v.to_le_bytes()[0] == 0)))
+        }
         TCP_CONGESTION => e.wide(Field::icsk_ca_name).map(name),
         TCP_USER_TIMEOUT => plain(Field::icsk_user_timeout),
         TCP_REPAIR => plain(Field::repair),

@@ -86,7 +86,7 @@ impl Story<'_> {
             Effect::Refused => self.refused(),
             Effect::NoEffect => self.no_effect(),
             Effect::InheritedByChildren => {
-                format!("{}: every socket accepted from now on inherits it", self.from_to())
+                format!("{}: every socket accepted from now on inherits it", self.old_to_new())
             }
             Effect::TookEffect => self.took_effect(),
             Effect::Undetermined => self.undetermined(),
@@ -99,7 +99,7 @@ impl Story<'_> {
     }
 
     /// `TCP_NODELAY 0 to 1`.
-    fn from_to(&self) -> String {
+    fn old_to_new(&self) -> String {
         let name = option(self.key);
         match (&self.it.old, &self.it.new) {
             (Some(old), Some(new)) => {
@@ -167,7 +167,7 @@ impl Story<'_> {
             (Some(old), Some(new)) if old == new => {
                 format!("{} was {} already{left}", option(self.key), self.value(new))
             }
-            _ => format!("{}{left}", self.from_to()),
+            _ => format!("{}{left}", self.old_to_new()),
         }
     }
 
@@ -183,7 +183,7 @@ impl Story<'_> {
             }
             Some(Reason::Connected) => format!(
                 "{}: accepted without effect, {}",
-                self.from_to(),
+                self.old_to_new(),
                 if self.it.phase == Some(Phase::Closing) {
                     "this connection is being closed"
                 } else {

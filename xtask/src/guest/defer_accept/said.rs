@@ -86,7 +86,8 @@ impl Found {
             side => format!("{side} {}", self.outcome),
         };
         if let Some(by) = &self.sent_by {
-            brief += &format!(" {by}");
+            brief.push(' ');
+            brief.push_str(by);
         }
         for (name, yes) in [
             ("full", self.accept_queue_full > 0),
@@ -94,7 +95,8 @@ impl Found {
             ("later_data", self.data_after_ns.is_some()),
         ] {
             if yes {
-                brief += &format!(" {name}");
+                brief.push(' ');
+                brief.push_str(name);
             }
         }
         brief
@@ -281,7 +283,7 @@ fn witnessed(place: &Place, one: &Found) -> Vec<String> {
         let dropped = own.iter().take(last.unwrap_or(0)).filter(|it| is_bare(it)).count();
         match last {
             None => {
-                wrong.push(format!("nothing on the wire ended it {lasted_ns} ns after the SYN"))
+                wrong.push(format!("nothing on the wire ended it {lasted_ns} ns after the SYN"));
             }
             // One that comes again and finds room has been there before.
             Some(_) if one.accept_queue_full > 0 => {}
