@@ -3,7 +3,7 @@
 use std::{
     io,
     net::TcpStream,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, OwnedFd, RawFd},
 };
 
 use anyhow::Context as _;
@@ -300,17 +300,11 @@ fn by_child(
     let child = unsafe { libc::fork() };
     if child == 0 {
         let own = of();
-        // SAFETY: the pointer and the length describe the value; the child ends at once.
-        unsafe {
-            let result = libc::setsockopt(
-                own,
-                key.0.cast_signed(),
-                key.1.cast_signed(),
-                (&raw const value).cast(),
-                4,
-            );
-            libc::_exit(i32::from(result != 0));
-        }
+        let (level, optname) = (key.0.cast_signed(), key.1.cast_signed());
+        // SAFETY: the pointer and the length describe the value.
+        let result = unsafe { libc::setsockopt(own, level, optname, (&raw const value).cast(), 4) };
+        // SAFETY: the child ends at once.
+        unsafe { libc::_exit(i32::from(result != 0)) };
     }
     let mut status = 0;
     // SAFETY: waits for the child of this process.
@@ -342,6 +336,7 @@ fn send_socket(over: RawFd, fd: RawFd) -> io::Result<()> {
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = CONTROL;
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one message is filled in")]
     // SAFETY: the control message has room for one descriptor; everything outlives the call.
     unsafe {
         let header = libc::CMSG_FIRSTHDR(&raw const message);
@@ -358,6 +353,7 @@ fn received(over: RawFd) -> RawFd {
     let mut byte = [0_u8];
     let mut control = [0_u64; CONTROL / 8];
     let mut piece = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one message is read")]
     // SAFETY: as in `send_socket`.
     unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
@@ -419,8 +415,8 @@ fn mptcp(p: &mut Player) -> anyhow::Result<()> {
 fn sockaddr(at: std::net::SocketAddr) -> (u32, Vec<u8>) {
     let port = at.port().to_be_bytes();
     let mut bytes = match at {
-        std::net::SocketAddr::V4(_) => (libc::AF_INET as u16).to_ne_bytes().to_vec(),
-        std::net::SocketAddr::V6(_) => (libc::AF_INET6 as u16).to_ne_bytes().to_vec(),
+        std::net::SocketAddr::V4(_) => libc::AF_INET.to_ne_bytes()[..2].to_vec(),
+        std::net::SocketAddr::V6(_) => libc::AF_INET6.to_ne_bytes()[..2].to_vec(),
     };
     bytes.extend(port);
     match at {

@@ -201,7 +201,7 @@ fn found_there(tcptrace: &Path, form: &str) -> anyhow::Result<Vec<String>> {
                 });
                 match own {
                     Some((_, _, fd)) => {
-                        wrong.extend(one.differs(|level, optname| answer(*fd, level, optname)))
+                        wrong.extend(one.differs(|level, optname| answer(*fd, level, optname)));
                     }
                     None => wrong.push(format!("--existing: whose is {one:?}")),
                 }

@@ -113,6 +113,7 @@ impl Player {
     }
 
     /// As [`Self::set`], of any value in any way; the result.
+    #[expect(clippy::too_many_arguments, reason = "a call, how it is made, and what it comes to")]
     pub(super) fn by(
         &mut self,
         way: Way,
@@ -136,6 +137,7 @@ impl Player {
     }
 
     /// Notes a call that was made by somebody else.
+    #[expect(clippy::too_many_arguments, reason = "a call, how it was made, and what it came to")]
     pub(super) fn note(
         &mut self,
         key: (u32, u32),

@@ -86,10 +86,12 @@ fn compat(fd: RawFd, level: u32, optname: u32, value: &[u8]) -> io::Result<i64> 
             in("rdi") size,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
-        libc::munmap(page, 4096);
     }
+    // SAFETY: nobody else has the page.
+    unsafe { libc::munmap(page, 4096) };
     // The result has 32 bits.
-    let result = result as i32;
+    let [a, b, c, d, ..] = result.to_le_bytes();
+    let result = i32::from_le_bytes([a, b, c, d]);
     if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(0) }
 }
 
