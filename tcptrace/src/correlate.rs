@@ -221,7 +221,8 @@ impl Correlator {
         self.conclude_due(event.at_ns);
         self.learn_comms();
         if is_of_no_socket(event, self.kind) {
-            if is_turned_away(event) {
+            // Only these questions keep what is no socket yet.
+            if (self.kind.opening() || self.kind.deferring()) && is_turned_away(event) {
                 self.sockets.remove(event.socket);
             }
             return;

@@ -75,7 +75,7 @@ pub fn run() -> ExitCode {
 #[command(
     name = "tcptrace",
     version,
-    override_usage = "tcptrace QUESTION [FILTERS] [OUTPUT] [LIMITS] [-- COMMAND ARGS...]\n       tcptrace timeline [FILTERS] [OUTPUT] [LIMITS] [-- COMMAND ARGS...]\n       tcptrace completions SHELL",
+    override_usage = "tcptrace QUESTION|timeline [FILTERS] [OUTPUT] [LIMITS] [-- COMMAND ARGS...]\n       tcptrace completions SHELL",
     subcommand_help_heading = "COMMANDS",
     subcommand_value_name = "COMMAND",
     args_conflicts_with_subcommands = true,
