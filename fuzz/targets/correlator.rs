@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use tcptrace::{
-    analysis::{Cause, Kind, close, defer_accept, fastopen, nagle::MAX_WRITES, timeline::MAX_LINES},
+    analysis::{
+        Cause, Kind, close, defer_accept, fastopen, nagle::MAX_WRITES, timeline::MAX_LINES,
+    },
     correlate::Correlator,
     event::{Facts, SocketId},
     explain::words,

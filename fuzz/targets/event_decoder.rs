@@ -13,7 +13,8 @@ fuzz_target!(|input: &[u8]| {
     let read: Vec<_> = event.hook.fields().iter().map(|field| event.field(*field)).collect();
     // What was not read is nothing, whatever the slots held.
     let mut plain = without(&event, 0);
-    plain.fill(event.valid() & (1_u32 << read.len()).wrapping_sub(1));
+    let fields = 1_u64.wrapping_shl(read.len() as u32) - 1;
+    plain.fill(event.valid() & fields as u32);
     assert_eq!(read, plain.hook.fields().iter().map(|f| plain.field(*f)).collect::<Vec<_>>());
     let line = trace::Line(&event).to_string();
     let mut again = trace::parse(&line).expect("what was written can be read");
