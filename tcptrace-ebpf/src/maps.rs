@@ -81,7 +81,7 @@ pub static MINISOCKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16_384
 pub static TRIES: LruHashMap<u64, Try> = LruHashMap::with_max_entries(1024, 0);
 
 /// Requests of listeners with `TCP_DEFER_ACCEPT`, by address, until they are sockets or dropped. When it is full, a connection
-/// is not followed, which is counted.
+/// is not followed, which is counted. Where they are not wanted it has room for one.
 #[map]
 pub static REQUESTS: HashMap<u64, Pending> = HashMap::with_max_entries(65_536, 0);
 

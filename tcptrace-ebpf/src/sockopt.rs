@@ -47,9 +47,10 @@ pub fn how(via: u32, level: u32) -> u32 {
     via << 16 | level & 0xffff
 }
 
-/// Length of the value and number of the option, as the records have them.
+/// Length of the value and number of the option, as the records have them. What is not read has no length.
 #[inline(always)]
 pub fn option(optname: u32, optlen: u32) -> u32 {
+    let optlen = if reads_kernel() { optlen } else { 0 };
     let optlen = if optlen > 0xffff { 0xffff } else { optlen };
     optlen << 16 | optname & 0xffff
 }
@@ -151,12 +152,16 @@ pub fn asked(at: u64, optlen: u32, is_kernel: bool) -> Asked {
     let mut value: Asked = [0; MAX_VALUE / 4];
     let to = (&raw mut value).cast();
     let size = if optlen >= MAX_VALUE as u32 { MAX_VALUE as u32 } else { optlen & 15 };
+    // Where the kernel is locked down aya takes both helpers for missing, and puts one in their place that is refused.
+    if !reads_kernel() {
+        return value;
+    }
     // SAFETY: the value has room for 16 bytes; a read that fails leaves zeros.
     unsafe {
-        if !is_kernel {
-            bpf_probe_read_user(to, size, at as *const _);
-        } else if reads_kernel() {
+        if is_kernel {
             bpf_probe_read_kernel(to, size, at as *const _);
+        } else {
+            bpf_probe_read_user(to, size, at as *const _);
         }
     }
     value

@@ -12,6 +12,7 @@ use std::{
 };
 
 use tcptrace::{
+    analysis::Kind,
     filter::Filter,
     source::{
         Flow, Item, Source as _,
@@ -34,10 +35,12 @@ fn main() -> anyhow::Result<()> {
         Form::Fentry
     };
     let name = if form == Form::Kprobe { "kprobe" } else { "fentry" };
-    for (hook, count) in counts(form, None, true, exchange)? {
+    let all: Vec<Hook> = Hook::ALL.iter().copied().filter(|h| h.at() != At::Record).collect();
+    for (hook, count) in counts(form, &all, None, true, exchange)? {
         println!("@@hook {} {name} {count}", hook.name());
     }
-    // The same connection, on which no byte waits: seen by every hook that it passes, or by none.
+    // The same connection, on which no byte waits: seen by every hook of these that it passes, or by none.
+    let own_hooks = Kind::Nagle.hooks();
     let own = std::process::id();
     for (word, filter) in [
         ("held-only", None),
@@ -45,25 +48,28 @@ fn main() -> anyhow::Result<()> {
         ("everything-of-own", Some(format!("{LOOPBACK} pid={own}"))),
         ("everything-of-another", Some("pid=1".to_owned())),
     ] {
-        for (hook, count) in counts(form, filter.as_deref(), false, nothing_held)? {
+        for (hook, count) in counts(form, own_hooks, filter.as_deref(), false, nothing_held)? {
             println!("@@unheld {} {name} {word} {count}", hook.name());
         }
     }
     Ok(())
 }
 
-/// How often each hook was seen while `exchange` ran: where bytes waited, and where `closing` says so what closed; or
+/// How often each of these hooks was seen while `exchange` ran: where bytes waited, and where `closing` says so what closed; or
 /// everything that passes a filter.
 fn counts(
     form: Form,
+    hooks: &[Hook],
     everything: Option<&str>,
     closing: bool,
     exchange: fn() -> std::io::Result<()>,
 ) -> anyhow::Result<BTreeMap<Hook, u64>> {
-    let mut hooks: Vec<Hook> = Hook::ALL.iter().copied().filter(|h| h.at() != At::Record).collect();
-    // What another hook sees in newer kernels may be missing.
-    hooks.sort_by_key(|hook| hook.replaced_by().is_some());
-    let required = hooks.iter().filter(|hook| hook.replaced_by().is_none()).count();
+    let mut hooks = hooks.to_vec();
+    // What another hook sees in newer kernels may be missing, and what is read by an address under lockdown.
+    let may_be_missing =
+        |hook: &Hook| hook.replaced_by().is_some() || *hook == Hook::reqsk_timer_handler;
+    hooks.sort_by_key(may_be_missing);
+    let required = hooks.iter().filter(|hook| !may_be_missing(hook)).count();
     let wanted = [
         (Want::Counting, true),
         (Want::Everything, everything.is_some()),

@@ -31,6 +31,8 @@ static OBJECT: &[u8] = include_bytes!(env!("TCPTRACE_BPF_OBJECT_PATH"));
 const WAKE_BYTES: u64 = 64 << 10;
 /// Most user stacks that the kernel keeps apart; one whose place is taken is not told.
 const MAX_STACKS: u32 = 4096;
+/// Requests that are followed at once, where they are wanted: their table takes memory from the start.
+const MAX_REQUESTS: u32 = 65_536;
 /// Fields that explain a hold and decide neither its cause nor what let it go.
 const EXPLAINS: [Field; 3] = [Field::mss_cache, Field::srtt_us, Field::icsk_rto];
 
@@ -142,6 +144,7 @@ pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachE
     let kernel_reads = u32::from(!privilege::locked_down());
     let processes = if request.command.is_some() { MAX_PROCESSES } else { 1 };
     let stacks = if user_stacks == 1 { MAX_STACKS } else { 1 };
+    let requests = if deferring == 1 { MAX_REQUESTS } else { 1 };
     let object = zstd::decode_all(OBJECT).map_err(|e| AttachError::Load(e.to_string()))?;
     let mut ebpf = EbpfLoader::new()
         .override_global("LAYOUT", &layout, true)
@@ -157,6 +160,7 @@ pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachE
         .map_max_entries("EVENTS", request.buffer_bytes)
         .map_max_entries("PROCESSES", processes)
         .map_max_entries("STACKS", stacks)
+        .map_max_entries("REQUESTS", requests)
         .load(&object)
         .map_err(|e| AttachError::Load(e.to_string()))?;
     put_in_cgroups(&mut ebpf, &request.cgroups)?;
