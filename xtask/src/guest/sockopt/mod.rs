@@ -142,7 +142,7 @@ fn filtered(tcptrace: &Path, form: &str) -> anyhow::Result<Vec<String>> {
     let all: Vec<Vec<String>> = wanted.iter().map(|(pid, _)| words(pid).into()).collect();
     let tools = Tool::start_all(tcptrace, &all)?;
     let played = in_own_namespace(cases::two_calls, Family::V4)?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    thread::sleep(std::time::Duration::from_millis(500));
     let mut wrong = Vec::new();
     for ((text, _), (pid, many)) in Tool::stop_all(tools)?.iter().zip(&wanted) {
         let found = read(text)?;
