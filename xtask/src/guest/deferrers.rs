@@ -2,7 +2,6 @@
 //! says must agree with the kernel's counters and with when the client did what.
 
 use std::{
-    collections::BTreeMap,
     net::{SocketAddr, TcpStream},
     path::Path,
     process::Stdio,
@@ -10,12 +9,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::{
     sys::{now_ns, sleep_until},
-    tool::Tool,
+    tool::{Tool, findings},
     tree::{Servers, within},
 };
 use crate::report::Outcome;
@@ -164,7 +162,7 @@ fn started(tcptrace: &Path) -> anyhow::Result<(Servers, Vec<String>)> {
     ];
     let servers = Servers::start(&FILES, &servers, &[NGINX, HAPROXY])?;
     sleep_until(now_ns() + SETTLED_NS);
-    let (found, _) = read(&tool.stop()?.0)?;
+    let (found, _) = findings::<Found, Counter>(&tool.stop()?.0, "defer")?;
     let mut set: Vec<String> = found
         .iter()
         .filter(|one| one.side == "listener")
@@ -203,7 +201,7 @@ fn played(case: &Case, tcptrace: &Path, outcome: &mut Outcome) -> anyhow::Result
         .args(["defer-accept", "-r", "/tmp/deferrers.tcptrace"])
         .output()?;
     println!("--- {}\n{}", case.name, String::from_utf8_lossy(&shown.stdout));
-    let (found, counters) = read(&text)?;
+    let (found, counters) = findings::<Found, Counter>(&text, "defer")?;
     outcome.tool += u32::try_from(found.len())?;
     outcome.oracle += u32::try_from(case.wanted.len() + 3)?;
     let mut wrong = Vec::new();
@@ -238,22 +236,4 @@ fn played(case: &Case, tcptrace: &Path, outcome: &mut Outcome) -> anyhow::Result
         }
     }
     Ok(wrong)
-}
-
-fn read(text: &str) -> anyhow::Result<(Vec<Found>, Vec<Counter>)> {
-    let (mut found, mut counters) = (Vec::new(), Vec::new());
-    for line in text.lines() {
-        let value: BTreeMap<String, serde_json::Value> = serde_json::from_str(line)?;
-        match value.get("type").and_then(serde_json::Value::as_str) {
-            Some("defer") => found.push(serde_json::from_str(line).context("a finding")?),
-            Some("gap") => anyhow::bail!("events were lost: {line}"),
-            Some("summary") => {
-                if let Some(told) = value.get("counters") {
-                    counters = serde_json::from_value(told.clone()).context("counters")?;
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok((found, counters))
 }

@@ -1,15 +1,14 @@
 //! Real programs that open connections with Fast Open, as people run them: what tcptrace says of both ends must agree with the
 //! kernel's counters.
 
-use std::{collections::BTreeMap, path::Path, process::Stdio};
+use std::{path::Path, process::Stdio};
 
-use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::{
     netns::set,
     sys::{now_ns, sleep_until},
-    tool::Tool,
+    tool::{Tool, findings},
     tree::{Servers, within},
 };
 use crate::report::Outcome;
@@ -188,7 +187,7 @@ fn played(case: &Case, tcptrace: &Path, outcome: &mut Outcome) -> anyhow::Result
         .args(["fastopen", "-r", "/tmp/openers.tcptrace"])
         .output()?;
     println!("--- {}: {:?}\n{}", case.name, case.client.1, String::from_utf8_lossy(&shown.stdout));
-    let (found, counters) = read(&text)?;
+    let (found, counters) = findings::<Found, Counter>(&text, "fastopen")?;
     outcome.tool += u32::try_from(found.len())?;
     outcome.oracle += u32::try_from(case.wanted.len())?;
     let mut wrong = Vec::new();
@@ -217,22 +216,4 @@ fn played(case: &Case, tcptrace: &Path, outcome: &mut Outcome) -> anyhow::Result
         }
     }
     Ok(wrong)
-}
-
-fn read(text: &str) -> anyhow::Result<(Vec<Found>, Vec<Counter>)> {
-    let (mut found, mut counters) = (Vec::new(), Vec::new());
-    for line in text.lines() {
-        let value: BTreeMap<String, serde_json::Value> = serde_json::from_str(line)?;
-        match value.get("type").and_then(serde_json::Value::as_str) {
-            Some("fastopen") => found.push(serde_json::from_str(line).context("a finding")?),
-            Some("gap") => anyhow::bail!("events were lost: {line}"),
-            Some("summary") => {
-                if let Some(told) = value.get("counters") {
-                    counters = serde_json::from_value(told.clone()).context("counters")?;
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok((found, counters))
 }

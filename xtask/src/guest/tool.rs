@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::sys::checked;
 use crate::oracle::{Reported, ReportedClose};
@@ -241,6 +241,30 @@ fn skipped(text: &str) -> u64 {
     let last = text.lines().next_back().unwrap_or_default();
     let summary = serde_json::from_str::<SummaryLine>(last).ok();
     summary.and_then(|it| it.probe_misses).map_or(0, |misses| misses.values().sum())
+}
+
+/// The findings of a type in its JSON, and the counters that its summary compares; fails where events were lost.
+pub(crate) fn findings<F: DeserializeOwned, C: DeserializeOwned>(
+    text: &str,
+    kind: &str,
+) -> anyhow::Result<(Vec<F>, Vec<C>)> {
+    let (mut found, mut counters) = (Vec::new(), Vec::new());
+    for line in text.lines() {
+        let value: serde_json::Value = serde_json::from_str(line)?;
+        match value.get("type").and_then(serde_json::Value::as_str) {
+            Some(own) if own == kind => {
+                found.push(serde_json::from_value(value).context("a finding")?);
+            }
+            Some("gap") => anyhow::bail!("events were lost: {line}"),
+            Some("summary") => {
+                if let Some(told) = value.get("counters") {
+                    counters = serde_json::from_value(told.clone()).context("counters")?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((found, counters))
 }
 
 /// Reads its JSON.

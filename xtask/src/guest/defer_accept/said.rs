@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs, net::SocketAddr};
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::{super::fastopen::place::Place, cases::Case};
+use super::{
+    super::{fastopen::place::Place, tool::findings},
+    cases::Case,
+};
 use crate::oracle::Segment;
 
 /// A segment is told of after its stamp on the wire, by as much as an emulator with many cases at once needs.
@@ -123,21 +126,7 @@ pub(super) struct Counter {
 
 /// Reads its JSON: the findings, and the counters of the summary.
 pub(super) fn read(text: &str) -> anyhow::Result<(Vec<Found>, Vec<Counter>)> {
-    let (mut found, mut counters) = (Vec::new(), Vec::new());
-    for line in text.lines() {
-        let value: serde_json::Value = serde_json::from_str(line)?;
-        match value.get("type").and_then(serde_json::Value::as_str) {
-            Some("defer") => found.push(serde_json::from_value(value).context("a finding")?),
-            Some("summary") => {
-                if let Some(told) = value.get("counters") {
-                    counters = serde_json::from_value(told.clone()).context("counters")?;
-                }
-            }
-            Some("gap") => anyhow::bail!("events were lost: {line}"),
-            _ => {}
-        }
-    }
-    Ok((found, counters))
+    findings(text, "defer")
 }
 
 /// The listener that was there, and the connection that was held at the end.

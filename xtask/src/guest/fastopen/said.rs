@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::{cases::Case, place::Place};
+use super::{super::tool::findings, cases::Case, place::Place};
 use crate::oracle::Segment;
 
 /// A finding of its JSON.
@@ -84,21 +83,7 @@ pub(super) fn judged_whole(netns: u64, found: &[Found], counters: &[Counter]) ->
 
 /// Reads its JSON: the findings, and the counters of the summary.
 pub(super) fn read(text: &str) -> anyhow::Result<(Vec<Found>, Vec<Counter>)> {
-    let (mut found, mut counters) = (Vec::new(), Vec::new());
-    for line in text.lines() {
-        let value: serde_json::Value = serde_json::from_str(line)?;
-        match value.get("type").and_then(serde_json::Value::as_str) {
-            Some("fastopen") => found.push(serde_json::from_value(value).context("a finding")?),
-            Some("summary") => {
-                if let Some(told) = value.get("counters") {
-                    counters = serde_json::from_value(told.clone()).context("counters")?;
-                }
-            }
-            Some("gap") => anyhow::bail!("events were lost: {line}"),
-            _ => {}
-        }
-    }
-    Ok((found, counters))
+    findings(text, "fastopen")
 }
 
 /// One line for each difference.
