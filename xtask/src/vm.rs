@@ -120,8 +120,10 @@ enum Boot {
         exit: i32,
         release: String,
     },
-    /// It died or was killed; the last lines of its console say more.
+    /// It died by itself, or did not get as far as its command; the last lines of its console say more.
     Died(String),
+    /// It was killed while its command ran, which would take as long the next time.
+    TooLong(String),
 }
 
 impl Guest {
@@ -154,8 +156,8 @@ impl Guest {
         self.archives.push(archive);
     }
 
-    /// Runs the command and hands over what it prints, line by line. A guest that dies is started once more: some
-    /// kernels now and then die very early under emulation.
+    /// Runs the command and hands over what it prints, line by line. A guest that dies is started once more, as some
+    /// kernels now and then die very early under emulation; one whose command takes longer than its limit is not.
     pub(crate) fn run(&self, on_line: &mut dyn FnMut(&str)) -> Result<Run> {
         let initramfs = Scratch::new(&self.initramfs()?)?;
         let start = now();
@@ -169,7 +171,7 @@ impl Guest {
                     eprintln!("xtask: kernel {}: {why}; trying once more", self.kernel.series);
                     first_try = Some(why);
                 }
-                Boot::Died(why) => {
+                Boot::Died(why) | Boot::TooLong(why) => {
                     bail!("kernel {} ({}): {why}", self.kernel.series, self.kernel.package)
                 }
             }
@@ -216,9 +218,9 @@ impl Guest {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    return Ok(Boot::Died(
-                        seen.death(&format!("killed after {} s", limit.as_secs())),
-                    ));
+                    let why = seen.death(&format!("killed after {} s", limit.as_secs()));
+                    let ran = seen.release.is_some();
+                    return Ok(if ran { Boot::TooLong(why) } else { Boot::Died(why) });
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Ok(Boot::Died(seen.death("the guest died")));

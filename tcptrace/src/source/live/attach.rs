@@ -23,16 +23,16 @@ const TREE_PROGRAMS: [&str; 2] = ["sched_process_fork", "sched_process_free"];
 pub(super) fn attach_all(
     ebpf: &mut Ebpf,
     plan: Vec<(Hook, Vec<Candidate>)>,
+    btf: &Btf,
     request: &Request,
 ) -> Result<Attachment, AttachError> {
-    let btf = Btf::from_sys_fs().map_err(|e| AttachError::Load(e.to_string()))?;
     let mut all = Attachment::default();
     if let Some(pid) = request.command {
-        all.programs.extend(follow_command(ebpf, &btf, pid)?);
+        all.programs.extend(follow_command(ebpf, btf, pid)?);
     }
     let mut symbols = None;
     for (i, (hook, tracing)) in plan.into_iter().enumerate() {
-        let tried = match attach_first(ebpf, &btf, hook, tracing, Vec::new()) {
+        let tried = match attach_first(ebpf, btf, hook, tracing, Vec::new()) {
             // Where its function has gone, another hook sees what it was there for.
             Err(why)
                 if why.is_empty() && request.form == Form::Auto && hook.replaced_by().is_some() =>
@@ -42,7 +42,7 @@ pub(super) fn attach_all(
             Err(why) if request.form != Form::Fentry => {
                 let has = |name: &str| ebpf.program(name).is_some();
                 let kprobes = kprobes(hook, known(&mut symbols)?, &has);
-                attach_first(ebpf, &btf, hook, kprobes, why)
+                attach_first(ebpf, btf, hook, kprobes, why)
             }
             tried => tried,
         };

@@ -34,10 +34,9 @@ const HOOK_AT: usize = 32;
 const FIRST: u64 = 1 << 32;
 
 /// Loads the iterator, so that a kernel that does not take it is known before anything is watched.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), String> {
-    let btf = Btf::from_sys_fs().map_err(|e| e.to_string())?;
+pub(super) fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
     let program = program(ebpf).ok_or("the object lacks the iterator")?;
-    program.load(OVER, &btf).map_err(|e| brief(&e))
+    program.load(OVER, btf).map_err(|e| brief(&e))
 }
 
 fn program(ebpf: &mut Ebpf) -> Option<&mut Iter> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Btf, Ebpf, EbpfLoader, Endianness,
     maps::{Array, CgroupArray, MapData, PerCpuArray, RingBuf},
     programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
@@ -165,6 +165,13 @@ pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachE
         .map_err(|e| AttachError::Load(e.to_string()))?;
     put_in_cgroups(&mut ebpf, &request.cgroups)?;
     Ok(ebpf)
+}
+
+/// What programs can be put on, as aya wants it: of the kernel's own BTF it would keep a hundred megabytes and look through
+/// all of them for each program.
+pub(super) fn attachable(types: &Types) -> Result<Btf, AttachError> {
+    Btf::parse(&types.attachable(), Endianness::default())
+        .map_err(|e| AttachError::Load(e.to_string()))
 }
 
 /// Tells the programs which cgroups the filter lets through.

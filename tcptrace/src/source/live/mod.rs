@@ -17,7 +17,7 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
+    Btf, Ebpf,
     maps::{MapData, PerCpuArray, RingBuf, StackTraceMap},
     programs::Program,
 };
@@ -37,7 +37,7 @@ use self::{
     attach::{Attachment, attach_all},
     exchanges::Exchanges,
     listeners::Before,
-    load::{Wanted, clock_sample, enable, loaded, readers},
+    load::{Wanted, attachable, clock_sample, enable, loaded, readers},
     unclosed::Unclosed,
 };
 use crate::{
@@ -159,12 +159,13 @@ impl std::fmt::Debug for Live {
 fn existing_wanted(
     request: &Request,
     ebpf: &mut Ebpf,
+    btf: &Btf,
 ) -> Result<Option<(Filter, Vec<PathBuf>)>, AttachError> {
     if !request.wants.contains(&Want::Existing) {
         return Ok(None);
     }
     let refused = |why| AttachError::Hook { hook: "the iterator over sockets", why };
-    existing::load(ebpf).map_err(refused)?;
+    existing::load(ebpf, btf).map_err(refused)?;
     Ok(Some((request.filter, request.cgroups.clone())))
 }
 
@@ -182,14 +183,14 @@ impl Live {
         let form = if wanted.has_plain() { request.form } else { Form::Kprobe };
         let plan: Vec<(Hook, Vec<Candidate>)> =
             request.hooks.iter().map(|h| (*h, tracing(*h, form, &types, &has))).collect();
-        // One copy of the kernel's types at a time: aya parses its own.
-        drop(types);
+        let btf = attachable(&types)?;
         let (first, sampled) = (clock_sample(&mut ebpf)?, Instant::now());
         let command = request.command.map(process::opened).transpose()?;
-        let Attachment { programs, attached, not_seen } = attach_all(&mut ebpf, plan, request)?;
+        let Attachment { programs, attached, not_seen } =
+            attach_all(&mut ebpf, plan, &btf, request)?;
         std::thread::sleep(HZ_SAMPLE.saturating_sub(sampled.elapsed()));
         let second = clock_sample(&mut ebpf)?;
-        let existing = existing_wanted(request, &mut ebpf)?;
+        let existing = existing_wanted(request, &mut ebpf, &btf)?;
         let stacks =
             request.wants.contains(&Want::Stacks).then(|| stacks(&mut ebpf)).transpose()?;
         let before_all = Before::now(request);
