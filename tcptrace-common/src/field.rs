@@ -286,6 +286,8 @@ kernel_fields! {
     req_rcv_isn: 4 = "tcp_request_sock", "rcv_isn";
     /// Sequence number of the SYN-ACK.
     req_snt_isn: 4 = "tcp_request_sock", "snt_isn";
+    /// When the SYN-ACK was sent, microseconds; 0 when nothing was kept of it: the request was made from a SYN cookie.
+    req_snt_synack: 8 = "tcp_request_sock", "snt_synack";
     /// Where the table of connections points to the request; null once it is in none.
     req_hashed: 8 = "request_sock", "__req_common.skc_nulls_node.pprev";
     /// The request's listener.
@@ -330,6 +332,7 @@ impl Field {
                 | Self::req_acked
                 | Self::req_rcv_isn
                 | Self::req_snt_isn
+                | Self::req_snt_synack
                 | Self::req_hashed
                 | Self::req_listener
         )

@@ -311,11 +311,12 @@ hooks! {
     /// The listener of a request was closed, and another of its `SO_REUSEPORT` group takes it over: as a request of another
     /// address, which gives its events the request's name and goes no further; 0 where the request is a socket at once.
     inet_reqsk_clone = 75 Exit [clone_low = OWN, clone_high = OWN] {};
-    /// A connection to a listener with `TCP_DEFER_ACCEPT` waits to be accepted without having been deferred: `syn_cookie` is 1
-    /// when its SYN was answered by a SYN cookie, 0 when Fast Open has made it. The fields are the listener's; the
-    /// socket of the event is the one that was made.
-    inet_csk_reqsk_queue_add = 76 Exit [syn_cookie = OWN] {
+    /// A connection waits to be accepted to which its listener's `TCP_DEFER_ACCEPT` or `TCP_FASTOPEN` was not applied:
+    /// `syn_cookie` is 1 when its SYN was answered by a SYN cookie, 0 when Fast Open has made it; `isn` is the SYN's sequence
+    /// number. The fields are the listener's; the socket of the event is the one that was made.
+    inet_csk_reqsk_queue_add = 76 Exit [syn_cookie = OWN, isn = OWN] {
         skc_family inet_sport skc_rcv_saddr skc_v6_rcv_saddr rskq_defer_accept sk_ack_backlog sk_max_ack_backlog
+        fastopenq_max_qlen
     };
     /// Data, or a FIN, is there that a program can read, for the first time on a connection that was deferred.
     tcp_data_ready = 77 Entry [] { skc_state bytes_received };

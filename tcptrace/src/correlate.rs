@@ -222,7 +222,7 @@ impl Correlator {
         self.learn_comms();
         if is_of_no_socket(event, self.kind) {
             // Only these questions keep what is no socket yet.
-            if (self.kind.opening() || self.kind.deferring()) && is_turned_away(event) {
+            if (self.kind.opening() || self.kind.deferring()) && event.is_turned_away() {
                 self.sockets.remove(event.socket);
             }
             return;
@@ -256,7 +256,7 @@ impl Correlator {
             machine.on_event(event, &mut found);
         }
         let gone = matches!(event.hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused)
-            || is_turned_away(event);
+            || event.is_turned_away();
         let over = machine.is_over(gone);
         if !found.is_empty() {
             let socket = socket.clone();
@@ -451,21 +451,6 @@ fn is_of_no_socket(event: &Event, kind: Kind) -> bool {
                 && !kind.opening()
                 && !kind.deferring()
         }
-        _ => false,
-    }
-}
-
-/// Whether it is the last of what is no socket.
-fn is_turned_away(event: &Event) -> bool {
-    match event.hook {
-        Hook::listener
-        | Hook::netstat
-        | Hook::existing
-        | Hook::__inet_csk_reqsk_queue_drop
-        | Hook::inet_csk_reqsk_queue_drop_and_put
-        | Hook::reqsk_timer_handler => true,
-        Hook::tcp_try_fastopen => event.arg("child").is_some_and(|child| child & 1 == 0),
-        Hook::tcp_check_req => event.arg("end").is_some_and(|end| end & 3 == 2),
         _ => false,
     }
 }

@@ -274,6 +274,21 @@ impl Event {
         self.slots.get(at).copied()
     }
 
+    /// Whether it is the last of what is no socket: a request that became none, a listener or counters that were read.
+    pub fn is_turned_away(&self) -> bool {
+        match self.hook {
+            Hook::listener
+            | Hook::netstat
+            | Hook::existing
+            | Hook::__inet_csk_reqsk_queue_drop
+            | Hook::inet_csk_reqsk_queue_drop_and_put
+            | Hook::reqsk_timer_handler => true,
+            Hook::tcp_try_fastopen => self.arg("child").is_some_and(|child| child & 1 == 0),
+            Hook::tcp_check_req => self.arg("end").is_some_and(|end| end & 3 == 2),
+            _ => false,
+        }
+    }
+
     /// Sets an argument; `false` when the hook's record does not carry it.
     pub fn set_arg(&mut self, name: &str, value: u32) -> bool {
         let at = self.hook.args().iter().position(|(arg, _)| *arg == name);

@@ -43,7 +43,7 @@ fn brief(name: &str) -> String {
 }
 
 /// What each story must be told from its neighbours by.
-const WANTED: [(&str, &str); 58] = [
+const WANTED: [(&str, &str); 60] = [
     ("worked", "Client Worked - [Active]"),
     ("worked_in_part_of_the_write", "Client Worked - [Active]"),
     ("worked_without_cookie", "Client Worked Cookieless [Active]"),
@@ -98,6 +98,8 @@ const WANTED: [(&str, &str); 58] = [
     ("server_not_enabled", "Server Refused NotEnabled []"),
     ("server_queue_full", "Server Refused QueueFull [ListenOverflow]"),
     ("server_no_option", "Server Refused NoOption []"),
+    ("server_syn_cookie", "Server NotTried SynCookie []"),
+    ("server_syn_cookie_without_fastopen", ""),
     ("server_no_key", "Server Refused NoKey [CookieReqd]"),
     ("server_child_failed", "Server Refused ChildFailed [PassiveFail]"),
     ("server_bad_cookie", "Server Refused BadCookie [PassiveFail]"),

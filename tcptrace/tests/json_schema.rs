@@ -289,9 +289,16 @@ fn stories_of(kind: Kind) -> Vec<String> {
         Kind::Fastopen => stories_of_openings(),
         Kind::DeferAccept => stories_of_deferrals(),
         Kind::Sockopt => stories_of_options(),
-        Kind::Timeline => {
-            stories().into_iter().chain(limits()).chain(stories_of_a_socket()).collect()
-        }
+        // What other questions see is told here too.
+        Kind::Timeline => [
+            stories(),
+            limits(),
+            stories_of_a_socket(),
+            stories_of_openings(),
+            stories_of_deferrals(),
+            stories_of_options(),
+        ]
+        .concat(),
     }
 }
 
@@ -305,8 +312,21 @@ const fn never(kind: Kind) -> &'static [&'static str] {
         // None of these has a user stack.
         Kind::DeferAccept => &["file", "frames", "function", "line", "sent_by=segment"],
         Kind::Fastopen | Kind::Sockopt => &["file", "frames", "function", "line"],
-        // The releases are those of `hold`; what is held at the end of the run is the line `still_held` here.
-        Kind::Timeline => &["release=still_held"],
+        // The releases are those of `hold`; what is held at the end of the run is the line `still_held` here. The rest is of
+        // lines of other questions for which the timeline has its own.
+        Kind::Timeline => &[
+            "by=data",
+            "error",
+            "event=ack_sent",
+            "event=timed_out",
+            "event=written",
+            "gives_up",
+            "max_qlen",
+            "periods",
+            "release=still_held",
+            "seconds",
+            "timeouts",
+        ],
     }
 }
 

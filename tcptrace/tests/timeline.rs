@@ -125,6 +125,24 @@ fn text(width: usize, color: bool, detail: Detail) -> Text {
     Text::new(width, color, Clock::Wall(jiff::tz::TimeZone::UTC), detail)
 }
 
+/// A story of another question, as the timeline tells it.
+fn of_another(file: &str, story: &str) -> String {
+    let lines = file.split("## ").find_map(|text| text.strip_prefix(&format!("{story}\n")));
+    let found = entries(&items(lines.expect(story)), 9_000_000_000);
+    shown(text(100, false, Detail::Evidence), &found)
+}
+
+#[test]
+fn what_other_questions_see_stands_in_its_place() {
+    let deferred = of_another(include_str!("stories/defer_accept.txt"), "data");
+    let option = of_another(include_str!("stories/sockopt.txt"), "took_effect");
+    let refused = of_another(include_str!("stories/sockopt.txt"), "out_of_range");
+    let opened = of_another(include_str!("stories/fastopen.txt"), "worked");
+    insta::with_settings!({ snapshot_path => "stories" }, {
+        insta::assert_snapshot!([deferred, option, refused, opened].join("\n"));
+    });
+}
+
 /// Two connections at once, the second 400 ms behind.
 fn two() -> String {
     corked(5_000, "s1") + &corked(5_400, "s2").replace("skc_dport=45212", "skc_dport=45468")

@@ -41,12 +41,8 @@ pub(crate) fn build(program: Program, object: Option<&Path>) -> Result<PathBuf> 
         }
         Program::Floor => (&["--package", "tcptrace", "--example", "floor"], "examples/floor"),
     };
-    // Apart from the other, so that neither build undoes the other's work.
-    let folder = match program {
-        Program::Mutant => "guest-mutant",
-        Program::Xtask => "guest-xtask",
-        _ => "guest",
-    };
+    // Its flags are others. The mutant is no release, so that it and the program under test do not undo each other.
+    let folder = if matches!(program, Program::Xtask) { "guest-xtask" } else { "guest" };
     let target = command::target().join(folder);
     // What the guests test is what people get: the one program that is built as a release.
     let release = matches!(program, Program::Tcptrace);

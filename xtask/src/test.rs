@@ -351,7 +351,7 @@ fn in_guest(job: &Job, programs: &Programs) -> Done {
 fn boot(job: &Job, programs: &Programs, console: &mut Vec<String>) -> Result<vm::Run> {
     let mut guest = vm::Guest::new(job.series.ready()?, job.command(programs));
     guest.lockdown = job.lockdown;
-    guest.limit = Duration::from_mins(40);
+    guest.limit = Duration::from_mins(30);
     programs.add_to(&mut guest)?;
     if job.has_servers() {
         guest.append(debian::tree(&tree::PACKAGES)?);

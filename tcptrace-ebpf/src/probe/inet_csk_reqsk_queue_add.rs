@@ -1,7 +1,7 @@
 //! `inet_csk_reqsk_queue_add(sk, req, child)`, at its return.
 //!
 //! **When**: a socket waits to be accepted. Told of listeners with `TCP_DEFER_ACCEPT` and of sockets that were not deferred:
-//! the SYN was answered by a SYN cookie, or Fast Open has accepted it.
+//! the SYN was answered by a SYN cookie, or Fast Open has accepted it; and of listeners with `TCP_FASTOPEN` and a SYN cookie.
 //! **Context**: softirq.
 //! **Arguments**: the socket that listens, the request, and the socket that was made; the result is that, or nothing when the
 //! listener was closed.
@@ -22,21 +22,26 @@ use crate::{
 };
 
 #[inline(always)]
-fn body<L: Reader, C: Reader>(listener: &L, req: u64, child: &C, made: u64) {
-    if made == 0 || !request::defers(listener) || request::known(req).is_some() {
+fn body<L: Reader, R: Reader, C: Reader>(listener: &L, request: &R, child: &C, made: u64) {
+    // No other connection of a listener that defers comes here without a request that is followed.
+    let not_deferred = request::deferring()
+        && request::defers(listener)
+        && request::known(request.sk()).is_none();
+    let by_fastopen = child.is_set(Field::fastopen_rsk);
+    let not_opened = socket::opens()
+        && listener.value(Field::fastopenq_max_qlen) != 0
+        && by_fastopen == 0
+        && request.field(Field::req_snt_synack) == (0, 1);
+    if made == 0 || !(not_deferred || not_opened) || !socket::admits_request(listener, child) {
         return;
     }
-    if !socket::admits_request(listener, child) {
-        return;
-    }
-    // No other connection comes here without a request that is followed.
-    let syn_cookie = child.is_set(Field::fastopen_rsk) ^ 1;
+    let syn_cookie = by_fastopen ^ 1;
     if socket::meet(Hook::inet_csk_reqsk_queue_add, child).is_some() {
         emit::emit_for::<L, { Hook::inet_csk_reqsk_queue_add.slots() }>(
             Hook::inet_csk_reqsk_queue_add,
             listener,
             child.sk(),
-            [syn_cookie, 0, 0, 0, 0, 0, 0],
+            [syn_cookie, request.value(Field::req_rcv_isn) as u32, 0, 0, 0, 0, 0],
         );
     }
 }
@@ -46,7 +51,9 @@ pub fn inet_csk_reqsk_queue_add(ctx: FExitContext) -> i32 {
     log_run!(&ctx, inet_csk_reqsk_queue_add);
     let Some(listener) = Typed::new(ctx.arg(0), core::ptr::null()) else { return 0 };
     let Some(child) = Typed::new(ctx.arg(2), core::ptr::null()) else { return 0 };
-    body(&listener, ctx.arg(1), &child, ctx.arg(3));
+    if let Some(request) = Typed::whole_request(ctx.arg(1)) {
+        body(&listener, &request, &child, ctx.arg(3));
+    }
     0
 }
 
@@ -62,8 +69,10 @@ pub fn inet_csk_reqsk_queue_add_kretprobe(ctx: RetProbeContext) -> u32 {
     else {
         return 0;
     };
-    if let (Some(listener), Some(child)) = (Helper::new(sk, 0), Helper::new(child, 0)) {
-        body(&listener, req, &child, made);
+    if let (Some(listener), Some(child)) = (Helper::new(sk, 0), Helper::new(child, 0))
+        && let Some(request) = Helper::new(req, req)
+    {
+        body(&listener, &request, &child, made);
     }
     0
 }

@@ -154,6 +154,13 @@ pub(super) const fn task(e: &Event) -> Task {
     Task { pid: e.pid, tid: e.tid }
 }
 
+impl Machine {
+    /// The lines that are not told yet.
+    pub(in crate::analysis) fn kept(&self) -> &[Evidence<Fact>] {
+        &self.state.lines
+    }
+}
+
 impl State {
     /// Adds a line.
     pub(super) fn note(&mut self, e: &Event, fact: Fact) {

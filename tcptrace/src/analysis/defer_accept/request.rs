@@ -288,6 +288,10 @@ impl State {
 
     /// A connection that was not deferred waits to be accepted.
     pub(super) fn on_not_deferred(&mut self, e: &Event) {
+        // Where Fast Open is asked after too, its listeners are told of as well.
+        if e.u32(Field::rskq_defer_accept) == Some(0) {
+            return;
+        }
         let syn_cookie = e.arg("syn_cookie") == Some(1);
         let outcome = if syn_cookie { Outcome::SynCookie } else { Outcome::Fastopen };
         let queue = e.u32(Field::sk_ack_backlog).zip(e.u32(Field::sk_max_ack_backlog));

@@ -114,6 +114,8 @@ pub enum Reason {
     BadCookie,
     /// Server: the cookie was made with the backup key, and a fresh one was given.
     OldKey,
+    /// Server: the SYN was answered by a SYN cookie, and then nobody looks at what it carries.
+    SynCookie,
     /// No cookie was needed.
     Cookieless,
     /// Server: a reset came before the handshake was complete.
@@ -518,6 +520,8 @@ pub enum Fact {
         #[serde(skip)]
         task: Task,
     },
+    /// A socket was made from a SYN cookie.
+    SynCookie,
     /// Fast Open is paused, or would be.
     Blackhole,
     /// The connection is over.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     analysis::Analysis,
-    event::{Event, SocketId},
+    event::{Event, Seq, SocketId},
     finding::{Certainty, Evidence, Finding, Task},
 };
 
@@ -64,6 +64,7 @@ impl Analysis for Machine {
         Hook::do_tcp_setsockopt,
         Hook::security_sock_graft,
         Hook::inet_csk_accept,
+        Hook::inet_csk_reqsk_queue_add,
     ];
     const REQUIRED: usize = 9;
     const OPENING: bool = true;
@@ -86,6 +87,7 @@ impl Analysis for Machine {
                 state.blackhole(e, Reason::OutOfOrder, out);
             }
             Hook::tcp_try_fastopen => state.on_try(e),
+            Hook::inet_csk_reqsk_queue_add => state.on_syn_cookie(e, out),
             Hook::reqsk_fastopen_remove => state.on_removed(e),
             Hook::security_sock_graft => state.on_accepted(e),
             Hook::tcp_done => state.on_done(e),
@@ -138,6 +140,13 @@ impl Analysis for Machine {
 /// The task at work.
 pub(super) const fn task(e: &Event) -> Task {
     Task { pid: e.pid, tid: e.tid }
+}
+
+impl Machine {
+    /// The lines that are not told yet.
+    pub(in crate::analysis) fn kept(&self) -> &[Evidence<Fact>] {
+        &self.state.lines
+    }
 }
 
 impl State {
@@ -253,6 +262,20 @@ impl State {
             ..Attempt::new(Side::Server, Outcome::NotUsable, Some(Reason::ServerBitOff))
         };
         out.push(self.at_once(e, attempt, Some(Fact::Listens { max_qlen, task: task(e) })));
+    }
+
+    /// A connection was made from a SYN cookie.
+    fn on_syn_cookie(&self, e: &Event, out: &mut Vec<AnyAttempt>) {
+        let max_qlen = e.u32(Field::fastopenq_max_qlen).unwrap_or(0);
+        if max_qlen == 0 || e.arg("syn_cookie") != Some(1) {
+            return;
+        }
+        let attempt = Attempt {
+            queue: Some(Queue { qlen: 0, max_qlen, resets: false }),
+            isn: e.arg("isn").map(Seq),
+            ..Attempt::new(Side::Server, Outcome::NotTried, Some(Reason::SynCookie))
+        };
+        out.push(self.at_once(e, attempt, Some(Fact::SynCookie)));
     }
 
     /// The retransmission timer ran (`tcp_fastopen_active_detect_blackhole()`: its condition is applied here, because what

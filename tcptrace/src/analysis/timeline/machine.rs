@@ -9,7 +9,7 @@ use tcptrace_common::{
     },
 };
 
-use super::{Fact, MAX_LINES, SPAN_NS, Stretch};
+use super::{Fact, MAX_LINES, SPAN_NS, Stretch, others::Others};
 use crate::{
     analysis::{
         Analysis, delack,
@@ -29,6 +29,7 @@ pub struct Machine {
 #[derive(Debug, Default)]
 struct State {
     nagle: nagle::Machine,
+    others: Others,
     socket: SocketId,
     /// The stretch that is being collected.
     open: Option<Open>,
@@ -119,10 +120,38 @@ impl Analysis for Machine {
         Hook::tcp_send_active_reset,
         Hook::tcp_reset,
         Hook::tcp_time_wait,
+        Hook::option_before,
+        Hook::__sys_setsockopt,
+        Hook::do_sock_setsockopt,
+        Hook::__bpf_setsockopt,
+        Hook::tcp_fastopen_cookie_check,
+        Hook::tcp_fastopen_cache_set,
+        Hook::tcp_fastopen_defer_connect,
+        Hook::tcp_fastopen_active_detect_blackhole,
+        Hook::tcp_fastopen_active_disable,
+        Hook::tcp_finish_connect,
+        Hook::tcp_try_fastopen,
+        Hook::reqsk_fastopen_remove,
+        Hook::inet_csk_reqsk_queue_add,
+        Hook::inet_csk_reqsk_queue_hash_add,
+        Hook::tcp_check_req,
+        Hook::inet_csk_complete_hashdance,
+        Hook::tcp_syn_ack_timeout,
+        Hook::tcp_rtx_synack,
+        Hook::__inet_csk_reqsk_queue_drop,
+        Hook::inet_csk_reqsk_queue_drop_and_put,
+        Hook::reqsk_timer_handler,
+        Hook::tcp_req_err,
+        Hook::inet_reqsk_clone,
+        Hook::tcp_data_ready,
+        Hook::security_sock_graft,
+        Hook::inet_csk_accept,
     ];
     const REQUIRED: usize = 8;
     const EVERYTHING: bool = true;
     const CLOSING: bool = true;
+    const OPENING: bool = true;
+    const DEFERRING: bool = true;
     const TICKS: bool = true;
 
     fn on_event(&mut self, e: &Event, out: &mut Vec<AnyStretch>) {
@@ -187,12 +216,16 @@ impl State {
             // They tell nothing that a line below, or another event, does not.
             _ => {}
         }
+        for fact in self.others.on_event(e) {
+            self.note(e, fact);
+        }
         self.follow_hold(e);
         self.on_life(e);
     }
 
     fn on_loss(&mut self, at_ns: u64) {
         self.nagle.on_loss(at_ns);
+        self.others.on_loss(at_ns);
         (self.written_to, self.armed) = (None, None);
         let Some(open) = &mut self.open else { return };
         (open.certainty, open.writing, open.segment) = (Certainty::May, None, None);
@@ -596,6 +629,7 @@ impl State {
     /// The ends of a connection and of a socket.
     fn on_life(&mut self, e: &Event) {
         match e.hook {
+            _ if e.is_turned_away() => self.flush(e.at_ns),
             Hook::tcp_done => {
                 self.over = true;
                 self.note(e, Fact::Over { skc_state: e.u32(Field::skc_state) });

@@ -8,7 +8,8 @@
 //! Each line stands for a call of a kernel function: `tcp_push()` and `tcp_sendmsg_locked()` for a write,
 //! `tcp_event_new_data_sent()` for a departure, `tcp_rcv_established()` and `tcp_rcv_state_process()` for a segment in,
 //! `tcp_write_timer_handler()` for a timer, `do_tcp_setsockopt()` for an option, `tcp_fin()` and `tcp_send_fin()` for
-//! the FINs, `tcp_done()` for the end. Holds are those of the question `nagle`, found by its own machine.
+//! the FINs, `tcp_done()` for the end. Holds are those of the question `nagle`, found by its own machine; so are the lines of
+//! Fast Open, of `TCP_DEFER_ACCEPT` and of options, where a trace has their events.
 //!
 //! # What you see
 //! ```text
@@ -25,6 +26,7 @@
 //! RFC 9293 3; RFC 8985 7; `tcp(7)`; `net/ipv4/tcp.c`, `net/ipv4/tcp_input.c`, `net/ipv4/tcp_output.c`.
 
 mod machine;
+mod others;
 mod stretch;
 
 pub use machine::Machine;

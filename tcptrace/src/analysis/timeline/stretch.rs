@@ -4,7 +4,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    analysis::nagle::{Held, Part, Release, Timer},
+    analysis::{
+        defer_accept, fastopen,
+        nagle::{Held, Part, Release, Timer},
+        sockopt,
+    },
     finding::{Certainty, Task},
 };
 
@@ -227,6 +231,22 @@ pub enum Fact {
         #[serde(skip)]
         task: Task,
     },
+    /// The call that set an option has returned.
+    OptionReturned {
+        /// Its name; `None` when it is newer than this program.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        option: Option<&'static str>,
+        /// 0, or a negative error.
+        result: i32,
+        /// Whether it changed anything.
+        effect: sockopt::Effect,
+        /// Who set it; `None` where no task was at work.
+        #[serde(skip)]
+        task: Option<Task>,
+        /// All that is known of it.
+        #[serde(skip)]
+        change: Box<sockopt::Change>,
+    },
     /// The device, or the pacing timer, let the socket send again.
     Tsq,
     /// A write sleeps in its call.
@@ -327,6 +347,12 @@ pub enum Fact {
     Reused,
     /// Events were lost somewhere: what is not here may have happened all the same.
     Lost,
+    /// What the question `fastopen` says of it.
+    #[serde(untagged)]
+    Opening(fastopen::Fact),
+    /// What the question `defer-accept` says of it.
+    #[serde(untagged)]
+    Deferral(defer_accept::Fact),
 }
 
 impl Fact {
@@ -341,6 +367,9 @@ impl Fact {
     /// The task that acted.
     pub const fn task(&self) -> Option<Task> {
         match self {
+            Self::OptionReturned { task, .. } => *task,
+            Self::Opening(fact) => fact.task(),
+            Self::Deferral(fact) => fact.task(),
             Self::Write { task, .. }
             | Self::WriteReturned { task, .. }
             | Self::OptionSet { task, .. }

@@ -3,7 +3,7 @@
 use tcptrace_common::tcp::{TCPHDR_ACK, TCPHDR_FIN, TCPHDR_RST, TCPHDR_SYN};
 
 use crate::{
-    analysis::defer_accept::{Deferral, Fact, Trigger},
+    analysis::defer_accept::{Fact, Trigger},
     explain::{
         Context, Line, Mark, task,
         units::{bytes, counted},
@@ -11,7 +11,12 @@ use crate::{
     finding::Evidence,
 };
 
-pub(super) fn line(evidence: &Evidence<&Fact>, it: &Deferral, context: &Context<'_>) -> Line {
+/// The line of a fact; `periods` is for how many the listener deferred, where that is known.
+pub(in crate::explain) fn line(
+    evidence: &Evidence<&Fact>,
+    periods: Option<u32>,
+    context: &Context<'_>,
+) -> Line {
     let (mark, label, detail) = match evidence.fact {
         Fact::SynIn
         | Fact::AckDropped { .. }
@@ -22,22 +27,22 @@ pub(super) fn line(evidence: &Evidence<&Fact>, it: &Deferral, context: &Context<
         | Fact::Ignored { .. }
         | Fact::DataIn
         | Fact::AckPutOff => {
-            let (label, detail) = came(evidence.fact, it);
+            let (label, detail) = came(evidence.fact);
             (Mark::In, label, detail)
         }
         Fact::SynAckAgain { .. } | Fact::AckSent { .. } => {
-            let (label, detail) = left(evidence.fact, it);
+            let (label, detail) = left(evidence.fact, periods);
             (Mark::Out, label, detail)
         }
         fact => {
-            let (label, detail) = happened(fact, it, context);
+            let (label, detail) = happened(fact, periods, context);
             (Mark::None, label, detail)
         }
     };
     Line { at_ns: evidence.at_ns, mark, held: false, minor: false, label, detail }
 }
 
-fn came(fact: &Fact, it: &Deferral) -> (String, String) {
+fn came(fact: &Fact) -> (String, String) {
     let (label, detail) = match fact {
         Fact::SynIn => ("SYN in", "a SYN-ACK answers it".to_owned()),
         Fact::AckDropped { first: true } => (
@@ -81,21 +86,15 @@ fn came(fact: &Fact, it: &Deferral) -> (String, String) {
         Fact::DataIn => ("first data in", String::new()),
         _ => ("SYN-ACK in", "its ACK is put off: this socket has set TCP_DEFER_ACCEPT".to_owned()),
     };
-    let _ = it;
     (label.to_owned(), detail)
 }
 
-fn left(fact: &Fact, it: &Deferral) -> (String, String) {
+fn left(fact: &Fact, periods: Option<u32>) -> (String, String) {
     let detail = match fact {
         Fact::SynAckAgain { by: Trigger::Segment, .. } => "the SYN came again".to_owned(),
         Fact::SynAckAgain { period, deferred: true, repeated, .. } => {
-            let of = period.map_or_else(String::new, |period| {
-                if period <= it.setting.periods {
-                    format!(" ({period} of {})", it.setting.periods)
-                } else {
-                    String::new()
-                }
-            });
+            let of = period.zip(periods).filter(|(period, of)| period <= of);
+            let of = of.map_or_else(String::new, |(period, of)| format!(" ({period} of {of})"));
             if *repeated {
                 format!("deferred, not loss of it: nobody has answered the one before{of}")
             } else {
@@ -113,7 +112,7 @@ fn left(fact: &Fact, it: &Deferral) -> (String, String) {
     ("SYN-ACK again".to_owned(), detail)
 }
 
-fn happened(fact: &Fact, it: &Deferral, context: &Context<'_>) -> (String, String) {
+fn happened(fact: &Fact, periods: Option<u32>, context: &Context<'_>) -> (String, String) {
     let (label, detail) = match fact {
         Fact::OptionSet { seconds, periods, task: who } => {
             let asked = seconds.map_or_else(String::new, |seconds| format!(" to {seconds} s"));
@@ -138,8 +137,8 @@ fn happened(fact: &Fact, it: &Deferral, context: &Context<'_>) -> (String, Strin
                 ),
             },
         ),
-        Fact::Timer { period, acked: true } if *period <= it.setting.periods => {
-            ("timer", format!("SYN-ACK not repeated ({period} of {})", it.setting.periods))
+        Fact::Timer { period, acked: true } if periods.is_some_and(|of| *period <= of) => {
+            ("timer", format!("SYN-ACK not repeated ({period} of {})", periods.unwrap_or_default()))
         }
         Fact::Timer { .. } => ("timer", "SYN-ACK not repeated".to_owned()),
         Fact::Changed { from, to } => {

@@ -32,7 +32,7 @@ pub(in crate::explain) fn explain(
         ),
         verdict: story.verdict(),
         zero_ns: finding.from_ns,
-        lines: evidence.iter().map(|each| line(each, it, context)).collect(),
+        lines: evidence.iter().map(|each| line(each, Some(it.setting.periods), context)).collect(),
         change: story.change(),
         pattern: None,
     }

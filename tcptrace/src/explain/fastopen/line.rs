@@ -8,7 +8,7 @@ use crate::{
     finding::Evidence,
 };
 
-pub(super) fn line(evidence: &Evidence<&Fact>, context: &Context<'_>) -> Line {
+pub(in crate::explain) fn line(evidence: &Evidence<&Fact>, context: &Context<'_>) -> Line {
     let (mark, label, detail) = match evidence.fact {
         Fact::SynAckIn { .. } | Fact::SynIn { .. } | Fact::ResetIn { .. } => {
             let (label, detail) = came(evidence.fact);
@@ -131,6 +131,7 @@ fn happened(fact: &Fact, context: &Context<'_>) -> (String, String) {
             ("handshake complete", "the slot of the queue is free".to_owned())
         }
         Fact::Accepted { task: who } => ("accept()", task(*who, context.comms)),
+        Fact::SynCookie => ("made from a SYN cookie", "nothing was kept of the SYN".to_owned()),
         Fact::Blackhole => ("Fast Open failed here", String::new()),
         Fact::Over { error: 0 } => ("connection over", String::new()),
         Fact::Over { error } => ("connection over", errno(*error)),

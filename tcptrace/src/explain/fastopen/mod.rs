@@ -7,5 +7,6 @@ mod words;
 
 pub use fields::Fields;
 pub(super) use fields::{fields, names};
+pub(super) use line::line;
 pub(super) use story::explain;
 pub(super) use words::{WORDS, counters, place};

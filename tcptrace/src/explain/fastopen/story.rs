@@ -296,6 +296,11 @@ impl Story<'_> {
             Outcome::Worked => self.taken(),
             Outcome::CookieGranted => "asked for a cookie and got one".to_owned(),
             Outcome::NotUsable => self.not_usable(),
+            Outcome::NotTried => {
+                "this connection was made from a SYN cookie: the kernel does not look at Fast Open in such a SYN, whatever the \
+                 client asked for"
+                    .to_owned()
+            }
             _ => self.turned_away(),
         }
     }
@@ -459,6 +464,11 @@ impl Story<'_> {
             (Reason::NotEnabled, _) => {
                 Some("set TCP_FASTOPEN on the listener (nginx: listen ... fastopen=N).".to_owned())
             }
+            (Reason::SynCookie, _) => Some(
+                "a larger backlog in listen() (and net.ipv4.tcp_max_syn_backlog, net.core.somaxconn), or \
+                 net.ipv4.tcp_syncookies=1 where it is 2."
+                    .to_owned(),
+            ),
             (Reason::QueueFull, _) => Some("set a larger TCP_FASTOPEN on the listener.".to_owned()),
             (Reason::NeverWritten, _) => Some(
                 "do not set TCP_FASTOPEN_CONNECT where the server speaks first: without a write no SYN leaves.".to_owned(),

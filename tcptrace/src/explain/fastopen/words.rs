@@ -154,6 +154,7 @@ pub(super) const fn why(reason: Reason) -> &'static str {
         Reason::ChildFailed => "socket not made",
         Reason::BadCookie | Reason::StaleCookie => "cookie not valid",
         Reason::OldKey => "old key",
+        Reason::SynCookie => "SYN cookie",
         Reason::Cookieless => "no cookie needed",
         Reason::ChildReset => "reset before the handshake",
         Reason::ChildTimedOut => "handshake never completed",

@@ -7,5 +7,5 @@ mod words;
 
 pub use fields::Fields;
 pub(super) use fields::{fields, names};
-pub(super) use story::explain;
+pub(super) use story::{explain, verdict};
 pub(super) use words::{WORDS, place};

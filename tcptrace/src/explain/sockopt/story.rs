@@ -40,8 +40,7 @@ pub(in crate::explain) fn explain(
                 ""
             };
             let aside = change.phase.and_then(phase).map(str::to_owned);
-            let verdict = Story { it: change, key: (change.level, change.optname), hz }.verdict();
-            (aside, format!("{verdict}{may}"))
+            (aside, format!("{}{may}", verdict(change, context)))
         }
         Told::Existing(existing) => {
             let was = existing.phase.and_then(phase).map(|was| format!("{was}, "));
@@ -58,6 +57,12 @@ pub(in crate::explain) fn explain(
         change: None,
         pattern: None,
     }
+}
+
+/// What one call made of its option, as a sentence.
+pub(in crate::explain) fn verdict(change: &Change, context: &Context<'_>) -> String {
+    let key = (change.level, change.optname);
+    Story { it: change, key, hz: context.facts.hz }.verdict()
 }
 
 /// `TCP_CORK 1, TCP_NODELAY 0, TCP_CONGESTION cubic.`

@@ -7,9 +7,9 @@ use crate::{
         timeline::{Fact, Stretch},
     },
     explain::{
-        Context, Line, Mark,
+        Context, Line, Mark, defer_accept, fastopen,
         nagle::{armed, failure, merged, named, pending, released_by, short, timer_name},
-        task,
+        sockopt, task,
         units::{bytes, duration, ticks},
     },
     finding::{Certainty, Evidence, Task},
@@ -22,6 +22,9 @@ pub(super) fn line(
     context: &Context<'_>,
 ) -> Line {
     let fact = evidence.fact;
+    if let Some(line) = of_another(evidence, context) {
+        return line;
+    }
     // Who acts is said above the lines; here only where it is somebody else.
     let other = fact.task().filter(|actor| stretch.owner.is_none_or(|o| o.pid != actor.pid));
     let by = other.map(|actor: Task| task(actor, context.comms));
@@ -30,10 +33,6 @@ pub(super) fn line(
         Fact::Push { .. } | Fact::Attempt { .. } => (Mark::Out, tried(fact), sending(fact)),
         Fact::Left { bytes: size, seq, end_seq, fin } => left(*size, (*seq, *end_seq), *fin),
         Fact::SegmentIn { .. } => segment(fact),
-        Fact::FinIn { skc_state } => {
-            let state = skc_state.and_then(state).map_or_else(String::new, |s| format!("in {s}"));
-            (Mark::In, "FIN".to_owned(), state)
-        }
         Fact::TimerArmed { timer, .. } => {
             (Mark::None, format!("{} armed", timer_name(*timer)), timer_rule(fact, context))
         }
@@ -42,7 +41,8 @@ pub(super) fn line(
             format!("{} fired", timer_name(*timer)),
             format!("icsk_pending={}", pending(*timer)),
         ),
-        Fact::AckPutOff { .. }
+        Fact::FinIn { .. }
+        | Fact::AckPutOff { .. }
         | Fact::AckTimerFired
         | Fact::CloseCalled { .. }
         | Fact::AckOut
@@ -60,9 +60,12 @@ pub(super) fn line(
             "transmit failed".to_owned(),
             format!("{} not taken: {}", bytes((*size).into()), failure(*returned)),
         ),
+        Fact::OptionReturned { change, .. } => {
+            (Mark::Out, "option".to_owned(), sockopt::verdict(change, context))
+        }
         Fact::Tsq => word("TSQ or pacing", "the socket may send again"),
-        // It has lines of its own.
-        Fact::Stack { .. } => word("", ""),
+        // They have lines of their own.
+        Fact::Stack { .. } | Fact::Opening(_) | Fact::Deferral(_) => word("", ""),
         Fact::FinQueued { .. } => (Mark::Out, "FIN queued".to_owned(), String::new()),
         Fact::HoldBegan { .. }
         | Fact::HeldBy { .. }
@@ -80,9 +83,25 @@ pub(super) fn line(
     }
 }
 
+/// The line that another question has for it.
+fn of_another(evidence: &Evidence<&Fact>, context: &Context<'_>) -> Option<Line> {
+    let (n, at_ns) = (evidence.n, evidence.at_ns);
+    match evidence.fact {
+        Fact::Opening(fact) => Some(fastopen::line(&Evidence { n, at_ns, fact }, context)),
+        Fact::Deferral(fact) => {
+            Some(defer_accept::line(&Evidence { n, at_ns, fact }, None, context))
+        }
+        _ => None,
+    }
+}
+
 /// ACKs that are put off, and what ends a connection or what is known of it.
 fn closing(fact: &Fact, context: &Context<'_>) -> (Mark, String, String) {
     match fact {
+        Fact::FinIn { skc_state } => {
+            let state = skc_state.and_then(state).map_or_else(String::new, |s| format!("in {s}"));
+            (Mark::In, "FIN".to_owned(), state)
+        }
         Fact::AckPutOff { pingpong, ato_ticks, due_ticks } => (
             Mark::In,
             "ACK put off".to_owned(),

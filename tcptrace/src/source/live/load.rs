@@ -37,7 +37,7 @@ const MAX_REQUESTS: u32 = 65_536;
 const EXPLAINS: [Field; 3] = [Field::mss_cache, Field::srtt_us, Field::icsk_rto];
 
 /// Fields that only the programs look at, where what Fast Open does is wanted.
-const OPENING: [Field; 9] = [
+const OPENING: [Field; 12] = [
     Field::foc_len,
     Field::foc_exp,
     Field::foc_val,
@@ -47,6 +47,9 @@ const OPENING: [Field; 9] = [
     Field::msg_flags,
     Field::msg_namelen,
     Field::syn_data_acked,
+    Field::fastopen_rsk,
+    Field::req_snt_synack,
+    Field::req_rcv_isn,
 ];
 
 /// Fields that only the programs look at, where what `TCP_DEFER_ACCEPT` does is wanted.

@@ -206,8 +206,10 @@ pub(super) const CASES: [Case; 55] = [
         [
             "client cookie_granted no_cookie",
             "client refused data_not_acked",
-            "server cookie_granted -"
-        ]
+            "server cookie_granted -",
+            "server not_tried syn_cookie"
+        ],
+        joined
     ),
     case!(
         "no room for the cookie",
