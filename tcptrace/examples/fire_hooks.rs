@@ -1,5 +1,8 @@
 //! Attaches every hook of the table in one form, makes the kernel pass each, and prints how often each was seen.
 //! A test asset: it runs in a guest (`cargo xtask test`).
+//!
+//! `fire_hooks fentry|kprobe [without=HOOK,...] [unheld] [verbose]`: `without` leaves hooks out, `unheld` repeats it with the
+//! hooks of `nagle` on a connection on which no byte waits, in each way of asking.
 #![expect(clippy::print_stdout, reason = "what it sees is its output")]
 
 use std::{
@@ -29,15 +32,19 @@ use tcptrace_common::{
 const LOOPBACK: &str = "port=1-65535 local=[::1],127.0.0.0/8 remote=127.0.0.1 family=4";
 
 fn main() -> anyhow::Result<()> {
-    let form = if std::env::args().nth(1).as_deref() == Some("kprobe") {
-        Form::Kprobe
-    } else {
-        Form::Fentry
-    };
+    let form = if asked("kprobe") { Form::Kprobe } else { Form::Fentry };
     let name = if form == Form::Kprobe { "kprobe" } else { "fentry" };
-    let all: Vec<Hook> = Hook::ALL.iter().copied().filter(|h| h.at() != At::Record).collect();
+    let without = std::env::args().find_map(|word| Some(word.strip_prefix("without=")?.to_owned()));
+    let left_out = |hook: &Hook| {
+        without.as_ref().is_some_and(|names| names.split(',').any(|name| name == hook.name()))
+    };
+    let all = Hook::ALL.iter().copied().filter(|hook| hook.at() != At::Record && !left_out(hook));
+    let all: Vec<Hook> = all.collect();
     for (hook, count) in counts(form, &all, None, true, exchange)? {
         println!("@@hook {} {name} {count}", hook.name());
+    }
+    if !asked("unheld") {
+        return Ok(());
     }
     // The same connection, on which no byte waits: seen by every hook of these that it passes, or by none.
     let own_hooks = Kind::Nagle.hooks();
@@ -53,6 +60,11 @@ fn main() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the command line has this word.
+fn asked(wanted: &str) -> bool {
+    std::env::args().any(|word| word == wanted)
 }
 
 /// How often each of these hooks was seen while `exchange` ran: where bytes waited, and where `closing` says so what closed; or
@@ -91,7 +103,7 @@ fn counts(
     println!("facts {:?}", live.facts());
     let exchange = thread::spawn(exchange);
     let mut counts: BTreeMap<Hook, u64> = hooks.iter().map(|h| (*h, 0)).collect();
-    let verbose = std::env::args().nth(2).is_some();
+    let verbose = asked("verbose");
     let ending = live.run(&mut |item| {
         if let Item::Event(event) = item {
             // It stands in for the other, and says so in its record.

@@ -29,7 +29,8 @@ const MODES: [(&str, bool); 4] = [
 ];
 /// Told only of a segment that was not taken, which takes a queueing discipline: the story `transmit_failed` fails without it.
 /// And what Fast Open and `TCP_DEFER_ACCEPT` do, which is not wanted there: the rows `fastopen` and `defer_accept` fail without
-/// each. The ways to set an option are no hooks with events of their own: the row `sockopt` fails without them.
+/// each. The ways to set an option are no hooks with events of their own: the row `sockopt` fails without them. All but the
+/// first are attached only where no row attaches them.
 const BY_A_STORY: [&str; 43] = [
     "__tcp_transmit_skb",
     "tcp_fastopen_defer_connect",
@@ -88,14 +89,38 @@ const PASSED: [&str; 9] = [
     "do_tcp_setsockopt",
 ];
 
-/// One outcome for each form; kprobes cannot be had under lockdown.
-pub(crate) fn outcomes(console: &[String], lockdown: bool) -> Vec<Outcome> {
-    let forms: &[&str] = if lockdown { &["fentry"] } else { &["fentry", "kprobe"] };
-    let ended = console.iter().filter_map(|line| line.strip_prefix(END)).next_back();
-    forms.iter().map(|form| outcome(console, form, ended)).collect()
+/// What a guest is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// No kprobe can be had, and there is no row that attaches what this leaves to rows.
+    pub(crate) lockdown: bool,
+    /// Also on a connection on which no byte waits.
+    pub(crate) unheld: bool,
 }
 
-fn outcome(console: &[String], form: &str, ended: Option<&str>) -> Outcome {
+impl Asked {
+    const fn forms(self) -> &'static [&'static str] {
+        if self.lockdown { &["fentry"] } else { &["fentry", "kprobe"] }
+    }
+
+    /// The line of a shell that runs it.
+    pub(crate) fn command(self) -> String {
+        let without = format!(" without={}", BY_A_STORY[1..].join(","));
+        let without = if self.lockdown { "" } else { &without };
+        let unheld = if self.unheld { " unheld" } else { "" };
+        let one = |form: &&str| format!("/fire_hooks {form}{without}{unheld}");
+        let all: Vec<String> = self.forms().iter().map(one).collect();
+        format!("{}; echo \"{END}$?\"", all.join(" && "))
+    }
+}
+
+/// One outcome for each form; kprobes cannot be had under lockdown.
+pub(crate) fn outcomes(console: &[String], asked: Asked) -> Vec<Outcome> {
+    let ended = console.iter().filter_map(|line| line.strip_prefix(END)).next_back();
+    asked.forms().iter().map(|form| outcome(console, form, ended, asked.unheld)).collect()
+}
+
+fn outcome(console: &[String], form: &str, ended: Option<&str>, with_unheld: bool) -> Outcome {
     let fired: Vec<(&str, u64)> = console.iter().filter_map(|line| hook(line, form)).collect();
     let mut broken: Vec<String> = Vec::new();
     if ended != Some("0") {
@@ -109,7 +134,9 @@ fn outcome(console: &[String], form: &str, ended: Option<&str>) -> Outcome {
             broken.push(format!("no {form} fired on {}", names.join(" or ")));
         }
     }
-    broken.extend(unheld(console, form));
+    if with_unheld {
+        broken.extend(unheld(console, form));
+    }
     Outcome { scenario: SCENARIO.to_owned(), form: form.to_owned(), broken, ..Outcome::default() }
 }
 
@@ -164,7 +191,7 @@ mod tests {
     fn a_silent_hook_and_an_absent_one_are_named() {
         let lines = ["@@hook tcp_push fentry 0", "@@hook tcp_fin fentry 3", "@@hooks-end 0"];
         let console: Vec<String> = lines.iter().map(ToString::to_string).collect();
-        let found = outcomes(&console, true);
+        let found = outcomes(&console, Asked { lockdown: true, unheld: false });
         let broken = &found[0].broken;
         assert!(broken.iter().any(|line| line == "tcp_push (fentry) did not fire"));
         assert!(broken.iter().any(|line| line.contains("tcp_write_timer_handler")));

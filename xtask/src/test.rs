@@ -6,10 +6,11 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Mutex,
+    thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::{
     bench,
@@ -46,7 +47,7 @@ pub(crate) struct Args {
     /// Seed of the first random schedule; the next ones count up
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Guests side by side; each waits for its kernel half of the time
+    /// Guests side by side
     #[arg(long, default_value_t = 3)]
     pub(crate) jobs: usize,
 }
@@ -80,7 +81,6 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
     if args.scenario.is_none() {
         totals.add(host_tests::run()?);
         totals.add(Totals::of("the benchmark", &bench::smoke()));
-        totals.add(Totals::of("bench cost", &bench::answers()));
     }
     let programs = Programs::build(Program::Tcptrace, args.scenario.is_none())?;
     let jobs = jobs(&wanted, args);
@@ -88,7 +88,16 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
         // Before the guests, two of which would fetch it at a time.
         debian::tree(&tree::PACKAGES)?;
     }
-    let results = in_guests(&jobs, &programs, args.jobs);
+    let (answers, results) = thread::scope(|scope| {
+        // Its guest is one of them.
+        let answers = args.scenario.is_none().then(|| scope.spawn(bench::answers));
+        let results = in_guests(&jobs, &programs, args.jobs);
+        let panicked = |_panic| Err(anyhow!("it panicked"));
+        (answers.map(|answers| answers.join().unwrap_or_else(panicked)), results)
+    });
+    if let Some(answers) = answers {
+        totals.add(Totals::of("bench cost", &answers));
+    }
     totals.add(table::print(&results));
     Ok(totals)
 }
@@ -132,7 +141,9 @@ fn jobs(wanted: &[&'static Series], args: &Args) -> Vec<Job> {
         random: random.filter(|_| !lockdown),
         mutation: None,
     };
-    let mut jobs: Vec<Job> = wanted.iter().map(|series| job(series, false)).collect();
+    // The newest kernels take longest but for the long rows.
+    let mut jobs: Vec<Job> = wanted.iter().rev().map(|series| job(series, false)).collect();
+    jobs.sort_by_key(|job| !job.stores());
     if args.scenario.is_none() {
         jobs.extend(wanted.iter().map(|series| job(series, true)));
     }
@@ -176,9 +187,15 @@ impl Job {
         self.stores() || (self.scenario.is_none() && self.mutation.is_none() && oldest)
     }
 
+    /// What is asked of the hooks by themselves; the filters decide what is seen while no byte waits.
+    fn fires(&self) -> hooks::Asked {
+        hooks::Asked { lockdown: self.lockdown, unheld: self.filters() }
+    }
+
     /// Whether a row is asked for here that does not run everywhere.
     pub(crate) fn is_asked(&self, row: &str) -> bool {
-        (self.stores() || !trace::is_alone(row)) && (self.filters() || row != filters::NAME)
+        let of_the_program = [filters::NAME, refusals::NAME, stack::NAME].contains(&row);
+        (self.stores() || !trace::is_alone(row)) && (self.filters() || !of_the_program)
     }
 
     /// Whether real servers run here.
@@ -225,8 +242,7 @@ impl Job {
         }
         let mut harness = words.join(" ");
         if programs.fire_hooks.is_some() && self.mutation.is_none() {
-            let second = if self.lockdown { "" } else { " && /fire_hooks kprobe" };
-            harness = format!("/fire_hooks fentry{second}; echo \"{}$?\"; {harness}", hooks::END);
+            harness = format!("{}; {harness}", self.fires().command());
         }
         vec!["sh".to_owned(), "-c".to_owned(), harness]
     }
@@ -290,7 +306,7 @@ impl Programs {
 pub(crate) fn in_guests(jobs: &[Job], programs: &Programs, side_by_side: usize) -> Vec<Done> {
     let next = Mutex::new(0..jobs.len());
     let results = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..side_by_side.clamp(1, jobs.len().max(1)) {
             scope.spawn(|| {
                 while let Some((number, job)) =
@@ -333,7 +349,7 @@ fn in_guest(job: &Job, programs: &Programs) -> Done {
         }
     }
     if programs.fire_hooks.is_some() && job.mutation.is_none() {
-        done.outcomes.extend(hooks::outcomes(&console, job.lockdown));
+        done.outcomes.extend(hooks::outcomes(&console, job.fires()));
     }
     match run {
         Ok(run) => end(&mut done, run),

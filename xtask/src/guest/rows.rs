@@ -29,7 +29,8 @@ struct Row {
 /// When a row is played without being named.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum When {
-    Always,
+    /// About the program more than about the kernel: in lockdown, and with `--filtering`.
+    Program,
     /// Not where a guest in lockdown allows no kprobe.
     Unlocked,
     /// With `--filtering`.
@@ -39,12 +40,12 @@ enum When {
 const ROWS: [Row; 11] = [
     Row {
         name: refusals::NAME,
-        when: When::Always,
+        when: When::Program,
         play: |args, _| vec![refusals::outcome(&args.tcptrace, args.lockdown)],
     },
     Row {
         name: stack::NAME,
-        when: When::Always,
+        when: When::Program,
         play: |args, _| vec![stack::outcome(&args.tcptrace, args.lockdown)],
     },
     Row {
@@ -97,7 +98,7 @@ const ROWS: [Row; 11] = [
             // Attaching thirty kprobes takes an emulator a minute: on the kernel of the long rows, or where it is named.
             let short = args.scenario.is_none() && !args.filtering;
             let form = args.form.as_deref().or(short.then_some("fentry"));
-            sockopt::outcomes(&args.tcptrace, form, args.seed)
+            sockopt::outcomes(&args.tcptrace, form, args.seed, !short)
         },
     },
     Row {
@@ -117,11 +118,11 @@ pub(crate) fn play(args: &Args, offset_ns: u64) {
     let only = args.scenario.as_deref();
     for row in &ROWS {
         let unnamed = match row.when {
-            When::Always => true,
+            When::Program => args.lockdown || args.filtering,
             When::Unlocked => !args.lockdown,
             When::Filtering => !args.lockdown && args.filtering,
         };
-        let named = row.when == When::Always || !args.lockdown;
+        let named = row.when == When::Program || !args.lockdown;
         if args.mutate.is_none() && only.map_or(unnamed, |only| named && only == row.name) {
             undisturbed(row.name, || (row.play)(args, offset_ns)).iter().for_each(print);
         }

@@ -19,7 +19,7 @@ use tcptrace_common::{
     layout::{self, Layout},
 };
 
-use super::{LostCounters, Request, Want, attach::brief};
+use super::{LostCounters, Request, Want, attach::brief, object};
 use crate::{
     kernel::{btf::Types, privilege},
     source::refusal::AttachError,
@@ -148,7 +148,8 @@ pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachE
     let processes = if request.command.is_some() { MAX_PROCESSES } else { 1 };
     let stacks = if user_stacks == 1 { MAX_STACKS } else { 1 };
     let requests = if deferring == 1 { MAX_REQUESTS } else { 1 };
-    let object = zstd::decode_all(OBJECT).map_err(|e| AttachError::Load(e.to_string()))?;
+    let mut object = object()?;
+    object::keep(&mut object, |program| is_for(&request.hooks, program));
     let mut ebpf = EbpfLoader::new()
         .override_global("LAYOUT", &layout, true)
         .override_global("FILTER", &filter, true)
@@ -175,6 +176,16 @@ pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachE
 pub(super) fn attachable(types: &Types) -> Result<Btf, AttachError> {
     Btf::parse(&types.attachable(), Endianness::default())
         .map_err(|e| AttachError::Load(e.to_string()))
+}
+
+/// The BPF object.
+pub(super) fn object() -> Result<Vec<u8>, AttachError> {
+    zstd::decode_all(OBJECT).map_err(|e| AttachError::Load(e.to_string()))
+}
+
+/// Whether a program of this name may be put on one of the hooks, or on what stands in for it.
+fn is_for(hooks: &[Hook], program: &str) -> bool {
+    hooks.iter().flat_map(|hook| hook.symbols()).any(|symbol| program.starts_with(symbol))
 }
 
 /// Tells the programs which cgroups the filter lets through.

@@ -7,6 +7,7 @@ mod exchanges;
 mod existing;
 mod listeners;
 mod load;
+mod object;
 mod unclosed;
 
 use std::{
