@@ -24,9 +24,8 @@ use crate::{
 #[inline(always)]
 fn body<L: Reader, R: Reader, C: Reader>(listener: &L, request: &R, child: &C, made: u64) {
     // No other connection of a listener that defers comes here without a request that is followed.
-    let not_deferred = request::deferring()
-        && request::defers(listener)
-        && request::known(request.sk()).is_none();
+    let not_deferred =
+        request::deferring() && request::defers(listener) && request::known(request.sk()).is_none();
     let by_fastopen = child.is_set(Field::fastopen_rsk);
     let not_opened = socket::opens()
         && listener.value(Field::fastopenq_max_qlen) != 0

@@ -87,7 +87,8 @@ const ROWS: [Row; 11] = [
         when: When::Unlocked,
         play: |args, offset_ns| {
             apart(defer_accept::NAME, || {
-                defer_accept::outcomes(&args.tcptrace, offset_ns, args.form.as_deref())
+                let form = args.form.as_deref();
+                defer_accept::outcomes(&args.tcptrace, offset_ns, form, !args.is_short())
             })
         },
     },
@@ -96,9 +97,8 @@ const ROWS: [Row; 11] = [
         when: When::Unlocked,
         play: |args, _| {
             // Attaching thirty kprobes takes an emulator a minute: on the kernel of the long rows, or where it is named.
-            let short = args.scenario.is_none() && !args.filtering;
-            let form = args.form.as_deref().or(short.then_some("fentry"));
-            sockopt::outcomes(&args.tcptrace, form, args.seed, !short)
+            let form = args.form.as_deref().or(args.is_short().then_some("fentry"));
+            sockopt::outcomes(&args.tcptrace, form, args.seed, !args.is_short())
         },
     },
     Row {

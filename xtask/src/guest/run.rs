@@ -75,6 +75,13 @@ pub(crate) struct Args {
     pub(crate) family: Option<u8>,
 }
 
+impl Args {
+    /// Whether what is about the program more than about the kernel is left out: neither named nor with the filters.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.scenario.is_none() && !self.filtering
+    }
+}
+
 /// One story in one family, and its seed when it is a random one.
 #[derive(Debug)]
 pub(crate) struct Run {

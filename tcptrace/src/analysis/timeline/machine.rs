@@ -58,6 +58,10 @@ struct State {
     ack_due: Option<u64>,
     /// The end of the connection was seen.
     over: bool,
+    /// Something happened that only happens to a socket.
+    is_socket: bool,
+    /// The last event was the last of what is no socket.
+    is_turned_away: bool,
 }
 
 /// A stretch that is being collected.
@@ -169,6 +173,11 @@ impl Analysis for Machine {
         self.state.on_loss(at_ns);
     }
 
+    fn is_over(&self, gone: bool) -> bool {
+        // Of a socket whatever is held is still to be told.
+        gone && !(self.state.is_turned_away && self.state.is_socket)
+    }
+
     fn due_ns(&self) -> Option<u64> {
         self.state.due_ns()
     }
@@ -188,6 +197,8 @@ impl State {
         }
         (self.socket, self.last_n) = (e.socket, e.n);
         self.learn_option(e);
+        self.is_socket |= nagle::Machine::HOOKS.contains(&e.hook);
+        self.is_turned_away = e.is_turned_away();
         match e.hook {
             Hook::socket => self.meet(e),
             Hook::tcp_push => self.on_push(e),
@@ -629,7 +640,7 @@ impl State {
     /// The ends of a connection and of a socket.
     fn on_life(&mut self, e: &Event) {
         match e.hook {
-            _ if e.is_turned_away() => self.flush(e.at_ns),
+            _ if self.is_turned_away => self.flush(e.at_ns),
             Hook::tcp_done => {
                 self.over = true;
                 self.note(e, Fact::Over { skc_state: e.u32(Field::skc_state) });

@@ -4,6 +4,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd as _,
+    sync::mpsc::{Sender, channel},
     thread::{self, sleep},
     time::Duration,
 };
@@ -110,16 +111,16 @@ pub(super) const CASES: [Case; 31] = [
     },
 ];
 
-/// Stays as long as the guest, so that its namespace does.
-pub(super) fn forever() -> anyhow::Result<()> {
+/// Stays in this thread's namespace, so that it lives, until the sender is gone.
+pub(super) fn stay() -> anyhow::Result<Sender<()>> {
     let here = std::fs::File::open("/proc/thread-self/ns/net")?;
+    let (stays, is_over) = channel();
     thread::Builder::new().spawn(move || {
         let _here = here;
-        loop {
-            thread::park();
-        }
+        // Nothing is ever sent.
+        let _gone = is_over.recv();
     })?;
-    Ok(())
+    Ok(stays)
 }
 
 fn ms(ms: u64) {

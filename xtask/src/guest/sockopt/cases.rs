@@ -280,19 +280,24 @@ fn by_ring(p: &mut Player) -> anyhow::Result<()> {
 fn another_process(p: &mut Player) -> anyhow::Result<()> {
     let s = p.socket(0)?;
     let fd = s.as_raw_fd();
-    by_child(p, fd, NODELAY, 1, || fd)?;
-    let (ours, theirs) = unix_pair()?;
-    send_socket(ours.as_raw_fd(), fd)?;
-    let theirs_fd = theirs.as_raw_fd();
-    by_child(p, fd, KEEPCNT, 6, move || received(theirs_fd))
+    by_child(p, fd, (NODELAY, 1), (0, TOOK), || fd)?;
+    by_child(p, fd, (KEEPIDLE, 0), (libc::EINVAL, OUT_OF_RANGE), || fd)?;
+    for call in [((KEEPCNT, 6), (0, TOOK)), ((KEEPCNT, 200), (libc::EINVAL, OUT_OF_RANGE))] {
+        let (ours, theirs) = unix_pair()?;
+        send_socket(ours.as_raw_fd(), fd)?;
+        let theirs_fd = theirs.as_raw_fd();
+        by_child(p, fd, call.0, call.1, move || received(theirs_fd))?;
+    }
+    Ok(())
 }
 
-/// A child process sets an option of the socket that it has by the number that `of` gives it.
+/// A child process sets an option of the socket that it has by the number that `of` gives it; the error, or 0, and what must
+/// be told of it.
 fn by_child(
     p: &mut Player,
     fd: RawFd,
-    key: Key,
-    value: i32,
+    (key, value): (Key, i32),
+    (error, wanted): (i32, Wanted),
     of: impl FnOnce() -> RawFd,
 ) -> anyhow::Result<()> {
     let before = answer(fd, key.0, key.1);
@@ -303,16 +308,17 @@ fn by_child(
         let (level, optname) = (key.0.cast_signed(), key.1.cast_signed());
         // SAFETY: the pointer and the length describe the value.
         let result = unsafe { libc::setsockopt(own, level, optname, (&raw const value).cast(), 4) };
+        let failed = io::Error::last_os_error().raw_os_error().unwrap_or(0);
         // SAFETY: the child ends at once.
-        unsafe { libc::_exit(i32::from(result != 0)) };
+        unsafe { libc::_exit(if result == 0 { 0 } else { failed }) };
     }
     let mut status = 0;
     // SAFETY: waits for the child of this process.
     checked(i64::from(unsafe { libc::waitpid(child, &raw mut status, 0) })).context("fork")?;
-    if status != 0 {
+    if libc::WEXITSTATUS(status) != error {
         p.complain(&format!("the child ended with {status}"));
     }
-    p.note(key, "setsockopt", 0, (before, answer(fd, key.0, key.1)), Some(TOOK));
+    p.note(key, "setsockopt", -error, (before, answer(fd, key.0, key.1)), Some(wanted));
     p.was_by(child.cast_unsigned());
     Ok(())
 }
@@ -408,6 +414,17 @@ fn mptcp(p: &mut Player) -> anyhow::Result<()> {
         if result == 0 {
             p.note(key, "mptcp", 0, (before, answer(fd, key.0, key.1)), Some(TOOK));
         }
+    }
+    for (name, wanted) in
+        [(&b"reno"[..], TOOK), (&b"nosuch"[..], ("refused", Some("no_such_name")))]
+    {
+        let before = answer(fd, CONGESTION.0, CONGESTION.1);
+        let result = set(Way::Call, fd, CONGESTION, name);
+        if (result < 0) != (wanted.0 == "refused") {
+            p.complain(&format!("TCP_CONGESTION returned {result}"));
+        }
+        let after = answer(fd, CONGESTION.0, CONGESTION.1);
+        p.note(CONGESTION, "mptcp", result, (before, after), Some(wanted));
     }
     Ok(())
 }

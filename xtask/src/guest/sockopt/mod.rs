@@ -3,6 +3,7 @@
 
 mod bpf;
 mod cases;
+mod kernel;
 mod player;
 mod said;
 mod setter;
@@ -11,6 +12,7 @@ use std::{net::TcpStream, os::fd::AsRawFd as _, path::Path, thread};
 
 use anyhow::Context as _;
 
+pub(crate) use self::kernel::MODULES;
 use self::{
     cases::CASES,
     player::{Call, Player, is_from},
@@ -56,7 +58,7 @@ pub(crate) fn outcomes(
                         if filters {
                             wrong.extend(filtered(tcptrace, form)?);
                         }
-                        wrong.extend(found_there(tcptrace, form)?);
+                        wrong.extend(found_there(tcptrace, form, filters)?);
                     }
                     Ok(wrong)
                 })
@@ -101,15 +103,23 @@ fn played(
             family,
         )?);
     }
+    let by_kernel = kernel::played()?;
     sleep_until(now_ns() + 200_000_000);
     let found = read(&tool.stop()?.0)?;
-    for (played, outcome) in all.iter().zip(outcomes) {
+    for (played, outcome) in all.iter().zip(&mut *outcomes) {
         let here: Vec<&Found> =
             found.iter().filter(|one| one.netns() == Some(played.netns)).collect();
         outcome.tool += u32::try_from(here.len())?;
         outcome.oracle += u32::try_from(played.calls.len())?;
         outcome.broken.extend(played.wrong.iter().cloned());
         outcome.broken.extend(compared(&played.calls, &here, form));
+    }
+    let here: Vec<&Found> =
+        found.iter().filter(|one| one.netns() == Some(by_kernel.netns)).collect();
+    if let Some(first) = outcomes.first_mut() {
+        first.tool += u32::try_from(here.len())?;
+        first.oracle += u32::try_from(kernel::SET.len())?;
+        first.broken.extend(kernel::compared(&here, by_kernel));
     }
     Ok(())
 }
@@ -163,7 +173,7 @@ fn filtered(tcptrace: &Path, form: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// Sockets that were there before, read without being touched: their options are those that they say themselves.
-fn found_there(tcptrace: &Path, form: &str) -> anyhow::Result<Vec<String>> {
+fn found_there(tcptrace: &Path, form: &str, filters: bool) -> anyhow::Result<Vec<String>> {
     // A namespace that only a thread is in is not looked at.
     let netns = Netns::current()?.number()?;
     let mut wrong = Vec::new();
@@ -185,12 +195,13 @@ fn found_there(tcptrace: &Path, form: &str) -> anyhow::Result<Vec<String>> {
         set_option(server.as_raw_fd(), 6, 3, &1_i32)?;
         set_option(server.as_raw_fd(), 1, 9, &1_i32)?;
         let pid = std::process::id().to_string();
-        let wanted: [(&[&str], usize); 4] = [
-            (&["--port", "8071"], 3),
-            (&["--port", "8072"], 0),
-            (&["--pid", &pid, "--port", "8071"], 3),
-            (&["--pid", "1", "--port", "8071"], 0),
-        ];
+        let mut wanted: Vec<(&[&str], usize)> = vec![(&["--port", "8071"], 3)];
+        let own = ["--pid", &pid, "--port", "8071"];
+        if filters {
+            wanted.push((&["--port", "8072"], 0));
+            wanted.push((&own, 3));
+            wanted.push((&["--pid", "1", "--port", "8071"], 0));
+        }
         let base = ["sockopt", "--json", "--existing", "-d", "1ms", "--attach", form];
         let words = |more: &[&str]| base.iter().chain(more).map(ToString::to_string).collect();
         let all: Vec<Vec<String>> = wanted.iter().map(|(more, _)| words(more)).collect();
