@@ -222,7 +222,10 @@ impl Correlator {
         self.learn_comms();
         if is_of_no_socket(event, self.kind) {
             // Only these questions keep what is no socket yet.
-            if (self.kind.opening() || self.kind.deferring()) && event.is_turned_away() {
+            let keeps = self.kind.opening() || self.kind.deferring();
+            let is_last = keeps && event.is_turned_away();
+            let known = self.sockets.get_mut(event.socket).filter(|_| is_last);
+            if known.is_some_and(|(machine, _)| machine.is_over(true)) {
                 self.sockets.remove(event.socket);
             }
             return;

@@ -58,10 +58,8 @@ struct State {
     ack_due: Option<u64>,
     /// The end of the connection was seen.
     over: bool,
-    /// Something happened that only happens to a socket.
+    /// Something happened that only happens to a socket, which lives.
     is_socket: bool,
-    /// The last event was the last of what is no socket.
-    is_turned_away: bool,
 }
 
 /// A stretch that is being collected.
@@ -174,8 +172,8 @@ impl Analysis for Machine {
     }
 
     fn is_over(&self, gone: bool) -> bool {
-        // Of a socket whatever is held is still to be told.
-        gone && !(self.state.is_turned_away && self.state.is_socket)
+        // The end of a request of the same name is not that of a socket, of which something may still be held.
+        gone && !self.state.is_socket
     }
 
     fn due_ns(&self) -> Option<u64> {
@@ -198,7 +196,6 @@ impl State {
         (self.socket, self.last_n) = (e.socket, e.n);
         self.learn_option(e);
         self.is_socket |= nagle::Machine::HOOKS.contains(&e.hook);
-        self.is_turned_away = e.is_turned_away();
         match e.hook {
             Hook::socket => self.meet(e),
             Hook::tcp_push => self.on_push(e),
@@ -640,7 +637,7 @@ impl State {
     /// The ends of a connection and of a socket.
     fn on_life(&mut self, e: &Event) {
         match e.hook {
-            _ if self.is_turned_away => self.flush(e.at_ns),
+            _ if e.is_turned_away() => self.flush(e.at_ns),
             Hook::tcp_done => {
                 self.over = true;
                 self.note(e, Fact::Over { skc_state: e.u32(Field::skc_state) });
@@ -648,6 +645,7 @@ impl State {
             Hook::tcp_v4_destroy_sock => {
                 self.note(e, Fact::Gone { after_over: self.over });
                 self.flush(e.at_ns);
+                self.is_socket = false;
             }
             Hook::socket_reused => {
                 self.line(e.n, e.at_ns, Fact::Reused);
