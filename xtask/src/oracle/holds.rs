@@ -4,6 +4,8 @@ use super::{Call, CallRecord, Conversation, Hold, NOT_ESTABLISHED, SEND_BUFFER, 
 
 /// An incoming segment lets bytes go in softirq, at once; a timer is later than this.
 const ACK_TO_DEPARTURE_NS: u64 = 500_000;
+/// What a device has sent lets bytes go in a softirq of its own, which may have to wait for the task at work.
+const DEVICE_TO_DEPARTURE_NS: u64 = 2_000_000;
 /// A write call that takes longer has slept for room in the send buffer.
 const SLEPT_NS: u64 = 5_000_000;
 /// B.3: the probe timer fires no sooner than this after it was armed.
@@ -251,7 +253,7 @@ impl Replay {
             self.device_sent += 1;
             let lets_go = rest
                 .iter()
-                .take_while(|later| later.at_ns < at_ns + ACK_TO_DEPARTURE_NS)
+                .take_while(|later| later.at_ns < at_ns + DEVICE_TO_DEPARTURE_NS)
                 .any(|later| later.outgoing && self.offset(later.seq) >= self.sent);
             if !lets_go {
                 self.judge(at_ns, false);
@@ -424,7 +426,7 @@ impl Replay {
     /// The device sent something just before this.
     fn device_just_sent(&self, at_ns: u64) -> bool {
         self.device.iter().any(|(sent_ns, _)| {
-            *sent_ns <= at_ns && at_ns.saturating_sub(*sent_ns) < ACK_TO_DEPARTURE_NS
+            *sent_ns <= at_ns && at_ns.saturating_sub(*sent_ns) < DEVICE_TO_DEPARTURE_NS
         })
     }
 
