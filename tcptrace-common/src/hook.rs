@@ -512,6 +512,7 @@ mod tests {
             Field::fastopen_rsk,
             Field::req_rcv_isn,
             Field::req_snt_isn,
+            Field::req_snt_synack,
             Field::req_hashed,
             Field::req_listener,
             Field::req_timer,
