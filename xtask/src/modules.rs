@@ -35,9 +35,6 @@ pub(crate) const WANTED: [&str; 17] = [
     "seqiv",
 ];
 
-/// What a row loads by itself.
-pub(crate) const CARRIED: [&str; 2] = crate::guest::sockopt::MODULES;
-
 /// A module ready to be loaded.
 #[derive(Debug)]
 pub(crate) struct Module {

@@ -180,13 +180,10 @@ impl Guest {
     fn initramfs(&self) -> Result<Vec<u8>> {
         let busybox =
             fs::read("/bin/busybox").context("no /bin/busybox (cargo xtask setup installs it)")?;
-        let tree = self.kernel.modules();
-        let modules = modules::in_order(&tree, &modules::WANTED)?;
-        let carried = modules::in_order(&tree, &modules::CARRIED)?;
+        let modules = modules::in_order(&self.kernel.modules(), &modules::WANTED)?;
         let mut archive = initramfs::make(&initramfs::Contents {
             busybox: &busybox,
             modules: &modules,
-            carried: &carried,
             files: &self.files,
             command: &self.command,
             lockdown: self.lockdown,

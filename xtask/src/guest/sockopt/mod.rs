@@ -3,7 +3,6 @@
 
 mod bpf;
 mod cases;
-mod kernel;
 mod player;
 mod said;
 mod setter;
@@ -12,10 +11,10 @@ use std::{net::TcpStream, os::fd::AsRawFd as _, path::Path, thread};
 
 use anyhow::Context as _;
 
-pub(crate) use self::kernel::MODULES;
+pub(super) use self::player::is_from;
 use self::{
     cases::CASES,
-    player::{Call, Player, is_from},
+    player::{Call, Player},
     said::{Found, compared, existing, read},
     setter::answer,
 };
@@ -103,23 +102,15 @@ fn played(
             family,
         )?);
     }
-    let by_kernel = kernel::played()?;
     sleep_until(now_ns() + 200_000_000);
     let found = read(&tool.stop()?.0)?;
-    for (played, outcome) in all.iter().zip(&mut *outcomes) {
+    for (played, outcome) in all.iter().zip(outcomes) {
         let here: Vec<&Found> =
             found.iter().filter(|one| one.netns() == Some(played.netns)).collect();
         outcome.tool += u32::try_from(here.len())?;
         outcome.oracle += u32::try_from(played.calls.len())?;
         outcome.broken.extend(played.wrong.iter().cloned());
         outcome.broken.extend(compared(&played.calls, &here, form));
-    }
-    let here: Vec<&Found> =
-        found.iter().filter(|one| one.netns() == Some(by_kernel.netns)).collect();
-    if let Some(first) = outcomes.first_mut() {
-        first.tool += u32::try_from(here.len())?;
-        first.oracle += u32::try_from(kernel::SET.len())?;
-        first.broken.extend(kernel::compared(&here, by_kernel));
     }
     Ok(())
 }

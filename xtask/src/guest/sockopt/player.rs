@@ -205,7 +205,7 @@ pub(super) fn has_ring_options() -> bool {
 }
 
 /// Whether the running kernel is as new as that.
-pub(super) fn is_from(version: (u32, u32)) -> bool {
+pub(in crate::guest) fn is_from(version: (u32, u32)) -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));

@@ -71,25 +71,6 @@ impl Found {
         self.socket.local == Some(local) && other == remote
     }
 
-    /// The option, its value before and after, the result, and who set it, as one line.
-    pub(super) fn line(&self) -> String {
-        let number = |value: &Option<Value>| match value {
-            Some(Value::Number(number)) => number.to_string(),
-            Some(Value::Word(word)) => word.clone(),
-            None => "-".to_owned(),
-        };
-        let part = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
-        format!(
-            "{}/{} {} to {} {} {}",
-            part(self.level),
-            part(self.optname),
-            number(&self.old),
-            number(&self.new),
-            self.result.unwrap_or(-1),
-            self.via.as_deref().unwrap_or("-")
-        )
-    }
-
     /// Whether that process has it.
     pub(super) fn is_by(&self, pid: u32) -> bool {
         self.process.as_ref().is_some_and(|process| process.pid == pid)
