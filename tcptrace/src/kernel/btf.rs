@@ -98,8 +98,7 @@ impl Types {
         self.named.get(name).into_iter().flatten().map(|named| &named.known)
     }
 
-    /// BTF in which only what programs can be put on has a name, each under the number that the kernel gives it: a
-    /// hundredth of the kernel's own to read.
+    /// BTF in which only what programs can be put on has a name, each under the number that the kernel gives it.
     pub fn attachable(&self) -> Vec<u8> {
         let mut wanted: Vec<(u32, u32, &str)> = Vec::new();
         for (name, types) in &self.named {

@@ -171,8 +171,8 @@ pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachE
     Ok(ebpf)
 }
 
-/// What programs can be put on, as aya wants it: of the kernel's own BTF it would keep a hundred megabytes and look through
-/// all of them for each program.
+/// What programs can be put on, as aya wants it: the kernel's own BTF it would read whole, and look through all names for each
+/// program.
 pub(super) fn attachable(types: &Types) -> Result<Btf, AttachError> {
     Btf::parse(&types.attachable(), Endianness::default())
         .map_err(|e| AttachError::Load(e.to_string()))

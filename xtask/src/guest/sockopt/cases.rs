@@ -315,7 +315,8 @@ fn by_child(
     let mut status = 0;
     // SAFETY: waits for the child of this process.
     checked(i64::from(unsafe { libc::waitpid(child, &raw mut status, 0) })).context("fork")?;
-    if libc::WEXITSTATUS(status) != error {
+    // One that a signal has ended has no exit code, and must not pass for one that ended with 0.
+    if !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) != error {
         p.complain(&format!("the child ended with {status}"));
     }
     p.note(key, "setsockopt", -error, (before, answer(fd, key.0, key.1)), Some(wanted));
