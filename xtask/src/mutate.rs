@@ -8,7 +8,7 @@ use crate::{
     report::Outcome,
     scenario::{self, Question, Story},
     setup, table,
-    test::{self, Args, Job, Programs},
+    test::{self, Args, Job, Part, Programs},
     totals::Totals,
 };
 
@@ -40,6 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
         for (name, _) in MUTATIONS {
             jobs.push(Job {
                 series,
+                part: Part::Whole,
                 lockdown: false,
                 scenario: None,
                 random: None,

@@ -17,8 +17,8 @@ use crate::{
     binaries::{self, Program},
     command, debian, ebpf,
     guest::{
-        closers, defer_accept, deferrers, fastopen, filters, openers, refusals, servers, sockopt,
-        stack, trace, tree, verdicts,
+        closers, defer_accept, deferrers, fastopen, filters, openers, refusals, rows, servers,
+        sockopt, stack, trace, tree, verdicts,
     },
     hooks, host_tests,
     kernels::{self, Series},
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
     }
     let wanted = kernels::chosen(&args.kernel)?;
     if let Some(scenario) = &args.scenario {
-        let names = rows();
+        let names = names();
         ensure!(
             names.contains(scenario),
             "no scenario '{scenario}'; there are: {}",
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
 }
 
 /// The names of all rows that a guest's run has.
-fn rows() -> Vec<String> {
+fn names() -> Vec<String> {
     let stories = scenario::all().into_iter().map(|story| story.name);
     let others = [
         RANDOM,
@@ -134,26 +134,65 @@ fn jobs(wanted: &[&'static Series], args: &Args) -> Vec<Job> {
         Some(_) => None,
         None => Some((args.random, args.seed)),
     };
-    let job = |&series: &&'static Series, lockdown| Job {
+    let job = |series: &'static Series, part, lockdown| Job {
         series,
+        part,
         lockdown,
         scenario: args.scenario.clone(),
         random: random.filter(|_| !lockdown),
         mutation: None,
     };
-    // The newest kernels take longest but for the long rows.
-    let mut jobs: Vec<Job> = wanted.iter().rev().map(|series| job(series, false)).collect();
-    jobs.sort_by_key(|job| !job.stores());
-    if args.scenario.is_none() {
-        jobs.extend(wanted.iter().map(|series| job(series, true)));
+    if args.scenario.is_some() {
+        return wanted.iter().map(|series| job(series, Part::Whole, false)).collect();
     }
+    let parts = [Part::Rows, Part::Stories];
+    // The newest kernels take longest but for the long rows.
+    let newest_first = wanted.iter().rev();
+    let mut jobs: Vec<Job> =
+        newest_first.flat_map(|series| parts.map(|part| job(series, part, false))).collect();
+    jobs.sort_by_key(|job| (!job.stores(), !job.filters()));
+    jobs.extend(wanted.iter().map(|series| job(series, Part::Whole, true)));
     jobs
+}
+
+/// What of a kernel's rows one guest has: two guests share them, so that none is alone at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// All that is asked for
+    #[default]
+    Whole,
+    /// What starts and judges its own tcptrace, and the hooks by themselves
+    Rows,
+    /// The stories in front of one tcptrace
+    Stories,
+}
+
+impl Part {
+    /// Whether the rows that are no stories belong to it.
+    pub(crate) fn has_rows(self) -> bool {
+        self != Self::Stories
+    }
+
+    /// Whether the stories belong to it.
+    pub(crate) fn has_stories(self) -> bool {
+        self != Self::Rows
+    }
+
+    /// The word of the command line.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Rows => "rows",
+            Self::Stories => "stories",
+        }
+    }
 }
 
 /// What one guest is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) series: &'static Series,
+    pub(crate) part: Part,
     pub(crate) lockdown: bool,
     pub(crate) scenario: Option<String>,
     /// How many random schedules, and the seed of the first.
@@ -165,6 +204,10 @@ impl Job {
     /// For a column and for progress.
     pub(crate) fn name(&self) -> String {
         let mut name = self.series.name.to_owned();
+        if self.part != Part::Whole {
+            name += " ";
+            name += self.part.word();
+        }
         if self.lockdown {
             name += " lockdown";
         }
@@ -177,14 +220,19 @@ impl Job {
 
     /// Whether the long rows about disks and signals run here: no kernel has a part in them but by being attached to.
     pub(crate) fn stores(&self) -> bool {
-        self.scenario.is_none() && self.mutation.is_none() && self.series.name == STORING
+        self.has_all_rows() && self.series.name == STORING
+    }
+
+    /// Whether each row that is no story is asked for here, unless it runs on some kernels only.
+    fn has_all_rows(&self) -> bool {
+        self.scenario.is_none() && self.mutation.is_none() && self.part.has_rows()
     }
 
     /// Whether the long row about filters runs here: on the oldest kernel, whose verifier takes least, and where the other
     /// long ones do. It attaches forty times.
     pub(crate) fn filters(&self) -> bool {
         let oldest = kernels::MATRIX.first().is_some_and(|oldest| oldest.name == self.series.name);
-        self.stores() || (self.scenario.is_none() && self.mutation.is_none() && oldest)
+        self.stores() || (self.has_all_rows() && oldest)
     }
 
     /// What is asked of the hooks by themselves; the filters decide what is seen while no byte waits.
@@ -195,7 +243,17 @@ impl Job {
     /// Whether a row is asked for here that does not run everywhere.
     pub(crate) fn is_asked(&self, row: &str) -> bool {
         let of_the_program = [filters::NAME, refusals::NAME, stack::NAME].contains(&row);
-        (self.stores() || !trace::is_alone(row)) && (self.filters() || !of_the_program)
+        let here = if row == hooks::SCENARIO || rows::is_alone(row) {
+            self.part.has_rows()
+        } else {
+            self.part.has_stories()
+        };
+        here && (self.stores() || !trace::is_alone(row)) && (self.filters() || !of_the_program)
+    }
+
+    /// Whether the hooks are made to fire by themselves.
+    fn has_hooks(&self, programs: &Programs) -> bool {
+        programs.fire_hooks.is_some() && self.mutation.is_none() && self.part.has_rows()
     }
 
     /// Whether real servers run here.
@@ -204,7 +262,7 @@ impl Job {
             [servers::NAME, closers::NAME, openers::NAME, deferrers::NAME].contains(&only.as_str())
         };
         let wanted = self.scenario.as_ref().is_none_or(named);
-        wanted && !self.lockdown && self.mutation.is_none()
+        wanted && self.part.has_rows() && !self.lockdown && self.mutation.is_none()
     }
 
     /// What a person types to see it again.
@@ -220,6 +278,9 @@ impl Job {
         let mut words = vec!["/xtask".to_owned(), "guest".to_owned(), "run".to_owned()];
         if let Some(scenario) = &self.scenario {
             words.extend(["--scenario".to_owned(), command::quoted(scenario)]);
+        }
+        if self.part != Part::Whole {
+            words.extend(["--part".to_owned(), self.part.word().to_owned()]);
         }
         if let Some((many, seed)) = self.random {
             words.extend([
@@ -241,7 +302,7 @@ impl Job {
             words.push("--filtering".to_owned());
         }
         let mut harness = words.join(" ");
-        if programs.fire_hooks.is_some() && self.mutation.is_none() {
+        if self.has_hooks(programs) {
             harness = format!("{}; {harness}", self.fires().command());
         }
         vec!["sh".to_owned(), "-c".to_owned(), harness]
@@ -348,7 +409,7 @@ fn in_guest(job: &Job, programs: &Programs) -> Done {
             }
         }
     }
-    if programs.fire_hooks.is_some() && job.mutation.is_none() {
+    if job.has_hooks(programs) {
         done.outcomes.extend(hooks::outcomes(&console, job.fires()));
     }
     match run {
@@ -403,7 +464,7 @@ fn end(done: &mut Done, run: vm::Run) {
     } else if !done.job.lockdown && done.job.scenario.is_none() {
         let silent = |name: &String| !done.outcomes.iter().any(|outcome| outcome.scenario == *name);
         let no_random = done.job.random.is_none_or(|(many, _)| many == 0);
-        let names = rows()
+        let names = names()
             .into_iter()
             .filter(|name| !(no_random && [RANDOM, scenario::MANY_CLOSES].contains(&name.as_str())))
             .filter(|name| done.job.is_asked(name))

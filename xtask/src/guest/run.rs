@@ -18,6 +18,7 @@ use crate::{
     },
     report::{MARK, Outcome},
     scenario::{self, Expect, ExpectedClose, Question, Story},
+    test::Part,
 };
 
 /// The ports of the stories; tcptrace is told nothing else.
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     /// Only this story, or these, with commas between them; those that begin so with a star at the end
     #[arg(long)]
     pub(crate) scenario: Option<String>,
+    /// Only the stories, or only what is none
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) part: Part,
     /// So many random schedules besides
     #[arg(long, default_value_t = 0)]
     pub(crate) random: u64,
@@ -108,8 +112,10 @@ pub(crate) fn task(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let only = args.scenario.as_deref();
-    rows::play(args, offset_ns);
-    if only.is_some_and(rows::is_alone) {
+    if args.part.has_rows() {
+        rows::play(args, offset_ns);
+    }
+    if only.is_some_and(rows::is_alone) || !args.part.has_stories() {
         return Ok(());
     }
     for form in ["fentry", "kprobe"] {
@@ -182,7 +188,9 @@ fn plan(args: &Args, form: &str, question: Question) -> Vec<Run> {
         Question::Close => ("random_close", scenario::random_close),
     };
     let asked = args.scenario.as_deref() == Some(name);
-    let many = if asked { args.random.max(1) } else { args.random };
+    // Of closes a run of 200 connections at a time stands beside them.
+    let share = if question == Question::Close { args.random.div_ceil(4) } else { args.random };
+    let many = if asked { args.random.max(1) } else { share };
     if asked || form == "fentry" && args.scenario.is_none() && !args.lockdown {
         for seed in args.seed..args.seed + many {
             let family = if seed % 2 == 0 { Family::V6 } else { Family::V4 };
