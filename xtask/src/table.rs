@@ -182,19 +182,21 @@ fn missing<'a>(
     cells: &'a Cells<'_>,
     kernels: &[&'a str],
 ) -> Vec<(&'a str, &'a str)> {
-    let ran = |name: &str, kernel: &str, lockdown: bool| {
+    let ran = |(name, form): (&str, &str), kernel: &str, lockdown: bool| {
         results.iter().map(|done| &done.job).any(|job| {
-            let is_asked = job.is_asked(name);
+            let is_asked = job.is_asked(name) && job.has_form(name, form);
             job.series.name == kernel && job.lockdown == lockdown && is_asked
         })
     };
     let mut missing = Vec::new();
     for (name, lockdown, row) in cells {
         // A row is named by its scenario, the family and the form.
-        let scenario = name.split(' ').next().unwrap_or_default();
-        let absent = kernels
-            .iter()
-            .filter(|kernel| !row.contains_key(**kernel) && ran(scenario, kernel, *lockdown));
+        let mut words = name.split(' ');
+        let scenario = words.next().unwrap_or_default();
+        let form = words.nth(1).unwrap_or_default();
+        let absent = kernels.iter().filter(|kernel| {
+            !row.contains_key(**kernel) && ran((scenario, form), kernel, *lockdown)
+        });
         missing.extend(absent.map(|kernel| (name.as_str(), *kernel)));
     }
     missing

@@ -228,11 +228,11 @@ impl Job {
         self.scenario.is_none() && self.mutation.is_none() && self.part.has_rows()
     }
 
-    /// Whether the long row about filters runs here: on the oldest kernel, whose verifier takes least, and where the other
-    /// long ones do. It attaches forty times.
+    /// Whether the rows that are about the program more than about the kernel run here: on the oldest one, whose verifier
+    /// takes least. They attach sixty times.
     pub(crate) fn filters(&self) -> bool {
         let oldest = kernels::MATRIX.first().is_some_and(|oldest| oldest.name == self.series.name);
-        self.stores() || (self.has_all_rows() && oldest)
+        self.has_all_rows() && oldest
     }
 
     /// What is asked of the hooks by themselves; the filters decide what is seen while no byte waits.
@@ -249,6 +249,11 @@ impl Job {
             self.part.has_stories()
         };
         here && (self.stores() || !trace::is_alone(row)) && (self.filters() || !of_the_program)
+    }
+
+    /// Whether a row runs here in this form too: attaching thirty kprobes takes an emulator a minute.
+    pub(crate) fn has_form(&self, row: &str, form: &str) -> bool {
+        row != sockopt::NAME || form != "kprobe" || self.filters()
     }
 
     /// Whether the hooks are made to fire by themselves.

@@ -60,6 +60,11 @@ pub trait Analysis: Default {
 
     /// No more than [`Self::SPARSE`] will be told.
     fn sparse(&mut self) {}
+    /// Looks at what the next event will want of memory: a look at many sockets at once does not wait for each of them. What
+    /// it gives means nothing.
+    fn glance(&self) -> u64 {
+        0
+    }
     /// Takes the next event of this socket; pushes what it concludes.
     fn on_event(&mut self, event: &Event, out: &mut Vec<Finding<Self::Cause, Self::Fact>>);
     /// The trace is over at `at_ns`: what was still going on?
@@ -194,6 +199,10 @@ macro_rules! declare {
             /// No more than [`Kind::sparse`] will be told.
             pub fn sparse(&mut self) {
                 match self { $( Self::$variant(m) => m.sparse() ),* }
+            }
+            /// Looks at what the next event will want of memory.
+            pub fn glance(&self) -> u64 {
+                match self { $( Self::$variant(m) => m.glance() ),* }
             }
             /// Takes the next event of this socket.
             pub fn on_event(&mut self, event: &Event, out: &mut Vec<Finding<Cause, Fact>>) {

@@ -4,6 +4,8 @@ use super::{Call, CallRecord, Conversation, Hold, NOT_ESTABLISHED, SEND_BUFFER, 
 
 /// An incoming segment lets bytes go in softirq, at once; a timer is later than this.
 const ACK_TO_DEPARTURE_NS: u64 = 500_000;
+/// So late it may be where nothing holds the bytes any more: a guest whose processor is busy runs its softirqs late.
+const LATE_DEPARTURE_NS: u64 = 20_000_000;
 /// What a device has sent lets bytes go in a softirq of its own, which may have to wait for the task at work.
 const DEVICE_TO_DEPARTURE_NS: u64 = 2_000_000;
 /// A write call that takes longer has slept for room in the send buffer.
@@ -77,6 +79,8 @@ struct Replay {
     /// End of the last short segment that `tcp_write_xmit` sent (`snd_sml`); the probe timer's segments do not count.
     small_end: u64,
     last_ack_ns: Option<u64>,
+    /// What leaves before this was let go by that ACK.
+    lets_go_until_ns: u64,
     /// The last segment acknowledged nothing new and widened the window.
     update: bool,
     waiting: Vec<Waiting>,
@@ -128,6 +132,7 @@ impl Replay {
             ends: if in_syn > 0 { vec![in_syn] } else { Vec::new() },
             small_end: 0,
             last_ack_ns: None,
+            lets_go_until_ns: 0,
             update: false,
             waiting: Vec::new(),
             causes: Vec::new(),
@@ -282,9 +287,13 @@ impl Replay {
         }
         self.last_ack_ns = Some(segment.at_ns);
         self.update = !advanced && widened;
+        let in_flight = self.acked < self.sent;
+        let is_free = !in_flight && self.cause(segment.at_ns, false) == "undetermined";
+        let late_ns = if is_free { LATE_DEPARTURE_NS } else { ACK_TO_DEPARTURE_NS };
+        self.lets_go_until_ns = segment.at_ns + late_ns;
         let lets_go = rest
             .iter()
-            .take_while(|later| later.at_ns < segment.at_ns + ACK_TO_DEPARTURE_NS)
+            .take_while(|later| later.at_ns < self.lets_go_until_ns)
             // What leaves in a later call was let go by that.
             .take_while(|later| later.at_ns <= until_ns)
             // What leaves after the next acknowledgment was let go by that one.
@@ -394,9 +403,7 @@ impl Replay {
 
     /// What let a segment go, by what happened just before it.
     fn release(&self, segment: &Segment, during: Option<&CallRecord>) -> &'static str {
-        let by_ack = self
-            .last_ack_ns
-            .is_some_and(|at_ns| segment.at_ns.saturating_sub(at_ns) < ACK_TO_DEPARTURE_NS);
+        let by_ack = segment.at_ns < self.lets_go_until_ns;
         match during.map(|record| &record.call) {
             Some(Call::Cork(false)) => "uncork",
             Some(Call::Nodelay(true)) => "nodelay",
@@ -442,20 +449,28 @@ impl Replay {
         written_ns.max(self.last_ack_ns.unwrap_or(0))
     }
 
-    /// `tcp_nagle_check()`: why the bytes that wait were not sent by an attempt just made.
+    /// Why the bytes that wait were not sent by an attempt just made.
     fn judge(&mut self, at_ns: u64, more: bool) {
         if self.waiting.is_empty() {
             return;
         }
-        let small_in_flight = self.small_end > self.acked && self.sent > self.acked;
         self.after_loss |= self.recovers;
+        let cause = self.cause(at_ns, more);
+        if self.causes.last() != Some(&cause) {
+            self.causes.push(cause);
+        }
+    }
+
+    /// `tcp_nagle_check()`: what an attempt to send finds.
+    fn cause(&self, at_ns: u64, more: bool) -> &'static str {
+        let small_in_flight = self.small_end > self.acked && self.sent > self.acked;
         let next = (self.written - self.sent).min(self.mss);
         // tcp_cwnd_test() comes first, then tcp_snd_wnd_test().
         let closed = self.sent + next > self.acked.saturating_add(self.window);
         let acked = self.ends.iter().filter(|end| **end <= self.acked).count();
         let full = self.ends.len() - acked >= INITIAL_WINDOW + acked;
         // tcp_nagle_test(): a FIN lets all go that is in front of it.
-        let cause = if self.drops {
+        if self.drops {
             "transmit_failed"
         } else if self.is_behind(at_ns) && self.written - self.sent < self.mss {
             // tcp_should_autocork(): the push makes no attempt.
@@ -480,9 +495,6 @@ impl Replay {
             "tso_defer"
         } else {
             "undetermined"
-        };
-        if self.causes.last() != Some(&cause) {
-            self.causes.push(cause);
         }
     }
 }

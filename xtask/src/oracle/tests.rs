@@ -265,6 +265,24 @@ fn an_acknowledgement_just_before_a_call_released_nothing() {
 }
 
 #[test]
+fn an_ack_lets_go_late_what_nothing_else_holds() {
+    let late = |ms: u64| {
+        talk(
+            vec![call(MS, Call::Write(10)), call(2 * MS, Call::Write(20))],
+            vec![left(MS + 9, 0, 10), acked(42 * MS, 10), left((42 + ms) * MS, 10, 30)],
+        )
+    };
+    let start = 2 * MS + CALL;
+    let found = |ms: u64, causes: &[&'static str], release| {
+        let held = holds(&late(ms)).pop().unwrap();
+        assert_eq!((&*held.causes, held.release), (causes, release), "{ms}");
+        assert_eq!(held.held_ns, (42 + ms) * MS - start);
+    };
+    found(6, &["nagle"], "ack");
+    found(206, &["nagle", "undetermined"], "probe_timer");
+}
+
+#[test]
 fn what_a_fin_does_not_take_along_waits_for_something_else() {
     let seen = talk(
         vec![

@@ -220,7 +220,11 @@ impl Deferral {
             ("TCPDeferAcceptDrop", self.acks_dropped),
             ("TCPTimeouts", self.timer_runs),
             ("ListenOverflows", self.queue_full),
-            by_one("EmbryonicRsts", self.outcome == Outcome::ClientReset),
+            // Of either end: a reset that came, or the one that is sent.
+            by_one(
+                "EmbryonicRsts",
+                matches!(self.outcome, Outcome::ClientReset | Outcome::QueueFull),
+            ),
             by_one("SyncookiesRecv", self.outcome == Outcome::SynCookie),
         ];
         all.into_iter().filter(|(_, times)| *times > 0).collect()

@@ -39,6 +39,11 @@ impl Acks {
         self.departures.push((end_seq, at_ns));
     }
 
+    /// Looks at the last of them.
+    pub(super) fn glance(&self) -> u64 {
+        self.departures.last().map_or(0, |(_, at_ns)| *at_ns)
+    }
+
     /// A timer sends something again.
     pub(super) fn sent_again(&mut self, e: &Event) {
         self.again_to = e.seq(Field::snd_nxt);

@@ -72,6 +72,13 @@ impl Analysis for Machine {
         self.with(machine::Machine::sparse);
     }
 
+    fn glance(&self) -> u64 {
+        match &self.0 {
+            State::Idle(kept) => kept.glance(),
+            State::Busy(machine) => machine.glance(),
+        }
+    }
+
     fn on_event(&mut self, event: &Event, out: &mut Vec<Finding<Hold, Fact>>) {
         self.with(|machine| machine.on_event(event, out));
     }

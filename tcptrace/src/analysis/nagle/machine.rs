@@ -107,6 +107,13 @@ pub(super) struct Kept {
     sparse: Option<Box<Sparse>>,
 }
 
+impl Kept {
+    /// As [`Analysis::glance`].
+    pub(super) fn glance(&self) -> u64 {
+        self.acks.glance()
+    }
+}
+
 impl From<Kept> for Machine {
     fn from(kept: Kept) -> Self {
         Self {
@@ -205,6 +212,13 @@ impl Analysis for Machine {
 
     fn sparse(&mut self) {
         self.sparse = Some(Box::default());
+    }
+
+    fn glance(&self) -> u64 {
+        let waits = self.waiting.front().map_or(0, |first| first.at_ns);
+        let held = self.causes.last().map_or(0, |(at_ns, _)| *at_ns);
+        let told = self.evidence.last().map_or(0, |line| line.n);
+        waits ^ held ^ told ^ self.acks.glance()
     }
 
     fn on_event(&mut self, e: &Event, out: &mut Vec<AnyHold>) {

@@ -1,7 +1,7 @@
 //! What is provoked, and what must be said of it.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd as _,
     sync::mpsc::{Sender, channel},
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::{
     super::{
@@ -62,7 +62,7 @@ macro_rules! held {
 }
 
 /// All of them.
-pub(super) const CASES: [Case; 31] = [
+pub(super) const CASES: [Case; 32] = [
     case("data at once", |p| speaks(p, 5, 0), |_| and(&["data"]), Some((0, 300))),
     case("data after 200 ms", |p| speaks(p, 5, 200), |_| and(&["data"]), held!(200)),
     case("data after 1.5 s", |p| speaks(p, 5, 1500), |_| and(&["data"]), held!(1500)),
@@ -84,6 +84,7 @@ pub(super) const CASES: [Case; 31] = [
     case("SYN cookies", syn_cookies, |_| and(&["syn_cookie"]), None),
     case("SYN queue full", syn_queue_full, syn_queue_full_wanted, None),
     case("accept queue full", accept_queue_full, accept_queue_full_wanted, None),
+    case("accept queue full, reset", overflow, overflow_wanted, None),
     case("Fast Open", fastopen, |_| and(&["never_held", "fastopen"]), None),
     case("lowered", lowered, lowered_wanted, held!(1000)),
     case("switched off", switched_off, switched_off_wanted, held!(1000)),
@@ -330,8 +331,8 @@ fn syn_queue_full_wanted(_kernel: &Kernel) -> Vec<&'static str> {
     and(&["data", "data", "syn_cookie", "syn_cookie"])
 }
 
-/// Two connections wait to be accepted, and the next ones find no room when their data comes.
-fn accept_queue_full(place: &mut Place) -> anyhow::Result<()> {
+/// Room for five in the accept queue, and six whose data comes: the last one finds none.
+fn six_for_five(place: &Place) -> anyhow::Result<(TcpListener, [Vec<TcpStream>; 2])> {
     let (listener, at) = listener(place, 5)?;
     backlog(&listener, 4)?;
     let mut clients = Vec::new();
@@ -351,8 +352,13 @@ fn accept_queue_full(place: &mut Place) -> anyhow::Result<()> {
         ms(50);
     }
     ms(200);
+    Ok((listener, [clients, later]))
+}
+
+fn accept_queue_full(place: &mut Place) -> anyhow::Result<()> {
+    let (listener, clients) = six_for_five(place)?;
     serve(&listener, false)?;
-    for client in clients.iter_mut().chain(&mut later) {
+    for mut client in clients.into_iter().flatten() {
         client.read_exact(&mut [0; 2])?;
     }
     Ok(())
@@ -360,6 +366,25 @@ fn accept_queue_full(place: &mut Place) -> anyhow::Result<()> {
 
 fn accept_queue_full_wanted(_kernel: &Kernel) -> Vec<&'static str> {
     and(&["data", "data", "data", "data", "data", "data full"])
+}
+
+/// The kernel resets what finds no room.
+fn overflow(place: &mut Place) -> anyhow::Result<()> {
+    set("ipv4/tcp_abort_on_overflow", "1")?;
+    let (listener, [clients, mut later]) = six_for_five(place)?;
+    let mut last = later.pop().context("a client")?;
+    serve(&listener, false)?;
+    for mut client in clients.into_iter().chain(later) {
+        client.read_exact(&mut [0; 2])?;
+    }
+    match last.read(&mut [0; 2]) {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
+        other => bail!("the last client was not reset: {other:?}"),
+    }
+}
+
+fn overflow_wanted(_kernel: &Kernel) -> Vec<&'static str> {
+    and(&["data", "data", "data", "data", "data", "queue_full full"])
 }
 
 /// Asks for a cookie first: its data comes with the handshake's ACK. Then data comes in the SYN.

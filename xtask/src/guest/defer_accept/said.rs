@@ -227,6 +227,26 @@ fn counted(place: &Place, found: &[&Found]) -> Vec<String> {
     wrong
 }
 
+/// What a finding of a connection lacks.
+fn incomplete(one: &Found) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if one.listener.is_none_or(|at| Some(at.port()) != one.socket.local.map(|end| end.port())) {
+        wrong.push(format!("its listener is {:?}", one.listener));
+    }
+    let accepted = ["data", "fin", "deadline", "switched_off"].contains(&one.outcome.as_str());
+    if accepted && one.queued_ns.is_none() {
+        wrong.push("accept() is not told".to_owned());
+    }
+    wrong
+}
+
+/// Whether the client was reset at this moment.
+fn is_reset_at(place: &Place, port: u16, at_ns: u64) -> bool {
+    let resets =
+        |it: &Segment| it.dport == port && it.rst && it.at_ns.abs_diff(at_ns) <= ALLOWED_NS;
+    place.wire.iter().any(resets)
+}
+
 /// The connection on the wire, against a finding that tells of it.
 fn witnessed(place: &Place, one: &Found) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -283,12 +303,9 @@ fn witnessed(place: &Place, one: &Found) -> Vec<String> {
             Some(_) => {}
         }
     }
-    if one.listener.is_none_or(|at| Some(at.port()) != one.socket.local.map(|end| end.port())) {
-        wrong.push(format!("its listener is {:?}", one.listener));
+    if one.outcome == "queue_full" && !is_reset_at(place, port, end_ns) {
+        wrong.push(format!("no reset was sent {lasted_ns} ns after the SYN"));
     }
-    let accepted = ["data", "fin", "deadline", "switched_off"].contains(&one.outcome.as_str());
-    if accepted && one.queued_ns.is_none() {
-        wrong.push("accept() is not told".to_owned());
-    }
+    wrong.extend(incomplete(one));
     wrong
 }

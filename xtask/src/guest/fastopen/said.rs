@@ -125,7 +125,9 @@ fn witnessed(place: &Place, one: &Found) -> Vec<String> {
     let mut wrong = Vec::new();
     let (Some(port), Some(option)) = (one.port(), one.syn_option.as_deref()) else { return wrong };
     let is_syn = |it: &&Segment| it.syn && !it.acks && it.sport == port;
-    let Some(syn) = place.wire.iter().find(is_syn) else {
+    // Connections to several addresses may share a port: the one at that time.
+    let to_it = |it: &&Segment| it.at_ns.abs_diff(one.monotonic_ns);
+    let Some(syn) = place.wire.iter().filter(is_syn).min_by_key(to_it) else {
         // What leaves by another device than loopback is not captured.
         return wrong;
     };
@@ -139,7 +141,8 @@ fn witnessed(place: &Place, one: &Found) -> Vec<String> {
         wrong.push(format!("the wire has {carried:?} and {} B in the SYN, not {one:?}", syn.bytes));
     }
     let is_answer = |it: &&Segment| it.syn && it.acks && it.dport == port;
-    if let Some(answer) = place.wire.iter().find(is_answer) {
+    let after = |it: &&Segment| it.at_ns >= syn.at_ns;
+    if let Some(answer) = place.wire.iter().filter(after).find(is_answer) {
         let acked = answer.ack.wrapping_sub(syn.seq).wrapping_sub(1);
         let cookie = answer.fastopen.is_some_and(|(bytes, _)| bytes > 0);
         if one.acked_bytes.is_some_and(|said| said != acked) {

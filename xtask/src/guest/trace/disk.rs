@@ -37,8 +37,8 @@ pub(super) fn full(tcptrace: &Path, _seed: u64) -> anyhow::Result<Vec<String>> {
 
 /// `record` has nothing to do any more.
 fn recording(tcptrace: &Path, file: &str) -> anyhow::Result<Vec<String>> {
-    let load = Load::start(&[Work::Hold(30), Work::Flood(5_000)]);
     let mut tool = start(tcptrace, &["record", "-o", file])?;
+    let load = Load::start(&[Work::Hold(30), Work::Flood(5_000)]);
     let mut steps = 0;
     while steps < STEPS && !tool.has_ended()? {
         wait_ms(50);
@@ -56,8 +56,8 @@ fn recording(tcptrace: &Path, file: &str) -> anyhow::Result<Vec<String>> {
 
 /// A question goes on answering, warns at once, and says it with its exit code.
 fn question(tcptrace: &Path, file: &str) -> anyhow::Result<Vec<String>> {
-    let load = Load::start(&[Work::Hold(30), Work::Flood(5_000)]);
     let tool = start(tcptrace, &["nagle", "--json", "--min-hold", "1h", "-w", file])?;
+    let load = Load::start(&[Work::Hold(30), Work::Flood(5_000)]);
     wait_ms(3_000);
     load.stop()?;
     let (_, said) = tool.stop()?;

@@ -19,7 +19,7 @@ struct Run<'a> {
 /// Runs each of them live and from its trace.
 pub(super) fn tried(tcptrace: &Path, _seed: u64) -> anyhow::Result<Vec<String>> {
     let folder = folder("ends")?;
-    let load = Load::start(&[Work::Hold(40), Work::Flood(2_000)]);
+    let load = Load::start(&[Work::Hold(40), Work::Flood(20_000)]);
     let all = ["--json", "--min-hold", "0"];
     let runs = [
         Run { flags: &["--json", "-c", "2"], code: 0, holds: Some(2) },

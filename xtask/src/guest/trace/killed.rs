@@ -29,7 +29,6 @@ const VICTIMS: [&[&str]; 5] = [
 /// Kills some at moments that the seed chooses, while another one that sees the same lives on.
 pub(super) fn tried(tcptrace: &Path, seed: u64) -> anyhow::Result<Vec<String>> {
     let folder = folder("killed")?.display().to_string();
-    let load = Load::start(&[Work::Hold(30), Work::Hold(90), Work::Hold(150), Work::Flood(20_000)]);
     let reference = start(tcptrace, &["nagle", "--json", "--min-hold", "0"])?;
     let file = |at: usize| format!("{folder}/{at}.tcptrace");
     let files: Vec<String> = (0..VICTIMS.len()).map(file).collect();
@@ -37,6 +36,8 @@ pub(super) fn tried(tcptrace: &Path, seed: u64) -> anyhow::Result<Vec<String>> {
         VICTIMS.iter().zip(&files).map(|(words, file)| [*words, &[&**file]].concat()).collect();
     let words: Vec<&[&str]> = words.iter().map(Vec::as_slice).collect();
     let victims = start_all(tcptrace, &words)?;
+    // Attaching takes long enough without it.
+    let load = Load::start(&[Work::Hold(30), Work::Hold(90), Work::Hold(150), Work::Flood(20_000)]);
     let from_ns = now_ns();
     let mut draw = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut killed = Vec::new();

@@ -25,7 +25,6 @@ const KEPT: usize = 3;
 /// One tcptrace keeps all files, one few, one changes them by the clock; another explains at once.
 pub(super) fn tried(tcptrace: &Path, _seed: u64) -> anyhow::Result<Vec<String>> {
     let [all, few, timed] = [folder("all")?, folder("few")?, folder("timed")?];
-    let load = Load::start(&[Work::Hold(30), Work::Hold(150), Work::Flood(20_000)]);
     let timed_file = file(&timed);
     let every = [
         "record",
@@ -42,6 +41,7 @@ pub(super) fn tried(tcptrace: &Path, _seed: u64) -> anyhow::Result<Vec<String>> 
     let Ok([live, whole, kept, clock]) = <[Tool; 4]>::try_from(tools) else {
         anyhow::bail!("not four tcptraces");
     };
+    let load = Load::start(&[Work::Hold(30), Work::Hold(150), Work::Flood(20_000)]);
     let from_ns = now_ns();
     let mut most = 0;
     for look in 0..LOOKS.1 {
