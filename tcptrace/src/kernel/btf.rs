@@ -263,6 +263,16 @@ fn found(btf: &[u8], wanted: &BTreeSet<String>) -> Option<Vec<(u32, u32, String)
     let place = |at: usize| usize::try_from(number(at)?).ok();
     let header = place(4)?;
     let (types, types_len, names) = (header + place(8)?, place(12)?, header + place(16)?);
+    // Forty thousand names, of which next to none is wanted: most differ in what is looked at first.
+    let mut begins = [[false; 256]; 64];
+    let mark = |name: &[u8]| Some((name.len() % 64, usize::from(*name.first()?)));
+    for (length, first) in wanted.iter().filter_map(|name| mark(name.as_bytes())) {
+        *begins.get_mut(length)?.get_mut(first)? = true;
+    }
+    let may_be_wanted = |name: &[u8]| {
+        let (length, first) = mark(name)?;
+        begins.get(length)?.get(first).copied()
+    };
     let mut found = Vec::new();
     let (mut at, mut id) = (types, 0);
     while at < types + types_len {
@@ -271,7 +281,9 @@ fn found(btf: &[u8], wanted: &BTreeSet<String>) -> Option<Vec<(u32, u32, String)
         let kind = info >> 24 & 0x1f;
         if matches!(kind, STRUCT | UNION | TYPEDEF | FUNC) {
             let name = btf.get(names + place(at)?..)?.split(|byte| *byte == 0).next()?;
-            if let Some(name) = str::from_utf8(name).ok().filter(|name| wanted.contains(*name)) {
+            if may_be_wanted(name) == Some(true)
+                && let Some(name) = str::from_utf8(name).ok().filter(|name| wanted.contains(*name))
+            {
                 found.push((id, kind, name.to_owned()));
             }
         }
