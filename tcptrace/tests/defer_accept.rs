@@ -63,7 +63,7 @@ const WANTED: [(&str, &str); 48] = [
     ("icmp_not_taken", "Data 180 [TCPDeferAcceptDrop=1]"),
     ("ended_by_a_tool", "Undetermined 480 [TCPDeferAcceptDrop=1]"),
     ("queue_full", "Data 280 [TCPDeferAcceptDrop=1 ListenOverflows=1]"),
-    ("queue_full_aborted", "QueueFull 80 [TCPDeferAcceptDrop=1 ListenOverflows=1]"),
+    ("queue_full_aborted", "QueueFull 80 [TCPDeferAcceptDrop=1 ListenOverflows=1 EmbryonicRsts=1]"),
     ("dropped_on_a_segment", "Undetermined 80 [TCPDeferAcceptDrop=1]"),
     ("migrated", "Deadline 1000 [TCPDeferAcceptDrop=1 TCPTimeouts=1]"),
     ("migrated_at_once", "Data 80 [TCPDeferAcceptDrop=1]"),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::{
     Clock, Closing, Run,
@@ -19,8 +19,10 @@ use crate::{
 
 /// Most rows of the histogram.
 const MAX_BARS: usize = 10;
-/// First column of the histogram.
+/// First column of the histogram, where no name is longer.
 const BARS: usize = 18;
+/// Fewest columns of a decade.
+const LEAST_PER_DECADE: usize = 7;
 /// Decades of the histogram, from 0.1 ms on.
 const DECADES: usize = 5;
 const LABELS: [&str; DECADES] = ["0.1 ms", "1 ms", "10 ms", "100 ms", "1 s"];
@@ -262,36 +264,40 @@ fn line(key: &RowKey, row: &Row, sized: bool) -> Vec<String> {
     cells
 }
 
-/// One line of blocks per name of the first column; each column is a tenth of a decade where the width allows it.
+/// One line of blocks per name of the first column; each column is a tenth of a decade where the width allows it. All begin
+/// at one place, or the scale would be wrong for some.
 fn histogram(out: &mut String, layout: Layout, closing: &Closing<'_>) {
-    let per_decade = (layout.width.saturating_sub(BARS) / DECADES).clamp(7, 10);
-    let columns = per_decade * DECADES;
-    let mut names: Vec<(&str, Vec<u64>)> = Vec::new();
-    for (key, row) in closing.tally.rows() {
-        let name = key.columns.first().map_or("", String::as_str);
-        if !names.iter().any(|(known, _)| *known == name) {
-            names.push((name, vec![0; columns]));
-        }
-        let Some((_, bars)) = names.iter_mut().find(|(known, _)| *known == name) else { continue };
-        for (ns, seen) in row.durations.sorted() {
-            if let Some(bar) = bars.get_mut(column(ns, per_decade)) {
-                *bar += seen;
-            }
+    let mut names: Vec<&str> = Vec::new();
+    for (key, _) in closing.tally.rows() {
+        let name = name_of(key);
+        if names.len() < MAX_BARS && !names.contains(&name) {
+            names.push(name);
         }
     }
-    let mut axis = format!("{:<BARS$}", "  how long");
+    let widest = names.iter().map(|name| name.width()).max().unwrap_or(0);
+    let most = layout.width.saturating_sub(LEAST_PER_DECADE * DECADES).max(BARS);
+    let first = (widest + 3).clamp(BARS, most);
+    let per_decade = (layout.width.saturating_sub(first) / DECADES).clamp(LEAST_PER_DECADE, 10);
+    let mut axis = String::new();
+    padded(&mut axis, "how long", first);
     for label in LABELS {
         axis.push_str(label);
         axis.extend(std::iter::repeat_n(' ', per_decade.saturating_sub(label.width())));
     }
     out.push_str(axis.trim_end());
     out.push('\n');
-    for (name, bars) in names.iter().take(MAX_BARS) {
-        let highest = bars.iter().copied().max().unwrap_or(0).max(1);
-        let mut text = format!("  {name:<0$}", BARS - 2);
-        if text.width() > BARS {
-            text.push_str("  ");
+    for name in names {
+        let mut bars = vec![0_u64; per_decade * DECADES];
+        for (_, row) in closing.tally.rows().into_iter().filter(|(key, _)| name_of(key) == name) {
+            for (ns, seen) in row.durations.sorted() {
+                if let Some(bar) = bars.get_mut(column(ns, per_decade)) {
+                    *bar += seen;
+                }
+            }
         }
+        let highest = bars.iter().copied().max().unwrap_or(0).max(1);
+        let mut text = String::new();
+        padded(&mut text, name, first);
         text.extend(bars.iter().map(|bar| match bar {
             0 => ' ',
             bar => {
@@ -302,6 +308,33 @@ fn histogram(out: &mut String, layout: Layout, closing: &Closing<'_>) {
         out.push_str(text.trim_end());
         out.push('\n');
     }
+}
+
+/// The name under which a row stands in the histogram.
+fn name_of(key: &RowKey) -> &str {
+    key.columns.first().map_or("", String::as_str)
+}
+
+/// A name behind two columns, before the column `first`; one that is too long is cut.
+fn padded(out: &mut String, name: &str, first: usize) {
+    out.push_str("  ");
+    let room = first.saturating_sub(3);
+    if name.width() <= room {
+        out.push_str(name);
+        out.extend(std::iter::repeat_n(' ', first.saturating_sub(2 + name.width())));
+        return;
+    }
+    let mut left = room;
+    for letter in name.chars() {
+        let width = letter.width().unwrap_or(0);
+        if width >= left {
+            break;
+        }
+        out.push(letter);
+        left -= width;
+    }
+    out.push('…');
+    out.extend(std::iter::repeat_n(' ', left));
 }
 
 /// The column of a duration: a logarithmic scale, what lies outside at its ends.
@@ -329,6 +362,17 @@ fn column(ns: u64, per_decade: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_row_of_the_histogram_begins_at_one_place() {
+        for name in ["", "cork", "client: asked, got none", "五五五五五五五五五五五", "ü"]
+        {
+            let mut text = String::new();
+            padded(&mut text, name, 20);
+            assert_eq!(text.width(), 20, "{text}");
+            assert!(text.starts_with("  ") && text.ends_with(' '), "{text}");
+        }
+    }
 
     #[test]
     fn columns_are_a_logarithmic_scale() {
