@@ -12,7 +12,7 @@ use anyhow::Result;
 use crate::command;
 
 /// What the scenarios use; one that a kernel has built in or lacks is passed over.
-pub(crate) const WANTED: [&str; 17] = [
+pub(crate) const WANTED: [&str; 18] = [
     "tun",
     "veth",
     "dummy",
@@ -25,6 +25,7 @@ pub(crate) const WANTED: [&str; 17] = [
     "act_mirred",
     // Ends a socket of another process, as `ss -K` does.
     "tcp_diag",
+    "kcm",
     "tls",
     // What it encrypts with.
     "aesni_intel",

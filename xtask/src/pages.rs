@@ -112,8 +112,8 @@ fn ways() -> String {
 const NOT_SHOWN: &str = "
 Not shown by a story:
 
-- A sender inside the kernel (NFS, SMB, iSCSI, NVMe over TCP and the like) goes by the functions that programs go by,
-  `tcp_sendmsg_locked()` and, to 6.4, `do_tcp_sendpages()`; the writer that is named is the kernel thread.
+- Other senders inside the kernel (NFS, SMB, iSCSI, NVMe over TCP and the like) go by the functions that KCM goes by,
+  `tcp_sendmsg_locked()` and, to 6.4, `do_tcp_sendpages()`; where a kernel thread sends, it is the writer that is named.
 - On 5.10 a worker of io_uring is a kernel thread: it is named, not the program it works for.
 - The size of a write to an MPTCP socket is not told, because MPTCP gives its subflows bytes by a function of its own; until
   such a subflow has once been seen with nothing waiting, its holds say *may*.

@@ -111,6 +111,28 @@ pub(crate) struct WitnessedHold {
     pub(crate) tail: bool,
 }
 
+/// Starts each console line that carries an [`Attached`] in JSON.
+pub(crate) const ATTACH: &str = "@@attach ";
+
+/// How a command came and went, of several starts.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Attached {
+    /// The command, as it is typed.
+    pub(crate) words: String,
+    /// BPF programs that the kernel had then and not before.
+    pub(crate) programs: usize,
+    /// From its start to its banner, nanoseconds of the guest.
+    pub(crate) attach_ns: Vec<u64>,
+    /// From SIGINT to its end.
+    pub(crate) exit_ns: Vec<u64>,
+    /// Resident memory once it had attached, and the most until then, KiB.
+    pub(crate) rss_kib: u64,
+    pub(crate) peak_kib: u64,
+    /// BPF programs that were left after it had ended by itself, and after SIGKILL.
+    pub(crate) left: usize,
+    pub(crate) left_killed: usize,
+}
+
 /// Starts each console line that carries a [`Figure`] in JSON.
 pub(crate) const COST: &str = "@@cost ";
 

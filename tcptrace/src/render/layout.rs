@@ -54,6 +54,22 @@ impl Layout {
         out.extend([&style.render().to_string(), label, &style.render_reset().to_string(), rest]);
     }
 
+    /// Parts that stay whole, each behind what separates it from the one before; one that does not fit begins a line.
+    pub(super) fn parts(self, out: &mut String, parts: &[(&str, String)]) {
+        let mut column = 0;
+        for (between, part) in parts {
+            let width = between.width() + part.width();
+            if column > 0 && column + width > self.width {
+                out.extend(["\n    ", part]);
+                column = 4 + part.width();
+            } else {
+                out.extend([between, part.as_str()]);
+                column += width;
+            }
+        }
+        out.push('\n');
+    }
+
     /// Appends `text` after `head`, from column `indent` on; what does not fit goes on there. Words are never cut.
     pub(super) fn wrap(
         self,
@@ -144,6 +160,22 @@ mod tests {
     fn a_number_keeps_its_unit_and_a_long_word_stays_whole() {
         assert_eq!(wrapped(14, "waited 226.9 ms: x"), "head  waited\n      226.9 ms:\n      x\n");
         assert_eq!(wrapped(8, "[2001:db8::1]:443 x"), "head  [2001:db8::1]:443\n      x\n");
+    }
+
+    #[test]
+    fn parts_stay_whole_and_begin_a_line_where_they_do_not_fit() {
+        let parts =
+            [("", "[2001:db8::10]:8080 >"), (" ", "[2001:db8::77]:40112"), ("   ", "server[7]")];
+        let parts = parts.map(|(between, part)| (between, part.to_owned()));
+        let on = |width| {
+            let mut out = String::new();
+            Layout { width, color: false }.parts(&mut out, &parts);
+            out
+        };
+        assert_eq!(on(54), "[2001:db8::10]:8080 > [2001:db8::77]:40112   server[7]\n");
+        assert_eq!(on(53), "[2001:db8::10]:8080 > [2001:db8::77]:40112\n    server[7]\n");
+        assert_eq!(on(40), "[2001:db8::10]:8080 >\n    [2001:db8::77]:40112   server[7]\n");
+        assert_eq!(on(3), "[2001:db8::10]:8080 >\n    [2001:db8::77]:40112\n    server[7]\n");
     }
 
     #[test]

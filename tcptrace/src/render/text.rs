@@ -52,14 +52,18 @@ impl Text {
     fn story(&self, run: &Run<'_>, entry: &Entry, words: &Explanation) -> String {
         let mut out = String::new();
         let time = self.clock.millis(run.facts, entry.finding.from_ns);
-        out.extend([&time, "  ", &ends(&entry.socket)]);
+        let ends = ends(&entry.socket);
+        // Two long addresses are wider than most terminals.
+        let (own, other) = ends.split_once(" > ").map_or((&*ends, None), |(a, b)| (a, Some(b)));
+        let arrow = if other.is_some() { " >" } else { "" };
+        let mut parts = vec![("", format!("{time}  {own}{arrow}"))];
+        parts.extend(other.map(|other| (" ", other.to_owned())));
         // Where there is something else to say, nobody stands in the place of a subject.
         let nobody = if words.aside.is_none() { Some("?") } else { None };
         let subject = words.subject.as_ref().map(|(_, name)| name.as_str()).or(nobody);
-        for part in subject.into_iter().chain(words.aside.as_deref()) {
-            out.extend(["   ", part]);
-        }
-        out.push('\n');
+        let rest = subject.into_iter().chain(words.aside.as_deref());
+        parts.extend(rest.map(|part| ("   ", part.to_owned())));
+        self.layout.parts(&mut out, &parts);
         self.layout.wrap(&mut out, ("", 2), &words.verdict, Tone::Verdict);
         if self.detail != Detail::Verdicts {
             self.evidence(&mut out, words.zero_ns, &words.lines);

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: numbers, which depend on the machine and are never asserted.
 
+mod attach;
 mod cost;
 mod replay;
 
@@ -27,6 +28,8 @@ enum Suite {
     Replay(replay::Args),
     /// What the probes cost the traced host, in guest instructions, beside the floor and beside other tools
     Cost(cost::Args),
+    /// How long attaching and ending take, in guest time, and what memory they take
+    Attach(attach::Args),
 }
 
 /// The task.
@@ -34,6 +37,7 @@ pub(crate) fn task(args: &Args) -> Result<ExitCode> {
     match &args.suite {
         Suite::Replay(args) => replay::task(args),
         Suite::Cost(args) => cost::task(args),
+        Suite::Attach(args) => attach::task(args),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What runs inside a guest, as root: the stories, their witnesses, and the tcptrace under test.
 
 mod apart;
+mod attach;
+mod bpf;
 mod calls;
 mod capture;
 pub(crate) mod closers;
@@ -12,6 +14,7 @@ pub(crate) mod deferrers;
 pub(crate) mod fastopen;
 pub(crate) mod filters;
 mod held;
+mod kcm;
 mod netlink;
 mod netns;
 pub(crate) mod openers;
@@ -51,6 +54,8 @@ enum Task {
     Contended(contended::Args),
     /// Runs workloads without and with a tool beside them
     Cost(cost::Args),
+    /// Starts and stops a tool
+    Attach(attach::Args),
     /// A workload whose cost is measured
     Ops(ops::Args),
     /// Plays the story of a small write under `TCP_CORK` in front of tcptrace's own text
@@ -67,6 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Task::Run(args) => run::task(args),
         Task::Contended(args) => contended::task(args),
         Task::Cost(args) => cost::task(args),
+        Task::Attach(args) => attach::task(args),
         Task::Ops(args) => ops::task(*args),
         Task::Demo(args) => demo::task(args),
         Task::Traces(args) => traces::task(args),

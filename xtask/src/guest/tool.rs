@@ -166,6 +166,11 @@ impl Tool {
             .map(drop)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it without letting it say anything more.
     pub(crate) fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill().context("kill tcptrace")?;

@@ -10,7 +10,10 @@ use std::{
 
 use io_uring::{IoUring, opcode, squeue, types};
 
-use super::sys::{checked, checked_fd, set_option};
+use super::{
+    kcm,
+    sys::{checked, checked_fd, set_option},
+};
 use crate::oracle::Way;
 
 /// How far beyond its end a file is asked for.
@@ -33,6 +36,7 @@ pub(super) fn give(fd: RawFd, way: Way, payload: &[u8]) -> io::Result<i64> {
         Way::EndOfRecord => send(fd, payload, libc::MSG_EOR),
         Way::IoUring => by_ring(fd, payload, squeue::Flags::empty()),
         Way::IoUringWorker => by_ring(fd, payload, squeue::Flags::ASYNC),
+        Way::Kcm => kcm::send(fd, payload),
         Way::DontWait => match send(fd, payload, libc::MSG_DONTWAIT) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             sent => sent,

@@ -288,7 +288,10 @@ impl Replay {
         self.last_ack_ns = Some(segment.at_ns);
         self.update = !advanced && widened;
         let in_flight = self.acked < self.sent;
-        let is_free = !in_flight && self.cause(segment.at_ns, false) == "undetermined";
+        // What a device tells needs no such guess.
+        let is_free = !in_flight
+            && self.device.is_empty()
+            && self.cause(segment.at_ns, false) == "undetermined";
         let late_ns = if is_free { LATE_DEPARTURE_NS } else { ACK_TO_DEPARTURE_NS };
         self.lets_go_until_ns = segment.at_ns + late_ns;
         let lets_go = rest

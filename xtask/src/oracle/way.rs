@@ -25,13 +25,15 @@ pub(crate) enum Way {
     IoUring,
     /// `IORING_OP_SEND` by a thread of the ring's own (`IOSQE_ASYNC`).
     IoUringWorker,
+    /// A message of KCM, which the kernel itself gives to TCP.
+    Kcm,
     /// `send` with `MSG_DONTWAIT`; what would have to wait is not given.
     DontWait,
 }
 
 impl Way {
     /// Those after which TCP does with the bytes as after `write`.
-    pub(crate) const PLAIN: [Self; 9] = [
+    pub(crate) const PLAIN: [Self; 10] = [
         Self::Writev,
         Self::Sendmsg,
         Self::Sendmmsg,
@@ -40,6 +42,7 @@ impl Way {
         Self::Zerocopy,
         Self::IoUring,
         Self::IoUringWorker,
+        Self::Kcm,
         Self::DontWait,
     ];
 
@@ -57,6 +60,7 @@ impl Way {
             Self::EndOfRecord => "end_of_record",
             Self::IoUring => "io_uring",
             Self::IoUringWorker => "io_uring_worker",
+            Self::Kcm => "kcm",
             Self::DontWait => "dontwait",
         }
     }

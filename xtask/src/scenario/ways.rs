@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The ways to write, each with the story that shows it: the page `docs/ways.md` is made from this.
-pub(crate) const WAYS: [(&str, &str); 18] = [
+pub(crate) const WAYS: [(&str, &str); 19] = [
     ("`write`, `send`, `sendto`", "nagle_ack"),
     ("`send` with `MSG_MORE`", "more_ack"),
     ("`send` with `MSG_EOR`", "end_of_record_then_write"),
@@ -25,14 +25,16 @@ pub(crate) const WAYS: [(&str, &str); 18] = [
     ("io_uring, `IORING_OP_SEND`", "by_io_uring"),
     ("io_uring, by a worker (`IOSQE_ASYNC`)", "by_io_uring_worker"),
     ("kernel TLS: each record is a write", "ktls"),
+    ("a sender in the kernel: KCM", "by_kcm"),
     ("MPTCP, on a subflow", "mptcp"),
     ("`connect` that does not wait, then `write`", "not_established"),
     ("`TCP_FASTOPEN_CONNECT`, then `write`", "not_established_deferred_connect"),
 ];
 
 /// What a kernel of the matrix cannot do: the story must fail there, and need not be told.
-pub(crate) const CANNOT: [(&str, &str, &str); 2] = [
+pub(crate) const CANNOT: [(&str, &str, &str); 3] = [
     ("5.10", "ktls", "built without `CONFIG_TLS`"),
+    ("5.10", "by_kcm", "built without `CONFIG_AF_KCM`"),
     ("5.10", "mptcp", "built without `CONFIG_MPTCP`"),
 ];
 

@@ -1,19 +1,15 @@
-//! A BPF program of a cgroup that sets an option when a connection of its own making is established: written in the
-//! kernel's own instructions, because nothing else here needs a compiler.
+//! A BPF program of a cgroup that sets an option when a connection of its own making is established.
 
 use std::{
     fs::File,
-    io,
-    mem::size_of_val,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
 };
 
 use anyhow::Context as _;
 
-use super::super::sys::{checked, checked_fd};
+use super::super::bpf::{bpf, instruction, load};
 
-/// `BPF_PROG_LOAD`, `BPF_PROG_ATTACH` and `BPF_PROG_DETACH` (`linux/bpf.h`).
-const LOAD: i32 = 5;
+/// `BPF_PROG_ATTACH` and `BPF_PROG_DETACH` (`linux/bpf.h`).
 const ATTACH: i32 = 8;
 const DETACH: i32 = 9;
 /// `BPF_PROG_TYPE_SOCK_OPS`.
@@ -24,14 +20,6 @@ const CGROUP_SOCK_OPS: u32 = 3;
 const ACTIVE_ESTABLISHED: i32 = 4;
 /// Number of `bpf_setsockopt()` among the helpers.
 const SETSOCKOPT: i32 = 49;
-
-/// One instruction: operation, registers, offset, number.
-const fn instruction(code: u8, to: u8, from: u8, offset: i16, number: i32) -> u64 {
-    (code as u64)
-        | ((to as u64 & 15) | (from as u64 & 15) << 4) << 8
-        | (offset.cast_unsigned() as u64) << 16
-        | (number.cast_unsigned() as u64) << 32
-}
 
 /// The instructions that set `TCP_KEEPIDLE` to a number.
 const fn keepidle(seconds: i32) -> [u64; 8] {
@@ -65,12 +53,6 @@ pub(super) const SECONDS: [i32; 2] = [77, 0];
 impl Attached {
     /// Loads it and attaches it.
     pub(super) fn new() -> anyhow::Result<Self> {
-        // To 5.10 a program counts as locked memory.
-        let unlimited =
-            libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-        // SAFETY: the limit outlives the call.
-        let result = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
-        checked(i64::from(result)).context("lift the limit of locked memory")?;
         let mut code = vec![
             // r6 = r1; r2 = the kind of event
             instruction(0xbf, 6, 1, 0, 0),
@@ -80,17 +62,10 @@ impl Attached {
         ];
         code.extend(SECONDS.iter().flat_map(|seconds| keepidle(*seconds)));
         code.extend([instruction(0xb7, 0, 0, 0, 1), instruction(0x95, 0, 0, 0, 0)]);
-        let mut license = *b"GPL\0";
-        let mut attributes = [0_u64; 16];
-        attributes[0] = u64::from(SOCK_OPS) | (code.len() as u64) << 32;
-        attributes[1] = code.as_ptr() as u64;
-        attributes[2] = license.as_mut_ptr() as u64;
-        let program = bpf(LOAD, &attributes).context("load a program of a cgroup")?;
-        // SAFETY: the call has returned a descriptor that nobody else has.
-        let program = unsafe { OwnedFd::from_raw_fd(program) };
+        let program = load(SOCK_OPS, &code).context("load a program of a cgroup")?;
         let cgroup = File::open("/sys/fs/cgroup").context("open the topmost cgroup")?;
         let attached = Self { program, cgroup };
-        bpf(ATTACH, &attached.attributes()).context("attach a program to a cgroup")?;
+        bpf(ATTACH, &mut attached.attributes()).context("attach a program to a cgroup")?;
         Ok(attached)
     }
 
@@ -106,14 +81,6 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         // The process ends soon, and with it the program.
-        let _gone = bpf(DETACH, &self.attributes());
+        let _gone = bpf(DETACH, &mut self.attributes());
     }
-}
-
-fn bpf(command: i32, attributes: &[u64; 16]) -> io::Result<i32> {
-    // SAFETY: the attributes are as large as is said, and what they point to outlives the call.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(attributes))
-    };
-    checked_fd(i32::try_from(checked(result)?).unwrap_or(-1))
 }

@@ -4,6 +4,7 @@ use std::{path::Path, process::Stdio};
 
 use super::{
     super::{
+        sockopt::is_from,
         sys::{now_ns, sleep_until},
         tool::{Found, parse},
     },
@@ -15,6 +16,8 @@ use super::{
 
 /// What must be there ended so long before.
 const LATE_NS: u64 = 1_000_000_000;
+/// Of so many holds one may be told otherwise where the kernel skips runs of kprobes and does not say so.
+const MAY_MISS: usize = 20;
 /// Times of two tcptraces for one thing.
 const ALLOWANCE_NS: u64 = 2_000_000;
 /// How they store: `record`, or a question with `-w`.
@@ -56,8 +59,11 @@ pub(super) fn tried(tcptrace: &Path, seed: u64) -> anyhow::Result<Vec<String>> {
     let (text, _) = reference.stop()?;
     let seen = parse(&text);
     let mut wrong = seen.complaints;
-    for (file, until_ns) in killed {
-        wrong.extend(of_one(tcptrace, &file, from_ns..until_ns - LATE_NS, &seen.found)?);
+    for ((file, until_ns), words) in killed.into_iter().zip(VICTIMS) {
+        // What it skips of kprobes no older kernel counts.
+        let may_miss = words.contains(&"kprobe") && !is_from((6, 7));
+        let within_ns = from_ns..until_ns - LATE_NS;
+        wrong.extend(of_one(tcptrace, &file, within_ns, &seen.found, may_miss)?);
     }
     Ok(wrong)
 }
@@ -67,6 +73,7 @@ fn of_one(
     file: &str,
     within_ns: std::ops::Range<u64>,
     seen: &[Found],
+    may_miss: bool,
 ) -> anyhow::Result<Vec<String>> {
     let ran = run(tcptrace, &["nagle", "--json", "--min-hold", "0", "-r", file], Stdio::null())?;
     let mut wrong = Vec::new();
@@ -81,7 +88,11 @@ fn of_one(
     if due.is_empty() {
         wrong.push(format!("{file}: no hold is due"));
     }
+    let some = if may_miss { due.len() / MAY_MISS + 1 } else { 0 };
     due.retain(|one| !stored.found.iter().any(|other| same(one, other)));
+    if due.len() <= some {
+        return Ok(wrong);
+    }
     wrong.extend(due.into_iter().map(|one| format!("{file}: not there: {one:?}")));
     Ok(wrong)
 }

@@ -1,0 +1,167 @@
+//! `bench attach`: how long each question takes to attach and to end, in guests whose clock counts instructions.
+
+use std::{fmt::Write as _, process::ExitCode, time::Duration};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    binaries::{self, Program},
+    ebpf, kernels,
+    report::{ATTACH, Attached},
+    setup, vm,
+};
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Series of kernels
+    #[arg(long, value_delimiter = ',', default_value = kernels::USUAL)]
+    kernel: Vec<String>,
+    /// Starts of each command
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rounds: u32,
+    /// Writes the section of docs/performance.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// What is started.
+const COMMANDS: [&str; 8] = [
+    "nagle --port 8080",
+    "nagle --summary-only --port 8080",
+    "close --port 8080",
+    "fastopen --port 8080",
+    "defer-accept --port 8080",
+    "sockopt --port 8080",
+    "timeline --port 8080",
+    "record --port 8080 --force -o /tmp/attach.tcptrace",
+];
+/// Target 12 of the performance page is about the first of them: milliseconds to attach, and to end.
+const LINES_MS: [f64; 2] = [800.0, 1500.0];
+
+/// The task.
+pub(crate) fn task(args: &Args) -> Result<ExitCode> {
+    let series =
+        args.kernel.iter().map(|name| kernels::series(name)).collect::<Result<Vec<_>>>()?;
+    setup::ensure(&series)?;
+    let (mut text, mut is_clean) = (String::new(), true);
+    for series in series {
+        let (release, figures) = in_guest(series, args.rounds)?;
+        is_clean &= figures.iter().all(|figure| figure.left + figure.left_killed == 0);
+        let _ = writeln!(text, "### Linux {release}\n\n{}", table(&figures));
+    }
+    print!("{text}");
+    if args.write {
+        super::write_section("attach", &section(&text, args.rounds)?)?;
+    }
+    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The kernel that ran, and the figures of each command.
+fn in_guest(series: &'static kernels::Series, rounds: u32) -> Result<(String, Vec<Attached>)> {
+    let object = ebpf::object()?;
+    let mut words: Vec<String> =
+        ["/xtask", "guest", "attach", "--rounds"].map(str::to_owned).into();
+    words.push(rounds.to_string());
+    for command in COMMANDS {
+        words.extend(["--words".to_owned(), command.to_owned()]);
+    }
+    let mut guest = vm::Guest::new(series.ready()?, words);
+    guest.steady = true;
+    guest.limit = Duration::from_mins(30);
+    guest.add(&binaries::build(Program::Xtask, None)?, "/xtask")?;
+    guest.add(&binaries::build(Program::Tcptrace, Some(&object))?, "/tcptrace")?;
+    let (mut figures, mut console) = (Vec::new(), Vec::new());
+    let run = guest.run(&mut |line| match line.strip_prefix(ATTACH) {
+        Some(figure) => figures.extend(serde_json::from_str::<Attached>(figure)),
+        None => console.push(line.to_owned()),
+    })?;
+    ensure!(
+        run.exit == 0 && figures.len() == COMMANDS.len(),
+        "the guest ended with {}, after {} of {} commands: {}",
+        run.exit,
+        figures.len(),
+        COMMANDS.len(),
+        console.join(" / ")
+    );
+    Ok((run.release, figures))
+}
+
+fn table(figures: &[Attached]) -> String {
+    let mut text = "| command | programs | attach, ms | end, ms | memory, MiB | most until then, MiB | left |\n\
+                    |---|--:|--:|--:|--:|--:|--:|\n"
+        .to_owned();
+    for figure in figures {
+        let _ = writeln!(
+            text,
+            "| `tcptrace {}` | {} | {:.0} | {:.0} | {:.1} | {:.1} | {} |",
+            figure.words,
+            figure.programs,
+            middle_ms(&figure.attach_ns),
+            middle_ms(&figure.exit_ns),
+            mib(figure.rss_kib),
+            mib(figure.peak_kib),
+            figure.left + figure.left_killed,
+        );
+    }
+    if let Some(first) = figures.first() {
+        let said = [&first.attach_ns, &first.exit_ns].map(|all| middle_ms(all));
+        let _ = writeln!(text, "\n| target 12 | value, ms | line, ms | |\n|---|--:|--:|---|");
+        for ((what, value), line) in ["attach", "end"].into_iter().zip(said).zip(LINES_MS) {
+            let verdict = if value <= line { "ok" } else { "over" };
+            let _ = writeln!(text, "| {what} | {value:.0} | {line:.0} | {verdict} |");
+        }
+    }
+    text
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn middle_ms(all: &[u64]) -> f64 {
+    let mut all = all.to_vec();
+    all.sort_unstable();
+    all.get(all.len() / 2).copied().unwrap_or(0) as f64 / 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
+fn section(text: &str, rounds: u32) -> Result<String> {
+    Ok(format!(
+        "## Attaching and ending\n\n\
+         Written by `cargo xtask bench attach --write` on {}.\n\n\
+         From the start of a command to its banner, and from SIGINT to its end, in milliseconds of a guest whose clock \
+         counts instructions, waiting included: the middle of {rounds} starts, after one that is not counted. Most of \
+         ending is the kernel's: it waits, for each program that is taken off, until no task can be in it. Memory is \
+         `VmRSS` when the banner was there, and `VmHWM`. \"Left\" are BPF programs that the kernel still had \
+         five seconds after the end, or after SIGKILL.\n\n\
+         {text}",
+        super::today()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_is_about_the_first_command_and_what_is_left_is_told() {
+        let first = Attached {
+            words: "nagle".to_owned(),
+            programs: 19,
+            attach_ns: vec![900_000_000, 700_000_000, 800_000_000],
+            exit_ns: vec![1_600_000_000],
+            rss_kib: 2048,
+            peak_kib: 4096,
+            left: 0,
+            left_killed: 2,
+        };
+        let text = table(&[first.clone(), Attached { attach_ns: vec![1], ..first }]);
+        assert!(text.contains("| `tcptrace nagle` | 19 | 800 | 1600 | 2.0 | 4.0 | 2 |"), "{text}");
+        assert!(
+            text.contains("| attach | 800 | 800 | ok |\n| end | 1600 | 1500 | over |"),
+            "{text}"
+        );
+    }
+}
