@@ -229,7 +229,7 @@ impl Job {
     }
 
     /// Whether the rows that are about the program more than about the kernel run here: on the oldest one, whose verifier
-    /// takes least. They attach sixty times.
+    /// takes least. They attach again and again.
     pub(crate) fn filters(&self) -> bool {
         let oldest = kernels::MATRIX.first().is_some_and(|oldest| oldest.name == self.series.name);
         self.has_all_rows() && oldest

@@ -267,8 +267,9 @@ fn line(key: &RowKey, row: &Row, sized: bool) -> Vec<String> {
 /// One line of blocks per name of the first column; each column is a tenth of a decade where the width allows it. All begin
 /// at one place, or the scale would be wrong for some.
 fn histogram(out: &mut String, layout: Layout, closing: &Closing<'_>) {
+    let rows = closing.tally.rows();
     let mut names: Vec<&str> = Vec::new();
-    for (key, _) in closing.tally.rows() {
+    for (key, _) in &rows {
         let name = name_of(key);
         if names.len() < MAX_BARS && !names.contains(&name) {
             names.push(name);
@@ -288,7 +289,7 @@ fn histogram(out: &mut String, layout: Layout, closing: &Closing<'_>) {
     out.push('\n');
     for name in names {
         let mut bars = vec![0_u64; per_decade * DECADES];
-        for (_, row) in closing.tally.rows().into_iter().filter(|(key, _)| name_of(key) == name) {
+        for (_, row) in rows.iter().filter(|(key, _)| name_of(key) == name) {
             for (ns, seen) in row.durations.sorted() {
                 if let Some(bar) = bars.get_mut(column(ns, per_decade)) {
                     *bar += seen;

@@ -4,6 +4,7 @@ use std::{fmt::Write as _, process::ExitCode, time::Duration};
 
 use anyhow::{Result, ensure};
 
+use super::cost::median;
 use crate::{
     binaries::{self, Program},
     ebpf, kernels,
@@ -117,9 +118,7 @@ fn table(figures: &[Attached]) -> String {
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn middle_ms(all: &[u64]) -> f64 {
-    let mut all = all.to_vec();
-    all.sort_unstable();
-    all.get(all.len() / 2).copied().unwrap_or(0) as f64 / 1e6
+    median(all.iter().map(|ns| *ns as f64 / 1e6)).unwrap_or(0.0)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]

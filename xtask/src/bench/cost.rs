@@ -236,7 +236,7 @@ fn in_guest(
 }
 
 /// The middle one.
-fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
+pub(super) fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
     let (low, high) =
