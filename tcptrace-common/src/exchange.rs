@@ -24,8 +24,8 @@ pub struct Exchange {
     pub part: u32,
     /// 1 when no byte had been exchanged on it before it was met.
     pub from_start: u32,
-    /// Keeps the size a multiple of the alignment.
-    pub pad: u32,
+    /// 1 while a write is at work that was counted when it pushed a part of its bytes and went to sleep.
+    pub begun: u32,
     /// Connections of this bucket that were written on.
     pub sockets: u32,
     /// How often one took the place of another that had not ended: then `sockets` may be too high.

@@ -68,10 +68,14 @@ kernel_fields! {
     sk_lock_owned: 4 = "sock", "sk_lock.owned";
     /// The socket of a file's `struct socket`.
     socket_sk: 8 = "socket", "sk";
+    /// Buffers in the write queue: what was written and has not been sent.
+    sk_write_queue_len: 4 = "sock", "sk_write_queue.qlen";
     /// Bytes of the last buffer in the write queue.
     tail_len: 4 = "sock", "sk_write_queue.prev->len";
     /// Bytes of the first buffer in the write queue: the one that the next attempt would send.
     head_len: 4 = "sock", "sk_write_queue.next->len";
+    /// When the first buffer in the write queue was tried to be sent last, nanoseconds, `CLOCK_MONOTONIC`; 0 when it never was.
+    head_mstamp_ns: 8 = "sock", "sk_write_queue.next->skb_mstamp_ns";
     /// Who paces: `SK_PACING_NEEDED` when TCP does itself.
     sk_pacing_status: 4 = "sock", "sk_pacing_status";
     /// TCP small queues, bits of `enum tsq_enum`.
@@ -89,6 +93,8 @@ kernel_fields! {
     packets_out: 4 = "tcp_sock", "packets_out";
     /// End of the last small segment sent (Minshall's rule).
     snd_sml: 4 = "tcp_sock", "snd_sml";
+    /// End of the last urgent data written; equal to `snd_una` when none is on its way.
+    snd_up: 4 = "tcp_sock", "snd_up";
     /// Oldest unacknowledged sequence number.
     snd_una: 4 = "tcp_sock", "snd_una";
     /// Next sequence number to be sent.
@@ -208,6 +214,15 @@ kernel_fields! {
     rtx_end_seq: 4 = "sock", "sk_send_head->cb|tcp_skb_cb.end_seq";
     /// When that segment left, nanoseconds, `CLOCK_MONOTONIC`; 0 where nothing is in flight.
     rtx_mstamp_ns: 8 = "sock", "sk_send_head->skb_mstamp_ns";
+    /// Root of the tree of unacknowledged segments, which shares its place with `sk_send_head`; where to begin a walk.
+    rtx_root: 8 = "sock", "sk_send_head";
+    /// Sent after everything that is to the left in the tree: `rb_node.rb_right`, which shares its place with `prev`.
+    rtx_right: 8 = "sk_buff", "prev";
+    /// When a segment left, nanoseconds, `CLOCK_MONOTONIC`.
+    skb_mstamp_ns: 8 = "sk_buff", "skb_mstamp_ns";
+    /// When the first of the segments left that have been in flight without a pause, microseconds, `CLOCK_MONOTONIC`; with
+    /// each ACK it moves to what that acknowledged (`tcp_rate_skb_sent()`).
+    first_tx_mstamp: 8 = "tcp_sock", "first_tx_mstamp";
     /// Shortest round trip of the last minutes, microseconds; all ones before the first (`rtt_min.s[0]`).
     rtt_min: 4 = "tcp_sock", "rtt_min|minmax_sample.v";
 
@@ -223,14 +238,20 @@ kernel_fields! {
     window_clamp: 4 = "tcp_sock", "window_clamp";
     /// Name of the congestion control.
     icsk_ca_name: 16 = "inet_connection_sock", "icsk_ca_ops->name";
+    /// Name of what stands between the program and TCP (`TCP_ULP`): `tls` is kernel TLS; absent without one.
+    icsk_ulp_name: 16 = "inet_connection_sock", "icsk_ulp_ops->name";
     /// What `TCP_USER_TIMEOUT` set, milliseconds; 0 without it.
     icsk_user_timeout: 4 = "inet_connection_sock", "icsk_user_timeout";
     /// What `TCP_NOTSENT_LOWAT` set, bytes; 0: as the sysctl says.
     notsent_lowat: 4 = "tcp_sock", "notsent_lowat";
+    /// `net.ipv4.tcp_notsent_lowat` of the socket's network namespace, bytes.
+    sysctl_tcp_notsent_lowat: 4 = "sock", "__sk_common.skc_net.net->ipv4.sysctl_tcp_notsent_lowat";
     /// What `TCP_TX_DELAY` set, microseconds.
     tcp_tx_delay: 4 = "tcp_sock", "tcp_tx_delay";
     /// Limit of the send buffer, bytes of memory: twice what `SO_SNDBUF` asked for.
     sk_sndbuf: 4 = "sock", "sk_sndbuf";
+    /// What is in the send buffer, bytes of memory: what waits, and what is not acknowledged.
+    sk_wmem_queued: 4 = "sock", "sk_wmem_queued";
     /// Limit of the receive buffer, bytes of memory: twice what `SO_RCVBUF` asked for.
     sk_rcvbuf: 4 = "sock", "sk_rcvbuf";
     /// What `SO_MAX_PACING_RATE` set, bytes per second; all ones without it.
@@ -243,6 +264,8 @@ kernel_fields! {
     icsk_delack_max: 4 = "inet_connection_sock", "icsk_delack_max";
     /// `IPPROTO_TCP` of a socket that is one of TCP.
     sk_protocol: 4 = "sock", "sk_protocol";
+    /// The kernel has made the socket for itself: no program has a descriptor of it.
+    sk_kern_sock: 4 = "sock", "sk_kern_sock";
     /// The socket is a subflow of Multipath TCP.
     is_mptcp: 4 = "tcp_sock", "is_mptcp";
     /// The socket's `struct socket`, which a process has.
@@ -321,6 +344,8 @@ impl Field {
                 | Self::end_seq
                 | Self::ack_seq
                 | Self::tcp_flags
+                | Self::rtx_right
+                | Self::skb_mstamp_ns
                 | Self::foc_len
                 | Self::foc_exp
                 | Self::foc_val
@@ -344,6 +369,7 @@ impl Field {
             self,
             Self::skc_portpair
                 | Self::skc_hash
+                | Self::sk_write_queue_len
                 | Self::write_seq
                 | Self::snd_nxt
                 | Self::sk_tsq_flags
@@ -359,6 +385,7 @@ impl Field {
             self,
             Self::packets_out
                 | Self::snd_sml
+                | Self::snd_up
                 | Self::snd_una
                 | Self::snd_nxt
                 | Self::write_seq

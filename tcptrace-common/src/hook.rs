@@ -103,16 +103,17 @@ hooks! {
     /// A socket is met for the first time: who it is, and the name of the task at work.
     socket = 0 Record [comm0 = 0, comm1 = 1, comm2 = 2, comm3 = 3] {
         skc_family skc_state inet_sport skc_dport skc_rcv_saddr skc_daddr skc_v6_rcv_saddr skc_v6_daddr netns skc_cookie nonagle
+        sk_kern_sock is_mptcp
     };
     /// A write call returns: how many bytes it was given and how many it took. Seen only while bytes wait.
-    tcp_sendmsg_locked = 1 Exit [size = 2, ret = ret_of(3)] { write_seq snd_nxt };
+    tcp_sendmsg_locked = 1 Exit [size = 2, ret = ret_of(3)] { write_seq snd_nxt msg_flags icsk_ulp_name };
     /// The end of a write: what may go has gone; what is left waits. `turn` counts how often data came in before a write on
     /// this socket, `part` the writes since then; `from_start` is 1 when no byte had
     /// been exchanged on the socket before it was watched. 0 where they are not counted.
     tcp_push = 2 Exit [flags = 1, mss_now = 2, nonagle = 3, size_goal = 4, turn = OWN, part = OWN, from_start = OWN] {
         nonagle packets_out snd_sml snd_una snd_nxt write_seq snd_wnd snd_cwnd sacked_out lost_out retrans_out mss_cache
         srtt_us tcp_wstamp_ns tcp_clock_cache sk_pacing_status sk_tsq_flags tail_len repair icsk_pending icsk_rto
-        write_timer_expires sk_lock_owned head_len
+        write_timer_expires sk_lock_owned head_len head_mstamp_ns snd_up
     };
     /// The retransmission, probe or loss-probe timer ran.
     tcp_write_timer_handler = 3 Entry [] {
@@ -127,11 +128,13 @@ hooks! {
     do_tcp_setsockopt = 5 Entry [level = 1, optname = 2] { nonagle packets_out write_seq snd_nxt } or tcp_setsockopt or security_socket_setsockopt;
     /// New data has left TCP; `snd_nxt` does not count it yet.
     tcp_event_new_data_sent = 6 Entry [] {
-        seq end_seq nonagle packets_out snd_una snd_nxt write_seq mss_cache repair sk_lock_owned snd_wnd sk_tsq_flags
+        seq end_seq nonagle packets_out snd_una snd_nxt write_seq mss_cache repair sk_lock_owned snd_wnd sk_tsq_flags snd_up
     };
-    /// `close()` or `shutdown()` queues a FIN.
-    tcp_send_fin = 7 Entry [] {
-        write_seq snd_nxt sk_lock_owned skc_state icsk_ack_pending icsk_ack_pingpong rcv_nxt rcv_wup snd_una
+    /// `close()` or `shutdown()` queues a FIN. Told before that, by the program at the entry; the one at the return tells of a
+    /// closing socket whether the FIN has left (`fin_queued`).
+    tcp_send_fin = 7 Exit [] {
+        write_seq snd_nxt sk_lock_owned skc_state icsk_ack_pending icsk_ack_pingpong rcv_nxt rcv_wup snd_una icsk_ack_ato
+        icsk_ack_timeout
     };
     /// A segment arrived for an established connection.
     tcp_rcv_established = 8 Entry [] {
@@ -146,7 +149,7 @@ hooks! {
     tcp_write_xmit = 10 Exit [mss_now = 1, nonagle = 2, push_one = 3, ret = ret_of(5)] {
         nonagle packets_out snd_sml snd_una snd_nxt write_seq snd_wnd snd_cwnd sacked_out lost_out retrans_out mss_cache
         srtt_us tcp_wstamp_ns tcp_clock_cache sk_pacing_status sk_tsq_flags tail_len repair icsk_pending icsk_rto
-        write_timer_expires sk_lock_owned head_len
+        write_timer_expires sk_lock_owned head_len head_mstamp_ns snd_up
     };
     /// The device, or the pacing timer, was ready for the socket; it sends now if nobody owns it. Written by the program
     /// that stands in for `tcp_tsq_write` where that was split.
@@ -160,16 +163,19 @@ hooks! {
     /// The socket has become another connection: the end of the one before was not seen, or was `connect(AF_UNSPEC)`.
     socket_reused = 15 Record [] { write_seq snd_nxt };
     /// A segment with data was not taken by the layers below: a queueing discipline or a firewall dropped it, or memory
-    /// was short. Seen only then.
+    /// was short. Seen only then. That bytes wait for it `tcp_push` and `tcp_write_xmit` tell without it (`head_mstamp_ns`).
     __tcp_transmit_skb = 16 Exit [clone_it = 2, ret = ret_of(5)] { seq end_seq snd_nxt write_seq sk_lock_owned };
     /// The pacing timer fired: what it does for the socket follows at once, or when the socket's owner lets go.
     tcp_pace_kick = 17 Entry [] {};
-    /// A write is about to sleep until the peer has acknowledged enough to make room in the send buffer.
-    sk_stream_wait_memory = 18 Entry [] { write_seq snd_nxt };
+    /// A write is about to sleep until there is room in the send buffer, or less than `TCP_NOTSENT_LOWAT` waits; where both are so
+    /// already, for a time of the kernel's choice, as memory is short.
+    sk_stream_wait_memory = 18 Entry [] {
+        write_seq snd_nxt sk_wmem_queued sk_sndbuf notsent_lowat sysctl_tcp_notsent_lowat
+    };
     /// A write is about to sleep until the connection is established.
     sk_stream_wait_connect = 19 Entry [] { write_seq snd_nxt skc_state };
     /// sendfile, splice or an in-kernel sender has given pages, to 6.4; later kernels do it by `tcp_sendmsg_locked`.
-    do_tcp_sendpages = 20 Exit [size = 3, flags = 4, ret = ret_of(5)] { write_seq snd_nxt };
+    do_tcp_sendpages = 20 Exit [size = 3, flags = 4, ret = ret_of(5)] { write_seq snd_nxt icsk_ulp_name };
     /// A write opens the connection itself (Fast Open): the SYN has left, with the first bytes or without, and what it did
     /// not carry waits until the connection is established.
     tcp_connect = 25 Exit [ret = ret_of(1)] { write_seq snd_nxt fastopen_size };
@@ -200,11 +206,11 @@ hooks! {
     tcp_timewait_state_process = 45 Entry [] { seq end_seq tcp_flags tw_substate tw_rcv_nxt };
     /// A minisock's time is over.
     tw_timer_handler = 46 Entry [] {};
-    /// A closing socket has sent a segment that is kept until it is acknowledged: data, a FIN or both. Written by the
-    /// program of `__tcp_transmit_skb`.
+    /// A closing socket has sent a segment that is kept until it is acknowledged: data, a FIN or both. Of older traces:
+    /// `departure` and `fin_queued` tell it without a program on the path of data.
     segment_sent = 47 Record [] { seq end_seq tcp_flags skc_state snd_nxt write_seq rcv_nxt sk_lock_owned };
-    /// A closing socket has sent a segment that is not kept: an ACK, a window probe or a reset. Written by the program of
-    /// `__tcp_transmit_skb`.
+    /// A closing socket has sent a segment that is not kept: an ACK, a window probe or a reset. Of older traces:
+    /// `tcp_send_ack` and `tcp_write_wakeup` tell it without a program on the path of data.
     ack_sent = 48 Record [] { skc_state snd_nxt write_seq rcv_nxt icsk_ack_pingpong sk_lock_owned };
     /// A socket that was met before its task was known is another task's: what was told of it does not count.
     socket_left = 49 Record [] {};
@@ -381,6 +387,36 @@ hooks! {
     __tcp_sock_set_cork = 97 Exit [on = 1] {};
     /// The kernel itself sets `TCP_CONGESTION` of a subflow of MPTCP, or the body of another call.
     tcp_set_congestion_control = 98 Exit [name = 1, ret = ret_of(4)] {};
+    /// A closing socket has sent a segment that carries nothing else than an ACK. An ACK for which no memory was there stays
+    /// owed, which `rcv_wup` tells.
+    tcp_send_ack = 99 Exit [] { skc_state snd_nxt write_seq rcv_nxt rcv_wup icsk_ack_pingpong sk_lock_owned };
+    /// A closing socket has sent a segment again; `err` is not 0 where the layers below did not take it, which kernels before
+    /// 6.16 do not tell at all.
+    __tcp_retransmit_skb = 100 Entry [err = OWN] { seq end_seq tcp_flags skc_state snd_nxt write_seq rcv_nxt };
+    /// A closing socket has asked its peer for an answer: by the next bytes, where the window lets some go, or by a segment
+    /// that carries nothing.
+    tcp_write_wakeup = 101 Exit [ret = ret_of(2)] {
+        skc_state snd_nxt write_seq rcv_nxt rcv_wup icsk_ack_pingpong sk_lock_owned
+    };
+    /// The first data after the peer's FIN, or a FIN that had been held, has left since the event before. The arguments are of
+    /// the last segment in flight: its sequence numbers, all 0 without one, and when it left, nanoseconds, `CLOCK_MONOTONIC`.
+    /// Written by the programs of a closing socket's other events, before these.
+    departure = 102 Record [seq = OWN, end_seq = OWN, mstamp_low = OWN, mstamp_high = OWN] {
+        snd_nxt write_seq first_tx_mstamp packets_out
+    };
+    /// `tcp_send_fin()` has queued a FIN and tried to send it: where `snd_nxt` does not reach `write_seq`, it waits, and the state
+    /// of the socket tells why. The arguments are those of `departure`. Written by the program at the return.
+    fin_queued = 103 Record [seq = OWN, end_seq = OWN, mstamp_low = OWN, mstamp_high = OWN] {
+        nonagle packets_out snd_sml snd_una snd_nxt write_seq snd_wnd snd_cwnd sacked_out lost_out retrans_out mss_cache
+        tcp_wstamp_ns tcp_clock_cache sk_pacing_status sk_tsq_flags tail_len sk_lock_owned head_len head_mstamp_ns skc_state
+        first_tx_mstamp
+    };
+    /// The name of the task at work, where the socket's first record has told another one: by the time anybody asks for it, the
+    /// task may have ended. Written by the programs at `__tcp_close`, `tcp_send_fin` and `tcp_disconnect`.
+    task = 104 Record [comm0 = 0, comm1 = 1, comm2 = 2, comm3 = 3] {};
+    /// A connection is ended without a FIN: by `connect()` to no address, or because its listener was closed before a program had
+    /// accepted it, for which `accepted` is 0. `close()` under `SO_LINGER` with no time comes here too.
+    tcp_disconnect = 105 Entry [accepted = OWN] { skc_state write_seq snd_nxt snd_una };
     /// The call that left bytes waiting, by the number of its user stack; follows its `tcp_push`. In the ring buffer the
     /// number is the kernel's, or an error's; in a trace it is that of a `stack` line.
     user_stack = 30 Record [stack = 0] {};
@@ -401,17 +437,20 @@ impl Hook {
         }
     }
 
-    /// The tracepoint that is the first statement of the hook's function, with the same arguments: cheaper than its entry.
+    /// The tracepoint that the hook's function passes, with the same arguments: cheaper than its entry where it is the first
+    /// statement, and there where compilers have split the function.
     pub const fn tracepoint(self) -> Option<&'static str> {
         match self {
             Self::tcp_rcv_established => Some("tcp_probe"),
+            Self::__tcp_retransmit_skb => Some("tcp_retransmit_skb"),
             _ => None,
         }
     }
 
-    /// The program at the entry of the function that keeps what its return does not show, under this name.
+    /// The program at the entry of the function that keeps, or tells, what its return does not show, under this name.
     pub const fn at_entry(self) -> Option<&'static str> {
         match self {
+            Self::tcp_send_fin => Some("tcp_send_fin_entry"),
             Self::tcp_try_fastopen => Some("tcp_try_fastopen_entry"),
             Self::tcp_check_req => Some("tcp_check_req_entry"),
             Self::__sys_setsockopt => Some("__sys_setsockopt_entry"),
@@ -495,6 +534,7 @@ mod tests {
         let own = [
             Field::skc_portpair,
             Field::skc_hash,
+            Field::sk_write_queue_len,
             Field::socket_sk,
             Field::pid,
             Field::tgid,
@@ -522,6 +562,9 @@ mod tests {
             Field::socket_file,
             Field::file_inode,
             Field::inode_ino,
+            Field::rtx_root,
+            Field::rtx_right,
+            Field::skb_mstamp_ns,
         ];
         for field in Field::ALL {
             let sent = Hook::ALL.iter().any(|h| h.fields().contains(field));

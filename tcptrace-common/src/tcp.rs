@@ -139,6 +139,9 @@ pub const MSG_NOSIGNAL: u32 = 0x4000;
 pub const MSG_ZEROCOPY: u32 = 0x0400_0000;
 /// `MSG_MORE` (`include/linux/socket.h`).
 pub const MSG_MORE: u32 = 0x8000;
+/// `MSG_SPLICE_PAGES`, which only the kernel sets: the call gives pages, as `sendfile` and `splice` do (`include/linux/socket.h`,
+/// from 6.5).
+pub const MSG_SPLICE_PAGES: u32 = 0x0800_0000;
 /// `MSG_SENDPAGE_NOTLAST`: another page of the same call follows (`include/linux/socket.h`, to 6.4).
 pub const MSG_SENDPAGE_NOTLAST: u32 = 0x20000;
 

@@ -8,6 +8,7 @@ use aya_ebpf::helpers::generated::{
 use tcptrace_common::{
     exchange::{BUCKETS, Exchange},
     field::Field,
+    tcp::TCP_NAGLE_PUSH,
 };
 
 use crate::{
@@ -15,6 +16,23 @@ use crate::{
     read::{Glance, Reader, Words},
     socket,
 };
+
+/// What a count by a glance has come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Glanced {
+    /// It is counted, or nothing is.
+    Done,
+    /// The whole socket must be looked at.
+    Look,
+    /// The filter does not let the socket's ports through: nobody wants anything of it.
+    Foreign,
+}
+
+/// Whether a socket whose ports the filter does not let through is turned away by the count already.
+#[inline(always)]
+pub fn tells_foreign() -> bool {
+    is_counted() && socket::only_ports()
+}
 
 /// Whether exchanges are counted.
 #[inline(always)]
@@ -87,6 +105,7 @@ unsafe fn begin(at: *mut Exchange) {
         (*at).writer = 0;
         (*at).turn = 0;
         (*at).part = 0;
+        (*at).begun = 0;
     }
 }
 
@@ -110,33 +129,36 @@ unsafe fn note_arrival(at: *mut Exchange) {
     }
 }
 
-/// A segment came in for a connection that is counted already, and the filter asks for nothing but ports; `false` where
-/// [`came`] must look.
+/// A segment came in for a connection that is counted already, and the filter asks for nothing but ports; [`came`] looks
+/// where that is not so.
 #[inline(always)]
-pub fn came_again(sk: Glance) -> bool {
+pub fn came_again<A>(sk: Glance, _arg: A) -> Glanced {
     if !is_counted() {
-        return true;
+        return Glanced::Done;
     }
     if !socket::only_ports() {
-        return false;
+        return Glanced::Look;
     }
-    if !socket::ports_may_pass(sk) || !has_data(&sk) {
-        return true;
+    if !socket::ports_may_pass(sk) {
+        return Glanced::Foreign;
     }
-    let Some(at) = bucket(&sk) else { return true };
+    if !has_data(&sk) {
+        return Glanced::Done;
+    }
+    let Some(at) = bucket(&sk) else { return Glanced::Done };
     // SAFETY: a value of the map.
     unsafe {
         if !is_own(at, &sk, socket::by_pair(sk.word(Field::skc_portpair))) {
-            return false;
+            return Glanced::Look;
         }
         note_arrival(at);
     }
-    true
+    Glanced::Done
 }
 
 /// A segment came in for a connection.
 #[inline(always)]
-pub fn came<R: Reader>(reader: &R) {
+pub fn came<R: Reader, A>(reader: &R, _arg: A) {
     if !is_counted() || !has_data(reader) || !socket::passes(reader) {
         return;
     }
@@ -158,49 +180,69 @@ unsafe fn answers(at: *const Exchange) -> bool {
     u16::from_be((ports >> 16) as u16) <= u16::from_be(ports as u16)
 }
 
-/// A write has ended on a connection that is counted already, not its first, no reply that took longer than all before,
-/// and the filter asks for nothing but ports; `false` where [`wrote`] must look.
+/// Whether the write goes on behind the push that has these arguments: `tcp_push()` is told to send whatever the options say,
+/// and nothing else, only by a write that is about to wait for buffer space (`wait_for_space` of `tcp_sendmsg_locked()`). The
+/// bit stands alone nowhere else: an option that sets it in the socket sets `TCP_NAGLE_OFF` as well.
 #[inline(always)]
-pub fn wrote_again(sk: Glance) -> bool {
+fn goes_on(arg: impl Fn(usize) -> u32) -> bool {
+    arg(3) == TCP_NAGLE_PUSH
+}
+
+/// A write has pushed, on a connection that is counted already, not its first, no reply that took longer than all before,
+/// and the filter asks for nothing but ports; [`wrote`] looks where that is not so.
+#[inline(always)]
+pub fn wrote_again(sk: Glance, arg: impl Fn(usize) -> u32) -> Glanced {
     if !is_counted() {
-        return true;
+        return Glanced::Done;
     }
     if !socket::only_ports() {
-        return false;
+        return Glanced::Look;
     }
     if !socket::ports_may_pass(sk) {
-        return true;
+        return Glanced::Foreign;
     }
-    let Some(at) = bucket(&sk) else { return true };
+    let Some(at) = bucket(&sk) else { return Glanced::Done };
     // SAFETY: a value of the map, and a helper without arguments.
     unsafe {
         if !is_own(at, &sk, socket::by_pair(sk.word(Field::skc_portpair))) || (*at).turn == 0 {
-            return false;
+            return Glanced::Look;
+        }
+        if (*at).begun != 0 {
+            (*at).begun = u32::from(goes_on(arg));
+            return Glanced::Done;
         }
         let arrived = (*at).arrived_ns;
         if arrived != 0 {
             if answers(at) && bpf_ktime_get_ns().wrapping_sub(arrived) > (*at).slowest_ns {
-                return false;
+                return Glanced::Look;
             }
             (*at).turn += 1;
             (*at).part = 0;
             (*at).arrived_ns = 0;
         }
+        if goes_on(arg) {
+            (*at).begun = 1;
+        }
         (*at).writes += 1;
         (*at).part += 1;
     }
-    true
+    Glanced::Done
 }
 
-/// A write has ended.
+/// A write has pushed: all its bytes, or the first of several parts.
 #[inline(always)]
-pub fn wrote<R: Reader>(reader: &R) {
+pub fn wrote<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
     if !is_counted() || !socket::passes(reader) || !socket::task_passes() {
         return;
     }
     let Some(at) = own(reader) else { return };
     // SAFETY: a value of the map, as in `own`.
     unsafe {
+        let counted = (*at).begun != 0;
+        (*at).begun = u32::from(goes_on(arg));
+        if counted {
+            return;
+        }
         (*at).writes += 1;
         let arrived = (*at).arrived_ns;
         if (*at).turn == 0 {

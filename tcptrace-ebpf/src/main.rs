@@ -5,6 +5,7 @@
 // One atomic addition is written as an instruction of the BPF processor.
 #![feature(asm_experimental_arch)]
 
+mod closing;
 mod emit;
 mod exchange;
 mod existing;

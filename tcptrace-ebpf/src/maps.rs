@@ -26,7 +26,8 @@ use crate::{
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
 /// Sockets that have been met, by address, until `tcp_v4_destroy_sock`. When it is full, a socket is not followed,
-/// which is counted.
+/// which is counted. The loader says how many there may be, and lets the kernel take memory for each as it comes, where that
+/// may be asked for at any time.
 #[map]
 pub static SOCKETS: HashMap<u64, State> = HashMap::with_max_entries(65_536, 0);
 
@@ -36,7 +37,7 @@ pub static SOCKETS: HashMap<u64, State> = HashMap::with_max_entries(65_536, 0);
 pub static mut MARKS: [u64; MARK_MASK as usize + 1] = [0; MARK_MASK as usize + 1];
 
 /// What is counted of every exchange that the filter lets through, by the low bits of `skc_hash`. Two connections that
-/// share a bucket take turns, which is counted.
+/// share a bucket take turns, which is counted. Where nothing is counted it has one.
 #[map]
 pub static EXCHANGES: Array<Exchange> = Array::with_max_entries(BUCKETS, BPF_F_MMAPABLE);
 
@@ -71,22 +72,22 @@ pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSE
 pub static CGROUPS: CgroupArray = CgroupArray::with_max_entries(MAX_CGROUPS as u32, 0);
 
 /// Minisocks of sockets that were met, by address, with their ports: another one may have the address since. The oldest
-/// makes room.
+/// makes room. Where what closes is not wanted it has room for one.
 #[map]
 pub static MINISOCKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16_384, 0);
 
 /// SYNs that `tcp_try_fastopen()` deals with, by the address of their request. The oldest makes room: each is taken back
-/// before the processor does anything else.
+/// before the processor does anything else. Where Fast Open is not wanted it has room for one.
 #[map]
 pub static TRIES: LruHashMap<u64, Try> = LruHashMap::with_max_entries(1024, 0);
 
 /// Requests of listeners with `TCP_DEFER_ACCEPT`, by address, until they are sockets or dropped. When it is full, a connection
-/// is not followed, which is counted. Where they are not wanted it has room for one.
+/// is not followed, which is counted. Where they are not wanted it has room for one; else as [`SOCKETS`].
 #[map]
 pub static REQUESTS: HashMap<u64, Pending> = HashMap::with_max_entries(65_536, 0);
 
 /// System calls that set an option, by thread. The oldest makes room: each is taken back before the thread does anything
-/// else.
+/// else. Where options are not wanted it has room for one.
 #[map]
 pub static CALLS: LruHashMap<u32, Call> = LruHashMap::with_max_entries(4096, 0);
 
@@ -128,6 +129,11 @@ pub static OPENING: u32 = 0;
 /// Written by the loader before the load, constant to the verifier: 1 when what `TCP_DEFER_ACCEPT` does is wanted.
 #[unsafe(no_mangle)]
 pub static DEFERRING: u32 = 0;
+
+/// Written by the loader before the load, constant to the verifier: 1 where the tracepoint `tcp_retransmit_skb` tells an error.
+#[unsafe(no_mangle)]
+pub static RETRANSMIT_TELLS_ERR: u32 = 0;
+
 /// Written by the loader before the load, constant to the verifier: 1 where a tracing program may read the kernel's memory
 /// by an address, which lockdown forbids.
 #[unsafe(no_mangle)]

@@ -164,32 +164,65 @@ fn offset(field: Field) -> usize {
     usize::from(unsafe { ptr::read_volatile(&raw const LAYOUT.place[field as usize].offset) })
 }
 
+/// Most steps from the root of the tree of unacknowledged segments to its end: enough for 2^12 of them.
+const DEEPEST: u32 = 24;
+
+/// Sequence numbers of the last segment in flight, and when it left, nanoseconds; `None` when nothing is in flight.
+#[inline(always)]
+pub fn last_in_flight<R: Reader>(reader: &R) -> Option<(u32, u32, u64)> {
+    let (right, stamp) = (place(Field::rtx_right), place(Field::skb_mstamp_ns));
+    let root = place(Field::rtx_root);
+    if right.size != 8 || stamp.size != 8 || root.size != 8 {
+        return None;
+    }
+    let at = reader.base(Field::rtx_root).wrapping_add(root.offset as usize);
+    let mut skb = reader.pointer(at)?;
+    for _ in 0..DEEPEST {
+        let Some(next) = reader.pointer(skb.wrapping_add(right.offset as usize)) else { break };
+        skb = next;
+    }
+    let word = |field: Field| reader.bytes(skb.wrapping_add(offset(field)), 4) as u32;
+    let left_ns = reader.bytes(skb.wrapping_add(stamp.offset as usize), 8);
+    Some((word(Field::seq), word(Field::end_seq), left_ns))
+}
+
 /// The arguments of a tracing program before the socket is known to be a full one: only what every `struct sock` has can
 /// be read, for the look that turns most events away.
 #[derive(Clone, Copy)]
 pub struct Glance {
     sk: *const Sock,
     skb: *const u8,
+    ports: u32,
+    hash: u32,
 }
 
 impl Glance {
     /// The probed function's first argument, and its segment or null.
     #[inline(always)]
     pub fn new(sk: *const Sock, skb: *const u8) -> Self {
-        Self { sk, skb }
+        // Not volatile: what a program does not ask for is not read, and what it asks for twice is read once.
+        let of = |field: Field| {
+            // SAFETY: the verifier checks the place against the kernel's own types.
+            unsafe { ptr::read(sk.cast::<u8>().wrapping_add(offset(field)).cast::<u32>()) }
+        };
+        Self { sk, skb, ports: of(Field::skc_portpair), hash: of(Field::skc_hash) }
     }
 
-    /// Whether bytes were written and not sent yet; not of what is no full TCP socket.
+    /// Whether bytes may have been written and not sent yet.
     #[inline(always)]
     pub fn waits(self) -> bool {
-        let Some(reader) = Typed::new(self.sk, ptr::null()) else { return false };
-        reader.word(Field::write_seq) != reader.word(Field::snd_nxt)
+        self.word(Field::sk_write_queue_len) != 0
     }
 }
 
 impl Words for Glance {
     #[inline(always)]
     fn word(&self, field: Field) -> u32 {
+        match field {
+            Field::skc_portpair => return self.ports,
+            Field::skc_hash => return self.hash,
+            _ => {}
+        }
         let base = if field.of_segment() { self.skb } else { self.sk.cast() };
         // SAFETY: the verifier checks the place against the kernel's own types.
         unsafe { ptr::read_volatile(base.wrapping_add(offset(field)).cast::<u32>()) }

@@ -21,10 +21,10 @@ use tcptrace_common::{
 };
 
 use crate::{
-    emit,
+    emit::{self, Values},
     maps::{
-        CGROUPS, CLOSING, ENABLED, EVERYTHING, FILTER, HELD, MARK_MASK, MARKS, OPENING, PROCESSES,
-        SOCKETS,
+        CGROUPS, CLOSING, DEFERRING, ENABLED, EVERYTHING, FILTER, HELD, MARK_MASK, MARKS, OPENING,
+        PROCESSES, SOCKETS,
     },
     read::{Glance, Reader, Words},
     request::deferring,
@@ -41,12 +41,33 @@ pub struct State {
     /// Local and remote port: when they change, the socket has become another connection.
     pub ports: u32,
     /// 1 while a write sleeps in its call: until it ends, the socket counts as one that holds bytes.
-    pub asleep: u32,
+    pub asleep: u16,
     /// 1 once a task was at work on it that is asked for.
-    pub ours: u32,
+    pub ours: u16,
+    /// What has not left yet and is told when it has: [`DATA`], [`FIN`].
+    pub departs: u32,
+    /// `snd_nxt` when the peer's FIN came.
+    pub edge: u32,
+    /// The thread whose name was told last.
+    pub named: u32,
     /// [`ASKS`] or [`WRITES`] while a connection is opened with Fast Open, [`WITHHOLDS`] or [`EXPECTS`] with
     /// `TCP_DEFER_ACCEPT`.
     pub opens: u32,
+}
+
+impl State {
+    /// Of a socket that was just met.
+    const FRESH: Self = Self {
+        holds: 0,
+        bucket: 0,
+        ports: 0,
+        asleep: 0,
+        ours: 0,
+        departs: 0,
+        edge: 0,
+        named: 0,
+        opens: 0,
+    };
 }
 
 /// Of [`State::opens`]: the kernel was asked whether the SYN may carry data.
@@ -68,7 +89,16 @@ pub fn waiting<R: Reader>(reader: &R) -> u32 {
 /// is. All that an event costs of any other.
 #[inline(always)]
 pub fn may_matter<A>(sk: Glance, _arg: A) -> bool {
-    is_marked(sk.word(Field::skc_hash)) || everything() || is_closing(&sk) || deferring()
+    let more = set(&raw const EVERYTHING) | set(&raw const CLOSING) | set(&raw const DEFERRING);
+    is_marked(sk.word(Field::skc_hash))
+        || (more != 0 && (everything() || is_closing(&sk) || deferring()))
+}
+
+/// What one of the programs' switches is set to.
+#[inline(always)]
+fn set(variable: *const u32) -> u32 {
+    // SAFETY: one of the programs' own.
+    unsafe { told(variable) }
 }
 
 /// As [`may_matter`], where the end of any socket's connection is wanted.
@@ -117,22 +147,19 @@ pub fn held<R: Reader>(reader: &R) -> Option<*mut State> {
 /// Whether the events of sockets that hold nothing are wanted too.
 #[inline(always)]
 pub fn everything() -> bool {
-    // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
-    unsafe { ptr::read_volatile(&raw const EVERYTHING) != 0 }
+    set(&raw const EVERYTHING) != 0
 }
 
 /// Whether what happens to sockets that are closing is wanted.
 #[inline(always)]
 pub fn closings() -> bool {
-    // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
-    unsafe { ptr::read_volatile(&raw const CLOSING) != 0 }
+    set(&raw const CLOSING) != 0
 }
 
 /// Whether what Fast Open does is wanted.
 #[inline(always)]
 pub fn opens() -> bool {
-    // SAFETY: the loader may have written it; volatile keeps the compiler from using the value it sees.
-    unsafe { ptr::read_volatile(&raw const OPENING) != 0 }
+    set(&raw const OPENING) != 0
 }
 
 /// The states in which nobody has begun to close.
@@ -189,10 +216,25 @@ pub fn resetting<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
     followed(hook, reader, at_work)
 }
 
-/// The state of a socket that the task at work begins to close. One that was met before its task was known, and is none
-/// of those asked for, is left.
+/// The state of a socket that the task at work begins to close, and whose name is told then. One that was met before its task
+/// was known, and is none of those asked for, is left.
 #[inline(always)]
 pub fn claimed<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
+    let state = taken(hook, reader)?;
+    let tid = current_tid();
+    // SAFETY: the map's value; the socket lock keeps others from it.
+    unsafe {
+        if (*state).named != tid {
+            (*state).named = tid;
+            emit::emit::<R, { Hook::task.slots() }>(Hook::task, reader, name_of_task());
+        }
+    }
+    Some(state)
+}
+
+/// As [`claimed`], without a name.
+#[inline(always)]
+fn taken<R: Reader>(hook: Hook, reader: &R) -> Option<*mut State> {
     if !closings() {
         return wanted(hook, reader, AtWork::User);
     }
@@ -272,10 +314,22 @@ pub fn is_enabled() -> bool {
 /// Tells who a socket is, and the name of the task at work.
 #[inline(always)]
 fn introduce<R: Reader>(reader: &R) -> bool {
+    emit::emit::<R, { Hook::socket.slots() }>(Hook::socket, reader, name_of_task())
+}
+
+/// The name of the task at work, as the arguments of a record.
+#[inline(always)]
+fn name_of_task() -> Values {
     let comm = bpf_get_current_comm().unwrap_or([0; 16]);
     let word = |i: usize| u32::from_ne_bytes([comm[i], comm[i + 1], comm[i + 2], comm[i + 3]]);
-    let values = [word(0), word(4), word(8), word(12), 0, 0, 0];
-    emit::emit::<R, { Hook::socket.slots() }>(Hook::socket, reader, values)
+    [word(0), word(4), word(8), word(12), 0, 0, 0]
+}
+
+/// The thread at work; in softirq, whichever was interrupted.
+#[inline(always)]
+fn current_tid() -> u32 {
+    // SAFETY: the helper has no argument.
+    unsafe { bpf_get_current_pid_tgid() as u32 }
 }
 
 /// A SYN is to leave, and the kernel was asked whether it may carry data.
@@ -401,7 +455,7 @@ fn known<R: Reader>(hook: Hook, reader: &R, state: Option<*mut State>) -> Option
         // SAFETY: as above.
         unsafe { (*state).ports = ports };
     } else {
-        let fresh = State { holds: 0, bucket: 0, ports, asleep: 0, ours: 0, opens: 0 };
+        let fresh = State { ports, ..State::FRESH };
         if SOCKETS.insert(&reader.sk(), &fresh, u64::from(BPF_NOEXIST)).is_err() {
             // Options are set without the lock: another task may have met it at this very moment.
             let state = met(reader);
@@ -413,10 +467,13 @@ fn known<R: Reader>(hook: Hook, reader: &R, state: Option<*mut State>) -> Option
     }
     let announced = introduce(reader);
     let state = met(reader)?;
-    if !announced {
-        // No such ports: it is announced again when it is met next.
-        // SAFETY: as above.
-        unsafe { (*state).ports = 0 };
+    // SAFETY: as above.
+    unsafe {
+        (*state).named = current_tid();
+        if !announced {
+            // No such ports: it is announced again when it is met next.
+            (*state).ports = 0;
+        }
     }
     Some(state)
 }
@@ -515,7 +572,7 @@ pub fn only_ports() -> bool {
             | told(&raw const FILTER.local_len)
             | told(&raw const FILTER.remote_len)
     };
-    others == 0 && !tasks_matter()
+    others | tasks_asked_for() == 0
 }
 
 /// Whether the socket itself is asked for, by its ports, its ends, its family and its network namespace.
@@ -534,10 +591,10 @@ pub fn listener_passes<R: Reader>(reader: &R) -> bool {
     ports_pass(reader) && netns_passes(reader)
 }
 
-/// A number of the filter: the loader may have written it; volatile keeps the compiler from using the value it sees.
+/// A number of the filter, or a switch: the loader may have written it; volatile keeps the compiler from using the value it sees.
 ///
 /// # Safety
-/// `at` is aligned and lies within the filter.
+/// `at` is aligned and lies within the filter, or is a variable.
 #[inline(always)]
 unsafe fn told<T: Copy>(at: *const T) -> T {
     // SAFETY: the caller's promise.
@@ -563,15 +620,19 @@ fn port_passes(local: u16, remote: u16) -> bool {
     if used == 0 {
         return true;
     }
-    let mut i = 0;
-    while i < MAX_PORTS {
-        if i as u32 >= used {
-            return false;
-        }
+    let matches = |i: usize| {
         let row = (&raw const FILTER.ports).cast::<(u16, u16)>().wrapping_add(i);
         // SAFETY: `i` is below the length of the table.
         let (first, last) = unsafe { (told(&raw const (*row).0), told(&raw const (*row).1)) };
-        if (first <= local && local <= last) || (first <= remote && remote <= last) {
+        (first <= local && local <= last) || (first <= remote && remote <= last)
+    };
+    // The first by itself: as a rule it is the only one, and its numbers can stand in the instructions.
+    if matches(0) {
+        return true;
+    }
+    let mut i = 1;
+    while i < MAX_PORTS && (i as u32) < used {
+        if matches(i) {
             return true;
         }
         i += 1;
@@ -690,16 +751,19 @@ fn end_passes<R: Reader>(
 /// Whether some tasks are asked for, and others not.
 #[inline(always)]
 pub fn tasks_matter() -> bool {
+    tasks_asked_for() != 0
+}
+
+/// 0 when every task is.
+#[inline(always)]
+fn tasks_asked_for() -> u32 {
     // SAFETY: numbers of the filter.
-    let (pid, tree, comms, cgroups) = unsafe {
-        (
-            told(&raw const FILTER.pid),
-            told(&raw const FILTER.tree),
-            told(&raw const FILTER.comms_len),
-            told(&raw const FILTER.cgroups_len),
-        )
-    };
-    pid != 0 || tree != 0 || comms != 0 || cgroups != 0
+    unsafe {
+        told(&raw const FILTER.pid)
+            | told(&raw const FILTER.tree)
+            | told(&raw const FILTER.comms_len)
+            | told(&raw const FILTER.cgroups_len)
+    }
 }
 
 /// Whether the task at work is asked for, by its process, its name, its descent and its cgroup.

@@ -97,6 +97,7 @@ fn counts(
         wants,
         form,
         buffer_bytes: 1 << 20,
+        max_sockets: None,
         duration: Some(Duration::from_secs(if everything.is_some() { 1 } else { 5 })),
     };
     let mut live = Live::attach(&request)?;
@@ -175,7 +176,7 @@ fn held_until_the_probe_timer() -> std::io::Result<()> {
     server.write_all(b"12345678")?;
     client.write_all(b"x")?;
     client.shutdown(Shutdown::Write)?;
-    moment();
+    thread::sleep(Duration::from_millis(400));
     server.shutdown(Shutdown::Write)?;
     moment();
     Ok(())

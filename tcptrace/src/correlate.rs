@@ -4,16 +4,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     hint::black_box,
     mem,
+    rc::Rc,
 };
 
 use foldhash::fast::FixedState;
 use tcptrace_common::{field::Field, hook::Hook, tcp::TCP_NEW_SYN_RECV};
 
 use crate::{
-    analysis::{Kind, Machine},
+    analysis::{Kind, Machine, Room},
     event::{About, Event, Frame, Holder, SocketId},
-    finding::Certainty,
-    timeline::{AnyFinding, Entry, Socket},
+    finding::{Certainty, Comms},
+    timeline::{AnyFinding, Entry, Kept, Socket},
 };
 
 /// Most thread names that are kept; then the oldest threads' are dropped.
@@ -35,12 +36,12 @@ const AHEAD: usize = 16;
 struct Sockets {
     /// Apart from what is told of them, which only a finding needs: each event touches little memory.
     machines: Vec<Machine>,
-    told: Vec<Socket>,
+    told: Vec<Kept>,
     places: Places,
 }
 
 impl Sockets {
-    fn get_mut(&mut self, id: SocketId) -> Option<(&mut Machine, &mut Socket)> {
+    fn get_mut(&mut self, id: SocketId) -> Option<(&mut Machine, &mut Kept)> {
         let at = self.places.get(id)? as usize;
         self.machines.get_mut(at).zip(self.told.get_mut(at))
     }
@@ -51,7 +52,7 @@ impl Sockets {
         id: SocketId,
         kind: Kind,
         sparse: bool,
-    ) -> Option<(&mut Machine, &mut Socket)> {
+    ) -> Option<(&mut Machine, &mut Kept)> {
         let at = self.places.slot(id);
         if *at == NOWHERE {
             // Each takes more than a byte.
@@ -61,7 +62,7 @@ impl Sockets {
                 machine.sparse();
             }
             self.machines.push(machine);
-            self.told.push(Socket { id, ..Socket::default() });
+            self.told.push(Kept::new(id));
         }
         let at = *at as usize;
         self.machines.get_mut(at).zip(self.told.get_mut(at))
@@ -77,13 +78,16 @@ impl Sockets {
         for machine in machines() {
             black_box(mem::discriminant(machine));
         }
-        // What they point to.
+        // What they point to, and who they are.
         for machine in machines() {
             black_box(machine.glance());
         }
+        for told in at.iter().flatten().filter_map(|at| self.told.get(*at as usize)) {
+            black_box(told.id);
+        }
     }
 
-    fn remove(&mut self, id: SocketId) -> Option<(Machine, Socket)> {
+    fn remove(&mut self, id: SocketId) -> Option<(Machine, Kept)> {
         let at = self.places.get(id)?;
         self.places.remove(id);
         let removed = (self.machines.swap_remove(at as usize), self.told.swap_remove(at as usize));
@@ -138,17 +142,20 @@ pub struct Correlator {
     sockets: Sockets,
     /// When a socket's machine concludes although nothing happens; empty unless the question wants that.
     due: BTreeSet<(u64, SocketId)>,
-    comms: BTreeMap<u32, String>,
+    comms: BTreeMap<u32, Rc<str>>,
     /// Names that hold from the next event on.
-    fresh_comms: Vec<(u32, String)>,
+    fresh_comms: Vec<(u32, Rc<str>)>,
     /// The cgroups of processes, and those that hold from the next event on.
-    cgroups: BTreeMap<u32, String>,
-    fresh_cgroups: Vec<(u32, String)>,
+    cgroups: BTreeMap<u32, Rc<str>>,
+    fresh_cgroups: Vec<(u32, Rc<str>)>,
     /// User stacks, by number.
     stacks: BTreeMap<u32, Vec<Frame>>,
     /// Who had a socket open at the end.
     holders: BTreeMap<SocketId, Holder>,
     concluded: Vec<Entry>,
+    /// Empty between events: what one concludes, as its question says it and as all do.
+    room: Room,
+    found: Vec<AnyFinding>,
     /// Events that are dealt with together, from so many sockets on.
     ahead: Vec<Event>,
     many: usize,
@@ -171,6 +178,8 @@ impl Correlator {
             stacks: BTreeMap::new(),
             holders: BTreeMap::new(),
             concluded: Vec::new(),
+            room: Room::default(),
+            found: Vec::new(),
             ahead: Vec::new(),
             many: MANY,
             #[cfg(feature = "mutate")]
@@ -250,10 +259,10 @@ impl Correlator {
         if event.hook == Hook::socket {
             identify(socket, event);
         }
-        let mut found = Vec::new();
+        let found = &mut self.found;
         if self.kind.ticks() {
             let due = machine.due_ns();
-            machine.on_event(event, &mut found);
+            machine.on_event(event, &mut self.room, found);
             if machine.due_ns() != due {
                 self.due.extend(machine.due_ns().map(|at| (at, event.socket)));
                 if let Some(at) = due {
@@ -261,14 +270,15 @@ impl Correlator {
                 }
             }
         } else {
-            machine.on_event(event, &mut found);
+            machine.on_event(event, &mut self.room, found);
         }
         let gone = matches!(event.hook, Hook::tcp_v4_destroy_sock | Hook::socket_reused)
             || event.is_turned_away();
         let over = machine.is_over(gone);
         if !found.is_empty() {
-            let socket = socket.clone();
-            self.enter(&socket, found);
+            let (socket, mut found) = (socket.socket(), mem::take(found));
+            self.enter(&socket, found.drain(..));
+            self.found = found;
         }
         if over {
             self.sockets.remove(event.socket);
@@ -289,7 +299,7 @@ impl Correlator {
             machine.on_due(&mut found);
             self.due.extend(machine.due_ns().map(|at| (at, id)));
             let over = machine.is_over(false);
-            let socket = socket.clone();
+            let socket = socket.socket();
             self.enter(&socket, found);
             if over {
                 self.sockets.remove(id);
@@ -310,13 +320,13 @@ impl Correlator {
     }
 
     /// What is known of a socket that lives.
-    pub fn socket(&mut self, id: SocketId) -> Option<&Socket> {
+    pub fn socket(&mut self, id: SocketId) -> Option<Socket> {
         self.catch_up();
-        self.sockets.told.get(self.sockets.places.get(id)? as usize)
+        self.sockets.told.get(self.sockets.places.get(id)? as usize).map(Kept::socket)
     }
 
     /// A thread's name.
-    pub fn comm_of(&self, tid: u32) -> Option<&String> {
+    pub fn comm_of(&self, tid: u32) -> Option<&Rc<str>> {
         self.comms.get(&tid)
     }
 
@@ -328,7 +338,11 @@ impl Correlator {
     /// Hands over what was concluded: nothing was lost up to here that has not been said.
     pub fn settle(&mut self, out: &mut Vec<Entry>) {
         self.catch_up();
-        out.append(&mut self.concluded);
+        if out.is_empty() {
+            mem::swap(out, &mut self.concluded);
+        } else {
+            out.append(&mut self.concluded);
+        }
     }
 
     /// A thread's name, from the next event on: what was due before that event was done under the name before.
@@ -337,7 +351,7 @@ impl Correlator {
         if self.fresh_comms.len() >= MAX_COMMS {
             self.learn_comms();
         }
-        self.fresh_comms.push((tid, comm));
+        self.fresh_comms.push((tid, comm.into()));
     }
 
     /// The cgroup that a process is in, from the next event on; a user stack; or who had a socket open at the end.
@@ -348,7 +362,7 @@ impl Correlator {
                 if self.fresh_cgroups.len() >= MAX_COMMS {
                     self.learn_comms();
                 }
-                self.fresh_cgroups.push((pid, path));
+                self.fresh_cgroups.push((pid, path.into()));
             }
             About::Holder { socket, holder } => {
                 if self.holders.len() < MAX_HOLDERS {
@@ -365,7 +379,10 @@ impl Correlator {
     }
 
     fn learn_comms(&mut self) {
-        let learn = |known: &mut BTreeMap<u32, String>, fresh: &mut Vec<(u32, String)>| {
+        if self.fresh_comms.is_empty() && self.fresh_cgroups.is_empty() {
+            return;
+        }
+        let learn = |known: &mut BTreeMap<u32, Rc<str>>, fresh: &mut Vec<(u32, Rc<str>)>| {
             for (number, name) in fresh.drain(..) {
                 if known.len() >= MAX_COMMS {
                     known.pop_first();
@@ -386,25 +403,46 @@ impl Correlator {
         let due: Vec<SocketId> = mem::take(&mut self.due).into_iter().map(|(_, id)| id).collect();
         let mut sockets = mem::take(&mut self.sockets);
         let first: Vec<_> = due.iter().filter_map(|id| sockets.remove(*id)).collect();
-        let mut others: Vec<_> = sockets.machines.into_iter().zip(sockets.told).collect();
-        others.sort_unstable_by_key(|(_, socket)| socket.id);
-        for (mut machine, socket) in first.into_iter().chain(others) {
-            if let Some(holder) = self.holders.get(&socket.id) {
-                machine.on_holder(*holder);
+        for (mut machine, socket) in first {
+            self.end(&mut machine, &socket, (at_ns, counted));
+        }
+        // Where they are is put into order, not they.
+        let mut others: Vec<(SocketId, usize)> =
+            sockets.told.iter().enumerate().map(|(at, socket)| (socket.id, at)).collect();
+        others.sort_unstable();
+        for few in others.chunks(AHEAD) {
+            for (_, at) in few {
+                black_box(sockets.machines.get(*at).map(Machine::glance));
             }
-            let mut found = Vec::new();
-            machine.on_end(socket.id, at_ns, &mut found);
-            for finding in &mut found {
-                if !counted && finding.cause.goes_on() {
-                    finding.certainty = Certainty::May;
+            for (_, at) in few {
+                if let Some(machine) = sockets.machines.get_mut(*at)
+                    && let Some(socket) = sockets.told.get(*at)
+                {
+                    self.end(machine, socket, (at_ns, counted));
                 }
             }
-            self.enter(&socket, found);
         }
         self.settle(out);
     }
 
-    fn enter(&mut self, socket: &Socket, found: Vec<AnyFinding>) {
+    /// As [`Self::finish`], for one socket.
+    fn end(&mut self, machine: &mut Machine, socket: &Kept, (at_ns, counted): (u64, bool)) {
+        if let Some(holder) = self.holders.get(&socket.id) {
+            machine.on_holder(*holder);
+        }
+        let mut found = Vec::new();
+        machine.on_end(socket.id, at_ns, &mut found);
+        for finding in &mut found {
+            if !counted && finding.cause.goes_on() {
+                finding.certainty = Certainty::May;
+            }
+        }
+        if !found.is_empty() {
+            self.enter(&socket.socket(), found);
+        }
+    }
+
+    fn enter(&mut self, socket: &Socket, found: impl IntoIterator<Item = AnyFinding>) {
         for finding in found {
             #[cfg(feature = "mutate")]
             let finding = crate::analysis::mutate(finding, self.mutation);
@@ -418,23 +456,38 @@ impl Correlator {
 
     /// The user stacks that the finding mentions.
     fn stacks_of(&self, finding: &AnyFinding) -> BTreeMap<u32, Vec<Frame>> {
+        if self.stacks.is_empty() {
+            return BTreeMap::new();
+        }
         let numbers = finding.evidence.iter().filter_map(|line| line.fact.stack());
         numbers.filter_map(|number| Some((number, self.stacks.get(&number)?.clone()))).collect()
     }
 
     /// Names of the threads that the finding mentions.
-    fn comms_of(&self, finding: &AnyFinding) -> BTreeMap<u32, String> {
+    fn comms_of(&self, finding: &AnyFinding) -> Comms {
         let facts = finding.evidence.iter().filter_map(|line| line.fact.task());
-        let tids = facts.chain(finding.cause.task()).map(|task| task.tid);
-        tids.filter_map(|tid| Some((tid, self.comms.get(&tid)?.clone()))).collect()
+        let (mut comms, mut last) = (Comms::default(), None);
+        for task in facts.chain(finding.cause.task()) {
+            // Nearly all of it is one thread's.
+            if last.replace(task.tid) != Some(task.tid)
+                && let Some(comm) = self.comms.get(&task.tid)
+            {
+                comms.add(task.tid, comm);
+            }
+        }
+        comms
     }
 }
 
 /// Reads the record that announces a socket.
-fn identify(socket: &mut Socket, e: &Event) {
-    socket.cookie = e.field(Field::skc_cookie).filter(|cookie| *cookie != 0);
-    socket.netns = e.u32(Field::netns);
-    (socket.local, socket.remote) = (e.local(), e.remote());
+fn identify(socket: &mut Kept, e: &Event) {
+    *socket = Kept::from(Socket {
+        id: socket.id,
+        cookie: e.field(Field::skc_cookie),
+        netns: e.u32(Field::netns),
+        local: e.local(),
+        remote: e.remote(),
+    });
 }
 
 /// Whether the event is of no socket, and of no interest to the question: of a request, of a listener that was there at the

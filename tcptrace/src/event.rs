@@ -10,7 +10,10 @@ use tcptrace_common::{
     event::HEADER_BYTES,
     field::Field,
     hook::{Hook, MAX_SLOTS},
-    tcp::{AF_INET, AF_INET6, TCP_CLOSE_WAIT, TCP_CLOSING, TCP_LAST_ACK, TCP_TIME_WAIT},
+    tcp::{
+        AF_INET, AF_INET6, TCP_CLOSE_WAIT, TCP_CLOSING, TCP_LAST_ACK, TCP_SYN_RECV, TCP_SYN_SENT,
+        TCP_TIME_WAIT,
+    },
 };
 
 /// Name of one socket's life in one trace: `s1`, `s2`, ...
@@ -211,12 +214,13 @@ impl Raw {
         raw.advance(6);
         let hook = Hook::from_wire(id).ok_or(DecodeError::UnknownHook(id))?;
         // The ring buffer rounds up to the record's alignment of 8.
-        if raw.len() / 4 != hook.slots().next_multiple_of(2) {
-            return Err(length(HEADER_BYTES + 4 * hook.slots()));
+        let many = slots_of(hook);
+        if raw.len() / 4 != many.next_multiple_of(2) {
+            return Err(length(HEADER_BYTES + 4 * many));
         }
         let mut slots = [0; MAX_SLOTS];
-        for slot in slots.iter_mut().take(hook.slots()) {
-            *slot = raw.get_u32_ne();
+        for (slot, word) in slots.iter_mut().zip(raw.as_chunks().0).take(many) {
+            *slot = u32::from_ne_bytes(*word);
         }
         let (pid, tid) = ((pid_tgid >> 32) as u32, (pid_tgid & 0xffff_ffff) as u32);
         let event =
@@ -246,7 +250,7 @@ impl Event {
     pub fn from_parts(hook: Hook, valid: u32, slots: &[u32]) -> Self {
         let mut event = Self::new(hook, 0);
         event.valid = valid;
-        for (to, from) in event.slots.iter_mut().zip(slots.iter().take(hook.slots())) {
+        for (to, from) in event.slots.iter_mut().zip(slots.iter().take(slots_of(hook))) {
             *to = *from;
         }
         event
@@ -255,7 +259,7 @@ impl Event {
     /// The slots of the hook's row, to be filled; `valid` as in [`Self::from_parts`].
     pub fn fill(&mut self, valid: u32) -> &mut [u32] {
         self.valid = valid;
-        self.slots.get_mut(..self.hook.slots()).unwrap_or_default()
+        self.slots.get_mut(..slots_of(self.hook)).unwrap_or_default()
     }
 
     /// A bit for each field of the hook's row: it was read.
@@ -265,13 +269,18 @@ impl Event {
 
     /// The arguments and then the fields of the hook's row; what was not read is 0.
     pub fn slots(&self) -> &[u32] {
-        self.slots.get(..self.hook.slots()).unwrap_or_default()
+        self.slots.get(..slots_of(self.hook)).unwrap_or_default()
     }
 
     /// The probed function's argument `name`; `None` when the hook's record does not carry it.
     pub fn arg(&self, name: &str) -> Option<u32> {
         let at = self.hook.args().iter().position(|(arg, _)| *arg == name)?;
         self.slots.get(at).copied()
+    }
+
+    /// [`Self::arg`] by its [`position`], for arguments that are asked for with nearly every event.
+    pub fn arg_at(&self, position: usize) -> Option<u32> {
+        self.slots.get(position).copied()
     }
 
     /// Whether it is the last of what is no socket: a request that became none, a listener or counters that were read.
@@ -309,11 +318,17 @@ impl Event {
     }
 
     /// [`Self::field`] for the fields that have 32 bits or fewer.
+    #[inline]
     pub fn u32(&self, field: Field) -> Option<u32> {
-        self.slots_of(field)?.first().copied()
+        let (index, at) = self.place_of(field)?;
+        if self.valid & (1 << index) == 0 {
+            return None;
+        }
+        self.slots.get(at).copied()
     }
 
     /// [`Self::field`] for sequence numbers.
+    #[inline]
     pub fn seq(&self, field: Field) -> Option<Seq> {
         self.u32(field).map(Seq)
     }
@@ -366,9 +381,9 @@ impl Event {
         true
     }
 
-    /// The name of the task at work, in the record that announces a socket.
+    /// The name of the task at work, in the record that announces a socket and in the one that tells nothing else.
     pub fn comm(&self) -> Option<String> {
-        if self.hook != Hook::socket {
+        if !matches!(self.hook, Hook::socket | Hook::task) {
             return None;
         }
         let bytes: Vec<u8> = self
@@ -379,6 +394,14 @@ impl Event {
             .take_while(|b| *b != 0)
             .collect();
         Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Whether a write that has come to `sk_stream_wait_connect()`, or has opened the connection by `tcp_connect()`, may sleep
+    /// until that is established: only while it is being made. In every other state, and when the SYN could not be sent, it
+    /// fails at once. True where neither is known.
+    pub fn awaits_connection(&self) -> bool {
+        let connecting = |state| matches!(state, TCP_SYN_SENT | TCP_SYN_RECV);
+        self.u32(Field::skc_state).is_none_or(connecting) && self.arg("ret").unwrap_or(0) == 0
     }
 
     /// Bytes (and a FIN) that were written and not sent yet.
@@ -405,10 +428,54 @@ impl Event {
         self.slots.get(at..at + field.slots())
     }
 
+    #[inline]
     fn place_of(&self, field: Field) -> Option<(usize, usize)> {
         let (index, at) = *PLACES.get(self.hook as usize)?.get(field as usize)?;
         (index != ABSENT).then_some((usize::from(index), usize::from(at)))
     }
+}
+
+/// Where the argument `name` stands in the row of `hook`; a row without it does not compile.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated at compile time: a wrong index does not compile"
+)]
+pub const fn position(hook: Hook, name: &str) -> usize {
+    const fn equal(one: &[u8], other: &[u8]) -> bool {
+        let mut i = 0;
+        while i < one.len() && i < other.len() && one[i] == other[i] {
+            i += 1;
+        }
+        i == one.len() && i == other.len()
+    }
+    let mut at = 0;
+    while !equal(hook.args()[at].0.as_bytes(), name.as_bytes()) {
+        at += 1;
+    }
+    at
+}
+
+/// How many slots the hook's row has: [`Hook::slots`] adds them up, which each event would pay for.
+fn slots_of(hook: Hook) -> usize {
+    SLOTS.get(hook as usize).copied().map_or(0, usize::from)
+}
+
+/// By hook number.
+static SLOTS: [u8; Hook::MAX as usize + 1] = slots();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated at compile time: a wrong index does not compile, and no row has more than MAX_SLOTS"
+)]
+const fn slots() -> [u8; Hook::MAX as usize + 1] {
+    let mut slots = [0; Hook::MAX as usize + 1];
+    let mut row = 0;
+    while row < Hook::ALL.len() {
+        slots[Hook::ALL[row] as usize] = Hook::ALL[row].slots() as u8;
+        row += 1;
+    }
+    slots
 }
 
 /// Index of a field that a hook's row does not have.
@@ -441,7 +508,24 @@ const fn places() -> [[(u8, u8); Field::COUNT]; Hook::MAX as usize + 1] {
 
 #[cfg(test)]
 mod tests {
+    use tcptrace_common::hook::{Hook, MAX_SLOTS};
+
+    use super::{SLOTS, position};
     use crate::trace::parse;
+
+    #[test]
+    fn what_is_looked_up_once_is_what_the_table_says() {
+        for hook in Hook::ALL {
+            assert_eq!(usize::from(SLOTS[*hook as usize]), hook.slots(), "{}", hook.name());
+            assert!(hook.slots() <= MAX_SLOTS);
+            for (at, (name, _)) in hook.args().iter().enumerate() {
+                assert_eq!(position(*hook, name), at, "{} {name}", hook.name());
+            }
+        }
+        let event = parse("1 s1 pid=0 tcp_push flags=3 nonagle=5 part=7 | ").unwrap();
+        let of = |name| event.arg_at(position(Hook::tcp_push, name));
+        assert_eq!([of("flags"), of("nonagle"), of("part")], [Some(3), Some(5), Some(7)]);
+    }
 
     #[test]
     fn only_what_was_sent_can_be_acknowledged() {

@@ -1,9 +1,12 @@
 //! What an analysis concludes: data with its evidence. Generic over the question, so that this module knows none.
 
+use std::rc::Rc;
+
 use schemars::JsonSchema;
 use serde::Serialize;
+use smallvec::SmallVec;
 
-use crate::event::SocketId;
+use crate::event::{Event, SocketId};
 
 /// Whether the evidence is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -22,6 +25,43 @@ pub struct Task {
     pub pid: u32,
     /// Thread.
     pub tid: u32,
+}
+
+impl Task {
+    /// The task at work when the event happened; in softirq, whichever was interrupted.
+    pub const fn at_work(e: &Event) -> Self {
+        Self { pid: e.pid, tid: e.tid }
+    }
+}
+
+/// Names of the threads that a finding mentions, by thread number. They are few, and a name is the same piece of memory for
+/// all findings that mention its thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comms(SmallVec<[(u32, Rc<str>); 2]>);
+
+impl Comms {
+    /// The thread's name.
+    pub fn get(&self, tid: u32) -> Option<&Rc<str>> {
+        self.0.iter().find(|(known, _)| *known == tid).map(|(_, comm)| comm)
+    }
+
+    /// The task's name: its thread's, or its process's where that is not known.
+    pub fn of(&self, task: Task) -> Option<&Rc<str>> {
+        self.get(task.tid).or_else(|| self.get(task.pid))
+    }
+
+    /// Adds a name, unless the thread has one.
+    pub fn add(&mut self, tid: u32, comm: &Rc<str>) {
+        if self.get(tid).is_none() {
+            self.0.push((tid, Rc::clone(comm)));
+        }
+    }
+}
+
+impl<const N: usize> From<[(u32, &str); N]> for Comms {
+    fn from(named: [(u32, &str); N]) -> Self {
+        Self(named.into_iter().map(|(tid, comm)| (tid, comm.into())).collect())
+    }
 }
 
 /// One thing that was seen, and where in the trace.
@@ -71,5 +111,22 @@ impl<C, F> Finding<C, F> {
             certainty: self.certainty,
             not_seen: self.not_seen,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_called_as_its_thread_or_else_as_its_process() {
+        let mut comms: Comms = [(7, "server")].into();
+        comms.add(8, &"worker".into());
+        comms.add(7, &"renamed".into());
+        let of = |pid, tid| comms.of(Task { pid, tid }).map(|comm| &**comm);
+        assert_eq!(
+            [of(7, 8), of(7, 7), of(7, 9), of(9, 9)],
+            [Some("worker"), Some("server"), Some("server"), None]
+        );
     }
 }

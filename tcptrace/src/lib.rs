@@ -5,6 +5,7 @@
 
 pub mod kernel;
 pub mod event;
+pub mod cost;
 pub mod filter;
 pub mod trace;
 pub mod source;

@@ -1,14 +1,19 @@
 //! Who a socket is, a finding beside it, and all findings counted: the only things a renderer sees.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, SocketAddrV4},
+    num::{NonZeroU32, NonZeroU64},
+    rc::Rc,
 };
+
+use smallvec::SmallVec;
 
 use crate::{
     analysis::{Cause, Fact},
     event::{Frame, SocketId},
-    finding::{Certainty, Finding},
+    finding::{Certainty, Comms, Finding},
 };
 
 /// A socket's identity. What was not read is `None`.
@@ -26,6 +31,67 @@ pub struct Socket {
     pub remote: Option<SocketAddr>,
 }
 
+/// A [`Socket`] in a third of the room: there may be very many, and only findings are told with it.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// Name in the trace.
+    pub(crate) id: SocketId,
+    netns: Option<NonZeroU32>,
+    cookie: Option<NonZeroU64>,
+    ends: Ends,
+}
+
+/// A socket's addresses.
+#[derive(Debug, Default)]
+enum Ends {
+    #[default]
+    Unknown,
+    Both(SocketAddrV4, SocketAddrV4),
+    Others(Box<(Option<SocketAddr>, Option<SocketAddr>)>),
+}
+
+impl Kept {
+    /// Of which only the name is known.
+    pub(crate) fn new(id: SocketId) -> Self {
+        Self { id, ..Self::default() }
+    }
+
+    /// The socket.
+    pub(crate) fn socket(&self) -> Socket {
+        let (local, remote) = match &self.ends {
+            Ends::Unknown => (None, None),
+            Ends::Both(local, remote) => (Some((*local).into()), Some((*remote).into())),
+            Ends::Others(both) => **both,
+        };
+        Socket {
+            id: self.id,
+            cookie: self.cookie.map(NonZeroU64::get),
+            netns: self.netns.map(NonZeroU32::get),
+            local,
+            remote,
+        }
+    }
+}
+
+impl From<Socket> for Kept {
+    /// No namespace has the number 0, and no socket such a cookie.
+    fn from(socket: Socket) -> Self {
+        let ends = match (socket.local, socket.remote) {
+            (None, None) => Ends::Unknown,
+            (Some(SocketAddr::V4(local)), Some(SocketAddr::V4(remote))) => {
+                Ends::Both(local, remote)
+            }
+            others => Ends::Others(Box::new(others)),
+        };
+        Self {
+            id: socket.id,
+            netns: socket.netns.and_then(NonZeroU32::new),
+            cookie: socket.cookie.and_then(NonZeroU64::new),
+            ends,
+        }
+    }
+}
+
 /// A finding of any question.
 pub type AnyFinding = Finding<Cause, Fact>;
 
@@ -36,10 +102,10 @@ pub struct Entry {
     pub socket: Socket,
     /// What was found.
     pub finding: AnyFinding,
-    /// Names of the threads that the finding mentions, by thread number.
-    pub comms: BTreeMap<u32, String>,
+    /// Names of the threads that the finding mentions.
+    pub comms: Comms,
     /// The cgroup of the process whose doing it is, as a path from the root.
-    pub cgroup: Option<String>,
+    pub cgroup: Option<Rc<str>>,
     /// The user stacks that the finding mentions, by number.
     pub stacks: BTreeMap<u32, Vec<Frame>>,
 }
@@ -57,11 +123,11 @@ pub struct RowKey {
     /// Whose doing it was: the process.
     pub pid: u32,
     /// The process as it is printed.
-    pub process: String,
+    pub process: Rc<str>,
     /// Peer's address.
     pub remote: Option<IpAddr>,
     /// The question's own columns.
-    pub columns: Vec<String>,
+    pub columns: SmallVec<[Cow<'static, str>; 2]>,
 }
 
 /// How often, how much, how long.
@@ -79,6 +145,8 @@ pub struct Tally {
     rows: BTreeMap<RowKey, Row>,
     others: Row,
     sockets: BTreeSet<SocketId>,
+    /// The last of them: the next finding is often about the same.
+    latest: Option<SocketId>,
     below_limit: u64,
     may: u64,
     lines: u64,
@@ -95,8 +163,9 @@ impl Tally {
         (bytes, lasted_ns): (u64, u64),
         printed: bool,
     ) {
-        if self.sockets.len() < MAX_SOCKETS {
-            self.sockets.insert(entry.socket.id);
+        let socket = entry.socket.id;
+        if self.latest.replace(socket) != Some(socket) && self.sockets.len() < MAX_SOCKETS {
+            self.sockets.insert(socket);
         }
         self.below_limit += u64::from(!printed);
         self.lines += entry.finding.evidence.len() as u64;
@@ -217,6 +286,20 @@ mod tests {
     use crate::finding::Task;
 
     #[test]
+    fn a_socket_is_kept_whole_in_little_room() {
+        let [four, other] = ["127.0.0.1:8080", "10.0.0.7:40000"].map(|end| end.parse().ok());
+        let six = "[2001:db8::1]:443".parse().ok();
+        for (local, remote) in [(four, other), (four, six), (six, six), (None, four), (None, None)]
+        {
+            for (cookie, netns) in [(None, None), (Some(7), Some(4_026_531_840))] {
+                let socket = Socket { id: SocketId(3), cookie, netns, local, remote };
+                assert_eq!(Kept::from(socket.clone()).socket(), socket);
+            }
+        }
+        assert_eq!(size_of::<Kept>(), 32);
+    }
+
+    #[test]
     fn quantiles_are_exact_while_they_fit() {
         let mut durations = Durations::default();
         assert_eq!(durations.quantile(500), None);
@@ -244,11 +327,12 @@ mod tests {
             writer: Task { pid: 1, tid: 1 },
             bytes: 8,
             written_bytes: None,
+            way: None,
             tail: false,
             packets_out: None,
-            parts: Vec::new(),
+            parts: SmallVec::new(),
             release: crate::analysis::nagle::Release::Ack,
-            writes: Vec::new(),
+            writes: SmallVec::new(),
             writes_left_out: 0,
             nodelay_seen: false,
             turn: 0,
@@ -269,12 +353,12 @@ mod tests {
         let entry = Entry {
             socket: Socket::default(),
             finding,
-            comms: BTreeMap::new(),
+            comms: Comms::default(),
             cgroup: None,
             stacks: BTreeMap::new(),
         };
         for pid in 0..=256 {
-            let key = RowKey { pid, process: String::new(), remote: None, columns: Vec::new() };
+            let key = RowKey { pid, process: "".into(), remote: None, columns: SmallVec::new() };
             tally.add(&entry, key, (8, 5), pid > 0);
         }
         assert_eq!((tally.rows().len(), tally.others().bytes), (MAX_ROWS, 8));

@@ -107,6 +107,7 @@ fn only_what_works_is_in_the_help() {
         "--json",
         "--attach",
         "--buffer",
+        "--max-sockets",
         "--time",
         "--width",
         "--read",
@@ -274,6 +275,10 @@ fn wrong_values_say_what_and_why_and_what_to_try() {
         (
             ["--buffer", "3MiB"],
             "--buffer: 3MiB is not a power of two from 4KiB to 1GiB\n  try: tcptrace nagle --buffer 4MiB\n",
+        ),
+        (
+            ["--max-sockets", "0"],
+            "--max-sockets: '0' is not a number from 1 to 67108864\n  try: tcptrace nagle --max-sockets 1000000\n",
         ),
         (
             ["--pid", "0"],

@@ -46,55 +46,83 @@ fn brief(name: &str) -> String {
     first.into_iter().chain(marks).collect::<Vec<_>>().join(" ")
 }
 
+/// What [`brief`] says of each.
+const SHAPES: [(&str, &str); 59] = [
+    ("merged", "Passive Merged AckPending 3+0"),
+    ("ack_timer", "Passive Separate AckTimer 4+0"),
+    ("no_data_received", "Passive Separate NoDataReceived 4+0"),
+    ("quick_ack", "Passive Separate QuickAck 4+0"),
+    ("route_quickack", "Passive Separate RouteQuickack 4+0"),
+    ("window_update", "Passive Separate WindowUpdate 4+0"),
+    ("ack_on_data", "Passive AckOnData DataAfterFin 3+0"),
+    ("passive_half_close_with_a_repeated_fin", "Passive HalfClose AckTimer 4+2 FinRetransmitted"),
+    ("active_merged", "Active Merged AckPending 3+0"),
+    (
+        "active_separate_and_its_minisock_reused",
+        "Active Separate Peer 4+1 FinRetransmitted TimeWaitReused",
+    ),
+    ("active_half_close_by_shutdown", "Active HalfClose Peer 4+0"),
+    ("active_ack_on_data", "Active AckOnData DataAfterFin 3+0"),
+    ("simultaneous", "Both Simultaneous FinWait 4+0"),
+    ("fin_held", "Active Merged AckPending 3+1 FinRetransmitted FinWithHeldData"),
+    ("fin_held_by_cwnd", "Active Separate Peer 4+0"),
+    ("unread_data", "Active ResetSent UnreadData 1+0"),
+    ("linger_zero", "Active ResetSent LingerZero 1+0"),
+    ("linger2", "Active ResetSent Linger2 3+0"),
+    ("data_after_close", "Active ResetSent DataAfterClose 2+0"),
+    ("data_after_close_in_the_minisock", "Active ResetSent DataAfterClose 3+0"),
+    ("unread_data_after_shutdown", "Active ResetSent UnreadData 3+0"),
+    ("linger_zero_after_shutdown", "Active ResetSent LingerZero 3+0"),
+    ("linger2_after_shutdown", "Active ResetSent Linger2 3+0"),
+    ("disconnect_after_shutdown", "Active ResetSent Undetermined 3+0"),
+    ("disconnected", "Active ResetSent Disconnected 1+0"),
+    ("disconnected_after_shutdown", "Active ResetSent Disconnected 3+0"),
+    ("disconnected_before_it_was_established", "Active NeverEstablished Aborted 0+0"),
+    ("never_accepted", "Active ResetSent NotAccepted 1+0"),
+    ("linger_zero_by_way_of_disconnect", "Active ResetSent LingerZero 1+0"),
+    ("reset_received", "Passive ResetReceived Peer 1+0"),
+    ("reset_received_after_our_fin", "Active ResetReceived Peer 2+0"),
+    ("aborted", "Active ResetSent Aborted 1+0"),
+    ("aborted_before_its_error_was_set", "Active ResetSent Aborted 1+0"),
+    ("orphan_limit", "Active TimedOut OrphanLimit 1+0 Orphaned PeerVanished"),
+    ("no_answer", "Active TimedOut NoAnswer 1+0 Orphaned PeerVanished"),
+    ("fin_timeout", "Active TimedOut FinTimeout 2+0 Orphaned"),
+    ("never_established", "Passive NeverEstablished Peer 1+0"),
+    ("unreachable_before_it_was_established", "Active NeverEstablished Aborted 0+0"),
+    ("unreachable_as_the_syn_is_sent_again", "Active NeverEstablished Aborted 0+0"),
+    ("never_answered", "Active NeverEstablished NoAnswer 0+0 PeerVanished"),
+    (
+        "never_answered_after_the_network_had_told_an_error",
+        "Active NeverEstablished NoAnswer 0+0 PeerVanished",
+    ),
+    ("closed_before_it_was_established", "Active NeverEstablished Aborted 0+0"),
+    ("not_closed", "Passive Open NotClosed 2+0"),
+    ("under_way", "Active Open UnderWay 1+0"),
+    ("midway", "Undetermined Undetermined Undetermined 2+0"),
+    ("merged_as_the_socket_tells", "Passive Merged AckPending 3+0"),
+    ("ack_timer_as_the_socket_tells", "Passive Separate AckTimer 4+0"),
+    ("an_ack_that_found_no_memory", "Passive Merged AckPending 3+0"),
+    ("an_ack_that_no_function_tells", "Passive Separate WindowUpdate 4+0"),
+    ("ack_on_data_as_the_socket_tells", "Passive AckOnData DataAfterFin 3+0"),
+    ("ack_on_data_of_which_the_first_is_not_the_last", "Passive AckOnData DataAfterFin 3+0"),
+    ("ack_on_data_before_a_timer_with_nothing_to_send", "Passive AckOnData DataAfterFin 3+0"),
+    ("ack_on_data_at_an_unknown_time", "Passive AckOnData DataAfterFin 3+0"),
+    ("data_and_fin_in_one_segment", "Passive Merged AckPending 3+0 FinWithHeldData"),
+    (
+        "fin_held_as_the_socket_tells",
+        "Active Merged AckPending 3+1 FinRetransmitted FinWithHeldData",
+    ),
+    ("fin_that_the_device_did_not_take", "Active Separate Peer 4+0"),
+    ("fin_held_and_let_go_by_nothing_that_is_known", "Active Separate Peer 4+0"),
+    ("fin_appended_to_what_has_left", "Active Separate Peer 4+0"),
+    ("a_probe_carries_the_ack", "Passive HalfClose Undetermined 4+0"),
+];
+
 #[test]
 fn every_teardown_has_its_shape_and_its_reason() {
-    let want = [
-        ("merged", "Passive Merged AckPending 3+0"),
-        ("ack_timer", "Passive Separate AckTimer 4+0"),
-        ("no_data_received", "Passive Separate NoDataReceived 4+0"),
-        ("quick_ack", "Passive Separate QuickAck 4+0"),
-        ("route_quickack", "Passive Separate RouteQuickack 4+0"),
-        ("window_update", "Passive Separate WindowUpdate 4+0"),
-        ("ack_on_data", "Passive AckOnData DataAfterFin 3+0"),
-        (
-            "passive_half_close_with_a_repeated_fin",
-            "Passive HalfClose AckTimer 4+2 FinRetransmitted",
-        ),
-        ("active_merged", "Active Merged AckPending 3+0"),
-        (
-            "active_separate_and_its_minisock_reused",
-            "Active Separate Peer 4+1 FinRetransmitted TimeWaitReused",
-        ),
-        ("active_half_close_by_shutdown", "Active HalfClose Peer 4+0"),
-        ("active_ack_on_data", "Active AckOnData DataAfterFin 3+0"),
-        ("simultaneous", "Both Simultaneous FinWait 4+0"),
-        ("fin_held", "Active Merged AckPending 3+1 FinRetransmitted FinWithHeldData"),
-        ("fin_held_by_cwnd", "Active Separate Peer 4+0"),
-        ("unread_data", "Active ResetSent UnreadData 1+0"),
-        ("linger_zero", "Active ResetSent LingerZero 1+0"),
-        ("linger2", "Active ResetSent Linger2 3+0"),
-        ("data_after_close", "Active ResetSent DataAfterClose 2+0"),
-        ("data_after_close_in_the_minisock", "Active ResetSent DataAfterClose 3+0"),
-        ("unread_data_after_shutdown", "Active ResetSent UnreadData 3+0"),
-        ("linger_zero_after_shutdown", "Active ResetSent LingerZero 3+0"),
-        ("linger2_after_shutdown", "Active ResetSent Linger2 3+0"),
-        ("disconnect_after_shutdown", "Active ResetSent Undetermined 3+0"),
-        ("reset_received", "Passive ResetReceived Peer 1+0"),
-        ("reset_received_after_our_fin", "Active ResetReceived Peer 2+0"),
-        ("aborted", "Active ResetSent Aborted 1+0"),
-        ("aborted_before_its_error_was_set", "Active ResetSent Aborted 1+0"),
-        ("orphan_limit", "Active TimedOut OrphanLimit 1+0 Orphaned PeerVanished"),
-        ("no_answer", "Active TimedOut NoAnswer 1+0 Orphaned PeerVanished"),
-        ("fin_timeout", "Active TimedOut FinTimeout 2+0 Orphaned"),
-        ("never_established", "Passive NeverEstablished Peer 1+0"),
-        ("closed_before_it_was_established", "Active NeverEstablished Aborted 0+0"),
-        ("not_closed", "Passive Open NotClosed 2+0"),
-        ("under_way", "Active Open UnderWay 1+0"),
-        ("midway", "Undetermined Undetermined Undetermined 2+0"),
-    ];
-    let told: Vec<_> = want.iter().map(|(name, _)| (*name, brief(name))).collect();
-    assert_eq!(told, want.map(|(name, brief)| (name, brief.to_owned())));
-    assert_eq!(want.len(), stories().len());
+    let told = SHAPES.map(|(name, _)| (name, brief(name)));
+    assert_eq!(told, SHAPES.map(|(name, brief)| (name, brief.to_owned())));
+    assert_eq!(SHAPES.len(), stories().len());
 }
 
 #[test]
@@ -115,6 +143,50 @@ fn a_held_fin_tells_what_held_it_and_what_let_it_go() {
     let held = only("fin_held_by_cwnd").cause.fin_held.unwrap();
     assert_eq!((held.by, held.release), (Held::Cwnd, Release::LossProbe));
     assert_eq!(held.held_ns, 42_000_000);
+}
+
+#[test]
+fn what_the_socket_tells_is_dated_by_the_segment() {
+    let it = only("merged_as_the_socket_tells").cause;
+    let put_off = it.put_off.unwrap();
+    assert_eq!((put_off.at_ns, put_off.due_ticks), (1_010_000_000, 8));
+    assert_eq!((it.fin_to_ack_ns, it.fin_to_fin_ns), (Some(10_000_000), Some(10_000_000)));
+    let it = only("ack_timer_as_the_socket_tells").cause;
+    assert_eq!(it.put_off.map(|it| (it.due_ticks, it.ato_ticks)), Some((0, Some(10))));
+    assert_eq!(it.fin_to_ack_ns, Some(41_000_000));
+    assert_eq!(only("an_ack_that_no_function_tells").cause.fin_to_ack_ns, Some(0));
+    let data = |name: &str| {
+        let it = only(name).cause;
+        (it.fin_to_ack_ns, it.data_after_fin_bytes)
+    };
+    assert_eq!(data("ack_on_data_as_the_socket_tells"), (Some(5_000_000), 300));
+    let two = data("ack_on_data_of_which_the_first_is_not_the_last");
+    assert_eq!(two, (Some(4_000_000), 800));
+    assert_eq!(data("ack_on_data_at_an_unknown_time"), (None, 600));
+    assert_eq!(data("data_and_fin_in_one_segment"), (Some(10_000_000), 0));
+    assert_eq!(data("a_probe_carries_the_ack"), (Some(20_000_000), 300));
+}
+
+#[test]
+fn a_fin_that_was_held_left_when_its_segment_says() {
+    let held = only("fin_held_as_the_socket_tells").cause.fin_held.unwrap();
+    assert_eq!((held.by, held.release), (Held::ZeroWindow, Release::WindowUpdate));
+    assert_eq!(held.held_ns, 250_000_000);
+    // An ACK came 32 ms before: it was not that.
+    let held = only("fin_held_and_let_go_by_nothing_that_is_known").cause.fin_held.unwrap();
+    assert_eq!((held.by, held.release), (Held::TransmitFailed, Release::Undetermined));
+    assert_eq!(held.held_ns, 42_000_000);
+    let appended = only("fin_appended_to_what_has_left");
+    let left = appended.evidence.iter().find(|it| matches!(it.fact, Fact::FinOut { .. }));
+    assert_eq!(left.map(|it| it.at_ns), Some(1_200_000_000));
+}
+
+#[test]
+fn the_lines_stand_in_the_order_of_time() {
+    for name in stories().keys() {
+        let lines = only(name).evidence;
+        assert!(lines.is_sorted_by_key(|line| line.at_ns), "{name}");
+    }
 }
 
 #[test]
@@ -315,6 +387,8 @@ fn every_fact_has_its_line() {
         Fact::AckTimerFired,
         Fact::CloseCalled { unread_bytes: Some(312), linger_zero: false, task },
         Fact::CloseCalled { unread_bytes: Some(0), linger_zero: true, task },
+        Fact::Disconnected { accepted: true, task },
+        Fact::Disconnected { accepted: false, task },
         Fact::FinQueued { by: Closed::Shutdown, unsent_bytes: Some(500), task },
         Fact::FinQueued { by: Closed::Close, unsent_bytes: Some(0), task },
         Fact::FinHeld { cause: Held::ZeroWindow },

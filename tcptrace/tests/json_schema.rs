@@ -53,6 +53,9 @@ const SOCKET: &str = "0.9 s1 pid=7 socket comm0=1986356339 comm1=29285 comm2=0 c
                       skc_state=1 inet_sport=36895 skc_dport=36895 skc_rcv_saddr=16777343 skc_daddr=16777343 \
                       netns=4026531840 skc_cookie=4097 nonagle=0\n";
 
+/// `tls`, as 16 bytes.
+const TLS: &str = "746c7300000000000000000000000000";
+
 /// Small stories, one per way in which a hold can end, and what stands in between.
 fn stories() -> Vec<String> {
     let corked = || SOCKET.to_owned() + &push("1.0", "nonagle=2", CORKED, (100, 108));
@@ -93,6 +96,9 @@ fn stories() -> Vec<String> {
         push("1.0", "nonagle=0", NAGLED, (200, 800)) + &left("1.004", 7, (200, 1200), 1400),
         push("1.0", "flags=32768 nonagle=0", MORE, (100, 140)) + &left("1.01", 7, (100, 180), 180),
         corked()
+            + &left("1.1", 7, (100, 109), 109)
+                .replace("repair=0", "repair=0 snd_up=109 snd_una=100"),
+        corked()
             + "1.05 s1 pid=7 tcp_send_fin | write_seq=108 snd_nxt=100 sk_lock_owned=1\n"
             + &left("1.05", 7, (100, 109), 109),
         corked()
@@ -106,12 +112,20 @@ fn stories() -> Vec<String> {
         // With the user stack of the call, and without.
         push("1.0", "nonagle=2", CORKED, (100, 108)) + "1.0 s1 pid=7 user_stack stack=1 |\n",
         push("1.0", "nonagle=2", CORKED, (100, 108)) + "1.0 s1 pid=7 user_stack stack=0 |\n",
+        // Given otherwise than by a call of its own.
+        corked().replace("| write_seq=108", "| write_seq=108 msg_flags=134217728"),
+        corked().replace("| write_seq=108", &format!("| write_seq=108 icsk_ulp_name={TLS}")),
+        corked().replace("netns=", "is_mptcp=1 netns="),
+        corked().replace("netns=", "sk_kern_sock=1 netns="),
         // The call was not seen.
         push("1.0", "nonagle=2", CORKED, (100, 108)).lines().next().unwrap_or_default().to_owned()
             + "\n"
             + &gone(0),
     ]
 }
+
+/// Less than the buffer allows, and more than may wait.
+const ROOM: &str = "snd_nxt=50 sk_wmem_queued=2304 sk_sndbuf=87040 notsent_lowat=10";
 
 /// One per limit that can hold bytes, with the releases that only those have.
 fn limits() -> Vec<String> {
@@ -152,6 +166,15 @@ fn limits() -> Vec<String> {
             + "1.0 s1 pid=7 __tcp_transmit_skb clone_it=1 ret=1 | seq=200 end_seq=250 snd_nxt=200 sk_lock_owned=1\n"
             + &held("tail_len=50", "tail_len=50 sk_lock_owned=1"),
         slept("sk_stream_wait_memory"),
+        slept("sk_stream_wait_memory")
+            .replace("ret=50", "ret=20")
+            .replace("write_seq=150 snd_nxt=150", "write_seq=120 snd_nxt=120 msg_flags=0"),
+        slept("sk_stream_wait_memory").replacen("snd_nxt=100", ROOM, 1),
+        slept("sk_stream_wait_memory").replacen(
+            "snd_nxt=100",
+            &ROOM.replace("notsent_lowat=10", "notsent_lowat=90"),
+            1,
+        ),
         slept("sk_stream_wait_connect"),
         slept("tcp_connect ret=0"),
     ]
@@ -306,7 +329,7 @@ fn stories_of(kind: Kind) -> Vec<String> {
 const fn never(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Nagle => &[],
-        // A FIN is held by few of the things that hold data, and let go by few of those that let it go; a close has no
+        // Only close() and shutdown() queue a FIN. A FIN is held by few of the things that hold data, and let go by few of those that let it go; a close has no
         // user stack.
         Kind::Close => &NEVER_OF_A_FIN,
         // None of these has a user stack.
@@ -330,15 +353,17 @@ const fn never(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-const NEVER_OF_A_FIN: [&str; 38] = [
+const NEVER_OF_A_FIN: [&str; 40] = [
+    "by=disconnect",
+    "by=listener",
     "cause=autocork",
     "cause=cork",
     "cause=msg_more",
     "cause=nagle",
     "cause=not_established",
+    "cause=notsent_lowat",
     "cause=pacing",
     "cause=send_buffer",
-    "cause=transmit_failed",
     "cause=tso_defer",
     "cause=tsq",
     "cause=undetermined",
@@ -348,24 +373,24 @@ const NEVER_OF_A_FIN: [&str; 38] = [
     "fin_held_by=msg_more",
     "fin_held_by=nagle",
     "fin_held_by=not_established",
+    "fin_held_by=notsent_lowat",
     "fin_held_by=pacing",
     "fin_held_by=send_buffer",
-    "fin_held_by=transmit_failed",
     "fin_held_by=tso_defer",
     "fin_held_by=tsq",
     "fin_held_by=undetermined",
     "fin_release=ack",
     "fin_release=discarded",
     "fin_release=fin",
+    "fin_release=given_up",
     "fin_release=more_data",
     "fin_release=nodelay",
     "fin_release=pacing_timer",
-    "fin_release=probe_timer",
     "fin_release=push",
     "fin_release=still_held",
     "fin_release=tsq",
     "fin_release=uncork",
-    "fin_release=undetermined",
+    "fin_release=urgent_data",
     "frames",
     "function",
     "line",
@@ -400,7 +425,7 @@ fn lines(kind: Kind, story: &str) -> Vec<String> {
         let mut event = trace::parse(line).expect(line);
         event.n = n;
         last_ns = event.at_ns;
-        ends.event(&event, correlator.socket(event.socket), |_| Some("server".to_owned()));
+        ends.event(&event, correlator.socket(event.socket).as_ref(), |_| Some("server".into()));
         correlator.push(&event);
     }
     let holder = Holder { pid: 7, processes: 1 };
@@ -524,7 +549,7 @@ fn a_wrong_line_does_not_pass() {
 }
 
 /// Whole numbers whose names say all: counts, kernel fields without a unit, numbers of things.
-const WITHOUT_UNIT: [&str; 42] = [
+const WITHOUT_UNIT: [&str; 43] = [
     "ack_seq",
     "below_limit",
     "bytes",
@@ -554,6 +579,7 @@ const WITHOUT_UNIT: [&str; 42] = [
     "port",
     "probe_misses",
     "probe_runs",
+    "runs",
     "repeated_segments",
     // Bytes, or a negative error number: what a system call returns has no unit.
     "returned",

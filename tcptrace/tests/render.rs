@@ -4,11 +4,13 @@ mod strict;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use smallvec::smallvec;
 use tcptrace::{
     analysis::{
         Cause, Fact as AnyFact, Kind,
-        nagle::{Fact, Held, Hold, Part, Release, Timer, Write},
+        nagle::{Fact, Held, Hold, Number, Part, Release, Timer, Way, Write},
     },
+    cost::{Cost, Spent},
     event::{Facts, Frame, SocketId},
     explain::{Totals, words},
     filter::Filter,
@@ -16,6 +18,7 @@ use tcptrace::{
     render::{Clock, Closing, Detail, Format as _, Gap, Json, Lost, Run, Text},
     timeline::{Entry, RowKey, Socket, Tally},
 };
+use tcptrace_common::hook::Hook;
 
 const TASK: Task = Task { pid: 2211, tid: 2211 };
 const START: u64 = 5_000_000_000;
@@ -81,8 +84,8 @@ fn entry(hold: Hold, (from_ns, until_ns): (u64, u64), facts: Vec<(u64, Fact)>) -
             certainty: Certainty::Seen,
             not_seen: Vec::new(),
         },
-        comms: [(2211, "server".to_owned())].into(),
-        cgroup: Some("/system.slice/server.service".to_owned()),
+        comms: [(2211, "server")].into(),
+        cgroup: Some("/system.slice/server.service".into()),
         stacks: BTreeMap::new(),
     }
 }
@@ -92,11 +95,12 @@ fn hold(bytes: u32, written: u32, packets_out: u32, held_ns: u64) -> Hold {
         writer: TASK,
         bytes,
         written_bytes: Some(written),
+        way: Some(Way::Call),
         tail: bytes < written,
         packets_out: Some(packets_out),
-        parts: vec![Part::of(Held::Cork, held_ns)],
+        parts: smallvec![Part::of(Held::Cork, held_ns)],
         release: if packets_out == 0 { Release::ProbeTimer } else { Release::LossProbe },
-        writes: vec![Write { bytes, at_ns: START + 40_000, held_ns }],
+        writes: smallvec![Write { bytes, at_ns: START + 40_000, held_ns }],
         writes_left_out: 0,
         nodelay_seen: false,
         turn: 0,
@@ -111,11 +115,11 @@ fn held(bytes: u32, packets_out: u32) -> Fact {
     Fact::Held {
         cause: Held::Cork,
         bytes,
-        nonagle: Some(2),
-        packets_out: Some(packets_out),
+        nonagle: Number::new(2),
+        packets_out: Number::new(packets_out),
         small_end_seq: None,
         unacked_bytes: None,
-        mss_bytes: Some(50),
+        mss_bytes: Number::new(50),
         icsk_pending: None,
         limit: None,
     }
@@ -190,7 +194,7 @@ fn quiet_text_is_verdicts_and_unknown_ends_are_question_marks() {
     let facts = facts();
     let mut entry = corked();
     (entry.socket.local, entry.socket.remote) = (None, "[2001:db8::1]:443".parse().ok());
-    entry.comms = [(2211, "a\u{1b}[2J".to_owned())].into();
+    entry.comms = [(2211, "a\u{1b}[2J")].into();
     let mut utc = Text::new(100, false, Clock::Wall(jiff::tz::TimeZone::UTC), Detail::Verdicts);
     assert_eq!(
         utc.finding(&run(&facts), &entry),
@@ -297,7 +301,7 @@ fn json_has_fixed_fields_and_no_nulls() {
         concat!(
             r#"{"type":"hold","time":"2026-11-22T14:03:07.412030000Z","monotonic_ns":5000030000,"socket":{"id":1,"#,
             r#""cookie":4097,"netns":4026531840,"local":"192.0.2.10:8080","remote":"192.0.2.77:40112"},"#,
-            r#""process":{"pid":2211,"tid":2211,"comm":"server","cgroup":"/system.slice/server.service"},"bytes":5,"written_bytes":105,"held_ns":43840000,"#,
+            r#""process":{"pid":2211,"tid":2211,"comm":"server","cgroup":"/system.slice/server.service"},"bytes":5,"written_bytes":105,"way":"call","held_ns":43840000,"#,
             r#""causes":[{"cause":"cork","held_ns":43840000}],"release":"loss_probe","tail":true,"#,
             r#""writes":[{"bytes":5,"at_ns":10000,"held_ns":43840000}],"certainty":"seen","evidence":["#,
             r#"{"n":17,"at_ns":-30000,"event":"write","bytes":105,"msg_more":false},"#,
@@ -365,9 +369,9 @@ fn counted() -> (Tally, Totals) {
     ] {
         let key = RowKey {
             pid: 2211,
-            process: "server[2211]".to_owned(),
+            process: "server[2211]".into(),
             remote: entry.socket.remote.map(|remote| remote.ip()),
-            columns: vec!["cork".to_owned(), release.to_owned()],
+            columns: smallvec!["cork".into(), release.into()],
         };
         tally.add(&entry, key, (bytes, lasted_ns), true);
     }
@@ -398,16 +402,20 @@ fn closing<'a>(tally: &'a Tally, totals: Totals, lost: &'a [Lost]) -> Closing<'a
         lost,
         lost_span: None,
         larger_buffer: None,
+        sockets_full: false,
         misses: Some(0),
         complete: true,
         cost: None,
+        estimated_ns: Some(49_600_000),
+        shared: Vec::new(),
     }
 }
 
 #[test]
 fn the_summary_counts_and_says_what_was_seen() {
     let (facts, (tally, totals)) = (facts(), counted());
-    let closing = Closing { cost: Some((49_600_000, 1_204)), ..closing(&tally, totals, &[]) };
+    let cost = Cost { run_ns: 49_600_000, runs: 1_204, ..Cost::default() };
+    let closing = Closing { cost: Some(&cost), estimated_ns: None, ..closing(&tally, totals, &[]) };
     assert_eq!(
         text(Detail::Evidence).summary(&run(&facts), &closing),
         "\
@@ -426,11 +434,54 @@ cost: 0.4 % of one CPU inside the probes, 1,204 runs.
         concat!(
             r#"{"type":"summary","holds":3,"held_total_ns":498870000,"events_lost":{},"probe_misses":{},"#,
             r#""sockets_seen_midlife":1,"sockets_found":1,"below_limit":0,"events":82193,"watched_ns":12400000000,"complete":true,"#,
-            r#""probes_ns":49600000,"probe_runs":1204,"ended":"2026-11-22T14:03:14.812000000Z","#,
+            r#""probes_ns":49600000,"probe_runs":1204,"probes_over_ns":12400000000,"ended":"2026-11-22T14:03:14.812000000Z","#,
             r#""not_seen":["sockets_seen","writes"]}"#,
             "\n"
         )
     );
+}
+
+#[test]
+fn what_the_probes_cost_is_told_hook_by_hook_with_v() {
+    let (facts, (tally, totals)) = (facts(), counted());
+    let spent = |hook, runs, run_ns| Spent { hook, runs, run_ns };
+    let cost = Cost {
+        run_ns: 12_000_000,
+        runs: 50_100,
+        sampled_ns: Some(500_000_000),
+        by_hook: vec![
+            spent(Hook::tcp_fin, 0, 0),
+            spent(Hook::tcp_sendmsg_locked, 25_000, 2_000_000),
+            spent(Hook::tcp_push, 25_100, 10_000_000),
+        ],
+    };
+    let closing = Closing {
+        cost: Some(&cost),
+        estimated_ns: None,
+        shared: vec!["tcp_push"],
+        ..closing(&tally, Totals { writes: Some(600_000), ..totals }, &[])
+    };
+    let shown = text(Detail::Everything).summary(&run(&facts), &closing);
+    let (_, shown) = shown.split_once("\ncost: ").unwrap();
+    assert_eq!(
+        shown,
+        "\
+2.4 % of one CPU inside the probes, 600,000 writes; sampled, 500.0 ms of 12.4 s. A tracer of another
+      kind sits on tcp_push as well: there, each run costs two to eight times as much.
+  probe                 runs  ns/run  % of one CPU
+  tcp_push            25,100     398           2.0
+  tcp_sendmsg_locked  25,000      80           0.4
+"
+    );
+    let shown = text(Detail::Evidence).summary(&run(&facts), &closing);
+    assert!(shown.ends_with("times as much.\n"), "{shown}");
+    let json = passed(Json.summary(&run(&facts), &closing));
+    assert!(json.contains(r#""probes_over_ns":500000000,"probes":[{"hook":"tcp_fin","runs":0,"#));
+    assert!(json.contains(r#""shared_hooks":["tcp_push"]"#), "{json}");
+    // Without counted writes, the runs tell how much there was to do.
+    let closing = Closing { totals, ..closing };
+    let shown = text(Detail::Evidence).summary(&run(&facts), &closing);
+    assert!(shown.contains("inside the probes, 100,200 runs a second; sampled"), "{shown}");
 }
 
 #[test]
@@ -440,6 +491,7 @@ fn losses_come_first() {
     let closing = Closing {
         lost_span: Some((7_000_000_000, 7_300_000_000)),
         larger_buffer: Some("16MiB".to_owned()),
+        sockets_full: false,
         midlife: None,
         misses: None,
         ..closing(&tally, Totals { lost: true, ..totals }, &lost)
@@ -451,7 +503,7 @@ fn losses_come_first() {
 seen: NOT ALL. 1,920 of 84,113 events lost at tcp_push (buffer full), +7.0 s to +7.3 s. probe misses not
       counted on this kernel. try: --buffer 16MiB, or a narrower filter
 12.4 s, port 8080: 3 holds on 1 socket, 498.9 ms of waiting in all
-cost: not measured (BPF statistics are off: sysctl -w kernel.bpf_stats_enabled=1)
+cost: about 0.4 % of one CPU inside the probes, estimated from 82,193 events; -v measures it.
 "
     );
     let json = passed(Json.summary(&run(&facts), &closing));

@@ -18,7 +18,7 @@ use tcptrace::{
     event::Facts,
     record::{Recorder, Rotation, Target, numbered},
     trace::{
-        Counted, Ending, Header, Item, Reach, Reader, Slowest,
+        Cost, Counted, Ending, Header, Item, Reach, Reader, Slowest, Spent,
         read::{Cut, End, Inside, ReadError},
         text::{Told, read},
     },
@@ -106,6 +106,13 @@ fn ending() -> Ending {
         ended_ns: 90_000_000_000,
         lost: vec![(Hook::tcp_push, Loss::TableFull, 2)],
         misses: Some(0),
+        cost: Some(Cost {
+            run_ns: 12_000,
+            runs: 40,
+            sampled_ns: Some(100_000_000),
+            by_hook: vec![Spent { hook: Hook::tcp_push, runs: 30, run_ns: 11_000 }],
+        }),
+        shared: vec![Hook::tcp_push, Hook::tcp_fin],
         counted: Some(Counted {
             since_ns: 1_000_000_000,
             writes: 1_204,
@@ -644,7 +651,13 @@ fn ctrl_c_leaves_a_pipe_to_whoever_writes_it() {
 
 #[test]
 fn flags_of_a_live_run_are_refused_with_a_recording() {
-    for flags in [["--buffer", "4MiB"], ["--attach", "kprobe"], ["--write", "x"], ["--user", "x"]] {
+    for flags in [
+        ["--buffer", "4MiB"],
+        ["--max-sockets", "9"],
+        ["--attach", "kprobe"],
+        ["--write", "x"],
+        ["--user", "x"],
+    ] {
         let args = [&["nagle", "-r", "x"], &flags[..]].concat();
         let output = tcptrace(&args);
         let (_, said) = printed(&output);

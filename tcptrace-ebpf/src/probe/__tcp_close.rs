@@ -11,7 +11,7 @@ use tcptrace_common::{
     tcp::{TCP_CLOSE, TCP_LISTEN},
 };
 
-use crate::{emit, read::Reader, socket};
+use crate::{closing, emit, read::Reader, socket};
 
 #[inline(always)]
 fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
@@ -20,7 +20,8 @@ fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
     if state == TCP_LISTEN || (state == TCP_CLOSE && socket::met(reader).is_none()) {
         return;
     }
-    if socket::claimed(Hook::__tcp_close, reader).is_some() {
+    if let Some(state) = socket::claimed(Hook::__tcp_close, reader) {
+        closing::tell_departure(state, reader);
         emit::emit::<R, { Hook::__tcp_close.slots() }>(Hook::__tcp_close, reader, [0; 7]);
     }
 }

@@ -1,6 +1,6 @@
 //! `__tcp_transmit_skb(sk, skb, clone_it, gfp_mask, rcv_nxt)`, at its return.
 //!
-//! **When**: a segment was given to the layers below: told when they did not take it, and of sockets that are closing.
+//! **When**: a segment was given to the layers below, and they did not take it.
 //! **Context**: process or softirq, socket lock held.
 //! **Arguments**: `clone_it`: 1 for what stays in the queues until it is acknowledged, that is for data and FIN; the result
 //! is not 0 when the segment went nowhere.
@@ -18,10 +18,6 @@ use crate::{
 #[inline(always)]
 fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
     let (clone_it, ret) = (arg(2), arg(ret_of(5)));
-    if ret == 0 && socket::closings() {
-        sent(reader, clone_it);
-        return;
-    }
     if ret == 0 || clone_it == 0 || !socket::admits(reader, AtWork::Anybody) {
         return;
     }
@@ -34,25 +30,10 @@ fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
     }
 }
 
-/// A segment that is not kept is gone by now, and cannot be read.
+/// Whether the segment went nowhere. The result stands behind the arguments.
 #[inline(always)]
-fn sent<R: Reader>(reader: &R, clone_it: u32) {
-    if socket::closing(Hook::segment_sent, reader).is_none() {
-        return;
-    }
-    if clone_it == 0 {
-        emit::emit::<R, { Hook::ack_sent.slots() }>(Hook::ack_sent, reader, [0; 7]);
-    } else {
-        emit::emit::<R, { Hook::segment_sent.slots() }>(Hook::segment_sent, reader, [0; 7]);
-    }
-}
-
-/// Whether the segment went nowhere, or the socket is closing where that is asked for. The result stands behind the
-/// arguments.
-#[inline(always)]
-fn may_matter(sk: Glance, arg: impl Fn(usize) -> u32) -> bool {
-    let (clone_it, ret) = (arg(2), arg(5));
-    if ret == 0 { socket::is_closing(&sk) } else { clone_it != 0 }
+fn may_matter(_sk: Glance, arg: impl Fn(usize) -> u32) -> bool {
+    arg(2) != 0 && arg(5) != 0
 }
 
 on_exit!(

@@ -9,7 +9,7 @@ macro_rules! log_run {
     };
 }
 
-/// What a gate says: it is asked with the socket, and with the number of an argument at hand.
+/// What a gate or a count says: it is asked with the socket, and with the number of an argument at hand.
 macro_rules! gated {
     ($gate:expr, $sk:ident, $ctx:ident) => {
         $gate($sk, |n: usize| $ctx.arg::<u64>(n) as u32)
@@ -32,7 +32,7 @@ macro_rules! of_tracing {
             fn once(ctx: *mut core::ffi::c_void) -> i32 {
                 let ctx = aya_ebpf::programs::$context::new(ctx);
                 if let Some(reader) = crate::read::Typed::new(ctx.arg(0), segment(&ctx)) {
-                    $once(&reader);
+                    $once(&reader, |n: usize| ctx.arg::<u64>(n) as u32);
                 }
                 0
             }
@@ -43,8 +43,8 @@ macro_rules! of_tracing {
 /// Programs for a function that is looked at on entry: fentry, and a kprobe. `segment` is the position of the `sk_buff`;
 /// `gate` turns most runs of the tracing program away before anything else is done, and decides nothing that the body
 /// does not decide too. What comes behind it is a function of its own, so that only those who call it save registers.
-/// `count` runs before it: a function that counts by a glance and says whether that sufficed, and one that counts by the
-/// whole socket.
+/// `count` runs before it: a function that counts by a glance and says whether that sufficed ([`crate::exchange::Glanced`]),
+/// and one that counts by the whole socket.
 macro_rules! on_entry {
     ($name:ident, $kprobe:ident $(, segment = $skb:literal)? $(, gate = $gate:expr)? $(, count = ($again:path, $once:path))?) => {
         #[aya_ebpf::macros::fentry]
@@ -52,7 +52,15 @@ macro_rules! on_entry {
             log_run!(&ctx, $name);
             let sk = crate::read::Glance::new(ctx.arg(0), segment(&ctx));
             let _ = &sk;
-            $( if !$again(sk) { once(aya_ebpf::EbpfContext::as_ptr(&ctx)); } )?
+            $(
+                match gated!($again, sk, ctx) {
+                    crate::exchange::Glanced::Foreign => return 0,
+                    crate::exchange::Glanced::Look => {
+                        once(aya_ebpf::EbpfContext::as_ptr(&ctx));
+                    }
+                    crate::exchange::Glanced::Done => {}
+                }
+            )?
             $( if !gated!($gate, sk, ctx) { return 0; } )?
             traced(aya_ebpf::EbpfContext::as_ptr(&ctx))
         }
@@ -74,7 +82,7 @@ macro_rules! on_entry {
             let skb: u64 = 0;
             $( let skb: u64 = skb | ctx.arg::<u64>($skb).unwrap_or(0); )?
             if let Some(reader) = crate::read::Helper::new(ctx.arg(0).unwrap_or(0), skb) {
-                $( $once(&reader); )?
+                $( $once(&reader, |n: usize| ctx.arg::<u64>(n).unwrap_or(0) as u32); )?
                 body(&reader, |n| ctx.arg::<u64>(n).unwrap_or(0) as u32);
             }
             0
@@ -91,7 +99,15 @@ macro_rules! on_exit {
             log_run!(&ctx, $name);
             let sk = crate::read::Glance::new(ctx.arg(0), segment(&ctx));
             let _ = &sk;
-            $( if !$again(sk) { once(aya_ebpf::EbpfContext::as_ptr(&ctx)); } )?
+            $(
+                match gated!($again, sk, ctx) {
+                    crate::exchange::Glanced::Foreign => return 0,
+                    crate::exchange::Glanced::Look => {
+                        once(aya_ebpf::EbpfContext::as_ptr(&ctx));
+                    }
+                    crate::exchange::Glanced::Done => {}
+                }
+            )?
             $( if !gated!($gate, sk, ctx) { return 0; } )?
             traced(aya_ebpf::EbpfContext::as_ptr(&ctx))
         }
@@ -126,7 +142,7 @@ macro_rules! on_exit {
                 crate::frame::leave(&ctx, tcptrace_common::hook::Hook::$name)
                 && let Some(reader) = crate::read::Helper::new(arguments[0], 0 $( | arguments[$skb] )?)
             {
-                $( $once(&reader); )?
+                $( $once(&reader, |n: usize| arguments.get(n).copied().unwrap_or(0) as u32); )?
                 body(&reader, |n| {
                     if n == crate::stack::OF_CALLER {
                         return crate::stack::of_caller(&ctx);
@@ -286,6 +302,7 @@ mod __sys_setsockopt;
 mod __tcp_close;
 mod __tcp_sock_set_cork;
 mod __tcp_sock_set_nodelay;
+mod __tcp_retransmit_skb;
 mod __tcp_transmit_skb;
 mod do_sock_setsockopt;
 mod do_tcp_sendpages;
@@ -312,6 +329,7 @@ mod sock_set_keepalive;
 mod tcp_connect;
 mod tcp_data_ready;
 mod tcp_delack_timer_handler;
+mod tcp_disconnect;
 mod tcp_done;
 mod tcp_event_new_data_sent;
 mod tcp_fastopen_active_detect_blackhole;
@@ -328,6 +346,7 @@ mod tcp_rcv_state_process;
 mod tcp_req_err;
 mod tcp_reset;
 mod tcp_rtx_synack;
+mod tcp_send_ack;
 mod tcp_send_active_reset;
 mod tcp_send_delayed_ack;
 mod tcp_send_fin;
@@ -349,6 +368,7 @@ mod tcp_tsq_handler;
 mod tcp_tsq_write;
 mod tcp_v4_destroy_sock;
 mod tcp_write_timer_handler;
+mod tcp_write_wakeup;
 mod tcp_write_xmit;
 mod tw_timer_handler;
 

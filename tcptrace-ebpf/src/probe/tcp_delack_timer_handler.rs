@@ -9,7 +9,7 @@
 use tcptrace_common::{field::Field, hook::Hook, tcp::ICSK_ACK_TIMER};
 
 use crate::{
-    emit, exchange,
+    closing, emit, exchange,
     read::Reader,
     request,
     socket::{self, AtWork},
@@ -29,6 +29,7 @@ fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
     if request::deferring() && reader.value(Field::icsk_ack_pending) as u32 & ICSK_ACK_TIMER != 0 {
         socket::opens_by_write(state, false);
     }
+    closing::tell_departure(state, reader);
     let (arrived_us, pid, tid) = exchange::receiver(reader);
     emit::emit::<R, { Hook::tcp_delack_timer_handler.slots() }>(
         Hook::tcp_delack_timer_handler,

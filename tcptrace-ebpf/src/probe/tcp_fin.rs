@@ -9,7 +9,7 @@
 use tcptrace_common::hook::Hook;
 
 use crate::{
-    emit,
+    closing, emit,
     read::Reader,
     socket::{self, AtWork},
 };
@@ -24,7 +24,8 @@ fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
     } else {
         None
     };
-    if wanted.is_some() {
+    if let Some(state) = wanted {
+        closing::fin_came(state, reader);
         emit::emit::<R, { Hook::tcp_fin.slots() }>(Hook::tcp_fin, reader, [0; 7]);
     }
 }

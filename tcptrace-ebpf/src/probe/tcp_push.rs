@@ -59,7 +59,8 @@ fn done<R: Reader>(reader: &R) -> Option<*mut State> {
 /// Whether the ports may be asked for, and the write has left bytes or the socket may hold some.
 #[inline(always)]
 fn may_matter<A>(sk: Glance, arg: A) -> bool {
-    socket::ports_may_pass(sk) && (sk.waits() || socket::may_matter(sk, arg))
+    (exchange::tells_foreign() || socket::ports_may_pass(sk))
+        && (sk.waits() || socket::may_matter(sk, arg))
 }
 
 on_exit!(

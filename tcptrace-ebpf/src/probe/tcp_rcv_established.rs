@@ -10,7 +10,7 @@
 use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
 
 use crate::{
-    exchange,
+    exchange::{self, Glanced},
     read::{Glance, Typed},
     socket,
 };
@@ -29,8 +29,12 @@ on_entry!(
 pub fn tcp_rcv_established_tracepoint(ctx: BtfTracePointContext) -> i32 {
     log_run!(&ctx, tcp_rcv_established_tracepoint);
     let sk = Glance::new(ctx.arg(0), ctx.arg(1));
-    if !exchange::came_again(sk) {
-        came_at_tracepoint(ctx.as_ptr());
+    match exchange::came_again(sk, ()) {
+        Glanced::Foreign => return 0,
+        Glanced::Look => {
+            came_at_tracepoint(ctx.as_ptr());
+        }
+        Glanced::Done => {}
     }
     if socket::may_matter(sk, ()) {
         return at_tracepoint(ctx.as_ptr());
@@ -42,7 +46,7 @@ pub fn tcp_rcv_established_tracepoint(ctx: BtfTracePointContext) -> i32 {
 fn came_at_tracepoint(ctx: *mut core::ffi::c_void) -> i32 {
     let ctx = BtfTracePointContext::new(ctx);
     if let Some(reader) = Typed::new(ctx.arg(0), ctx.arg(1)) {
-        exchange::came(&reader);
+        exchange::came(&reader, ());
     }
     0
 }

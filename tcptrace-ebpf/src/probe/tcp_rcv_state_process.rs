@@ -9,7 +9,7 @@
 use tcptrace_common::{hook::Hook, tcp::TCP_LISTEN};
 
 use crate::{
-    emit,
+    closing, emit,
     read::Reader,
     socket::{self, AtWork},
 };
@@ -20,7 +20,8 @@ fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
     if socket::everything() && reader.state() == TCP_LISTEN {
         return;
     }
-    if socket::wanted(Hook::tcp_rcv_state_process, reader, AtWork::Anybody).is_some() {
+    if let Some(state) = socket::wanted(Hook::tcp_rcv_state_process, reader, AtWork::Anybody) {
+        closing::tell_departure(state, reader);
         emit::emit::<R, { Hook::tcp_rcv_state_process.slots() }>(
             Hook::tcp_rcv_state_process,
             reader,

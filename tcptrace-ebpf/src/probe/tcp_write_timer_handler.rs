@@ -6,7 +6,26 @@
 //! **Since**: global on all kernels from 5.10.
 //! **Kernel**: net/ipv4/tcp_timer.c, `tcp_write_timer_handler()`.
 
-emit_when_wanted!(tcp_write_timer_handler, Anybody);
+use tcptrace_common::hook::Hook;
+
+use crate::{
+    closing, emit,
+    read::Reader,
+    socket::{self, AtWork},
+};
+
+#[inline(always)]
+fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
+    if let Some(state) = socket::wanted(Hook::tcp_write_timer_handler, reader, AtWork::Anybody) {
+        closing::tell_departure(state, reader);
+        emit::emit::<R, { Hook::tcp_write_timer_handler.slots() }>(
+            Hook::tcp_write_timer_handler,
+            reader,
+            [0; 7],
+        );
+    }
+}
+
 on_entry!(
     tcp_write_timer_handler,
     tcp_write_timer_handler_kprobe,

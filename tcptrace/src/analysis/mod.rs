@@ -3,6 +3,7 @@
 pub mod close;
 pub mod defer_accept;
 pub(crate) mod delack;
+mod episode;
 pub mod fastopen;
 pub mod nagle;
 pub mod sockopt;
@@ -105,6 +106,12 @@ macro_rules! declare {
             $( #[doc = concat!("`", stringify!($module), "`")] $variant($module::Machine) ),*
         }
 
+        /// Room for what one event concludes, which many events take turns to use; empty between them.
+        #[derive(Debug, Default)]
+        pub struct Room {
+            $( $module: Vec<Finding<<$module::Machine as Analysis>::Cause, <$module::Machine as Analysis>::Fact>> ),*
+        }
+
         /// What a finding of any question concludes.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Cause {
@@ -205,11 +212,13 @@ macro_rules! declare {
                 match self { $( Self::$variant(m) => m.glance() ),* }
             }
             /// Takes the next event of this socket.
-            pub fn on_event(&mut self, event: &Event, out: &mut Vec<Finding<Cause, Fact>>) {
+            pub fn on_event(&mut self, event: &Event, room: &mut Room, out: &mut Vec<Finding<Cause, Fact>>) {
                 match self { $( Self::$variant(m) => {
-                    let mut own = Vec::new();
-                    m.on_event(event, &mut own);
-                    out.extend(own.into_iter().map(|f| f.map(Cause::$variant, Fact::$variant)));
+                    let own = &mut room.$module;
+                    m.on_event(event, own);
+                    if !own.is_empty() {
+                        out.extend(own.drain(..).map(|f| f.map(Cause::$variant, Fact::$variant)));
+                    }
                 } ),* }
             }
             /// The trace is over.

@@ -43,16 +43,17 @@ pub(super) fn attach(
     kinds: &[Kind],
     watched: &Watched,
     limits: &Limits,
-    (summary_only, existing): (bool, bool),
+    wanted: &[Want],
 ) -> Result<Attached, Failure> {
     let mut filter = watched.filter(true)?;
     // What is wrong with the flags is told before anything is started.
     kernel_form(&filter)?;
     let command = Waiting::start(&watched.command, watched.account()?)?;
     filter.command = command.as_ref().map(|command| command.command().clone());
+    let summary_only = wanted.contains(&Want::SummaryOnly);
     let (hooks, required) = hooks(kinds, summary_only);
     let request = Request {
-        wants: wants(kinds, watched.stack, summary_only, existing),
+        wants: wants(kinds, watched.stack, wanted),
         hooks,
         required,
         filter: kernel_form(&filter)?,
@@ -64,6 +65,7 @@ pub(super) fn attach(
             Attach::Kprobe => Form::Kprobe,
         },
         buffer_bytes: limits.buffer,
+        max_sockets: limits.max_sockets,
         duration: limits.duration,
     };
     let source = Live::attach(&request).map_err(|error| refused(&error))?;
@@ -95,20 +97,20 @@ impl Attached {
 }
 
 /// What the questions want of the kernel besides their hooks.
-fn wants(kinds: &[Kind], stacks: bool, summary_only: bool, existing: bool) -> BTreeSet<Want> {
+fn wants(kinds: &[Kind], stacks: bool, wanted: &[Want]) -> BTreeSet<Want> {
     let counts = kinds.iter().any(|kind| kind.hooks().contains(&Hook::tcp_push));
+    let summary_only = wanted.contains(&Want::SummaryOnly);
     [
         (Want::Stacks, stacks),
-        (Want::SummaryOnly, summary_only),
         (Want::Counting, counts && !summary_only),
         (Want::Everything, kinds.iter().any(|kind| kind.everything())),
         (Want::Closing, kinds.iter().any(|kind| kind.closing())),
         (Want::Opening, kinds.iter().any(|kind| kind.opening())),
         (Want::Deferring, kinds.iter().any(|kind| kind.deferring())),
-        (Want::Existing, existing),
     ]
     .into_iter()
     .filter_map(|(want, is_wanted)| is_wanted.then_some(want))
+    .chain(wanted.iter().copied())
     .collect()
 }
 

@@ -18,7 +18,8 @@ use super::{
     place,
     user::{Account, of_command},
     value::{
-        Ports, buffer, comm, count, duration, duration_or_zero, pid, ports, rows, side, width,
+        Ports, buffer, comm, count, duration, duration_or_zero, pid, ports, rows, side, sockets,
+        width,
     },
 };
 use crate::{
@@ -125,6 +126,12 @@ pub(super) struct Limits {
     /// Size of the ring buffer, a power of two: 512KiB, 4MiB. A larger one loses fewer events.
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = buffer, hide_short_help = true, help_heading = "Limits")]
     pub(super) buffer: u32,
+    /// Sockets that are followed at once
+    ///
+    /// Most sockets that are followed at once; what more there are is told to be lost. Default: 131072. Before Linux 6.1
+    /// 65536, because there the memory for all of them, 100 bytes each, is taken at the start.
+    #[arg(long, value_name = "N", value_parser = sockets, hide_short_help = true, help_heading = "Limits")]
+    pub(super) max_sockets: Option<u32>,
     /// Kind of probe: auto, fentry, kprobe
     ///
     /// Kind of probe: auto (the cheapest that works here), fentry, kprobe.
@@ -214,7 +221,7 @@ pub(super) struct Options {
         short,
         long,
         value_name = "FILE",
-        conflicts_with_all = ["write", "command", "user", "attach", "buffer", "container"],
+        conflicts_with_all = ["write", "command", "user", "attach", "buffer", "max_sockets", "container"],
         help_heading = "Output"
     )]
     pub(super) read: Option<PathBuf>,
@@ -232,7 +239,10 @@ pub(super) struct Options {
     /// One JSON object per line on stdout, no text: a start line, one line per finding, a summary.
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
-    /// Every event of the evidence
+    /// Every event of the evidence, and what each probe costs
+    ///
+    /// Every event of the evidence; and in the summary what each probe costs, by samples of 100 ms, one a second at first
+    /// and then one in 10 s, for which the kernel takes the time of all BPF programs of the host.
     #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
     pub(super) verbose: bool,
     /// Verdicts only

@@ -78,7 +78,7 @@ pub(super) fn record(options: &Options) -> Result<u8, Failure> {
         Target::File { path: options.output.clone(), force: options.force }
     };
     let kinds = if options.question.is_empty() { Kind::ALL } else { options.question.as_slice() };
-    let mut attached = attach(kinds, &options.watched, &options.limits, (false, false))?;
+    let mut attached = attach(kinds, &options.watched, &options.limits, &[])?;
     let recorder = Recorder::start(&target, attached.header.clone(), rotation);
     let mut recorder = recorder.map_err(|error| wrong(error.to_string()))?;
     banner(options, &attached.filter.to_string(), &attached.header);

@@ -66,10 +66,10 @@ impl Asked {
     fn count(&mut self, entries: &mut Vec<Entry>) {
         for entry in entries.drain(..) {
             let place = explain::place(&entry.finding);
-            let process = explain::task(place.task, &entry.comms);
+            let process = explain::task(place.task, &entry.comms).into();
             if self.worst.as_ref().is_none_or(|(worst_ns, _)| place.lasted_ns > *worst_ns) {
                 let lasted = duration(place.lasted_ns);
-                let what = place.columns.first().map_or("", String::as_str);
+                let what = place.columns.first().map_or("", |column| column);
                 let text = if words(self.kind).sized {
                     format!("worst: {} for {lasted} by {what}, {process}", bytes(place.bytes))
                 } else {

@@ -1,6 +1,9 @@
 //! A run: items in, findings and the summary out, for the running kernel and for recorded traces alike.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    rc::Rc,
+};
 
 use tcptrace_common::{hook::Hook, loss::Loss};
 
@@ -14,6 +17,7 @@ use super::{
 use crate::{
     analysis::Kind,
     correlate::Correlator,
+    cost,
     event::{Event, SocketId},
     explain::{self, Slowest, Totals},
     filter::Filter,
@@ -27,6 +31,8 @@ use crate::{
 
 /// Findings that may wait for a tick to tell that nothing was lost; then the trace's word for it is not waited for.
 pub(super) const MOST_WAITING: usize = 65_536;
+/// Room for so many findings is kept from one look to the next.
+const KEPT_ROOM: usize = 4096;
 /// No findings, but events were lost: that proves nothing.
 const OPEN: u8 = 4;
 /// There were findings.
@@ -72,7 +78,10 @@ pub(super) struct Session<'a> {
     /// Stores what the run uses.
     pub(super) recorder: Option<Recorder>,
     tally: Tally,
+    /// Empty between two looks at what was concluded.
     entries: Vec<Entry>,
+    /// The last process that was named: number, name, and both as they are printed.
+    named: Option<(u32, Option<Rc<str>>, Rc<str>)>,
     events: u64,
     printed: u64,
     /// Findings after which it stops.
@@ -118,6 +127,7 @@ impl<'a> Session<'a> {
             recorder: None,
             tally: Tally::default(),
             entries: Vec::new(),
+            named: None,
             events: 0,
             printed: 0,
             count: options.count,
@@ -195,7 +205,7 @@ impl<'a> Session<'a> {
     fn notice(&mut self, event: &Event) {
         match event.hook {
             Hook::tcp_delack_timer_handler => {
-                let socket = self.correlator.socket(event.socket).cloned();
+                let socket = self.correlator.socket(event.socket);
                 let comm = |tid| self.correlator.comm_of(tid).cloned();
                 self.ends.event(event, socket.as_ref(), comm);
             }
@@ -226,11 +236,11 @@ impl<'a> Session<'a> {
 
     /// Whether a finding is about what a recorded trace is narrowed to.
     fn passes(&self, entry: &Entry, task: Task) -> bool {
-        let comm = entry.comms.get(&task.tid).or_else(|| entry.comms.get(&task.pid));
+        let comm = entry.comms.of(task);
         self.only.is_none_or(|only| {
             only.socket_passes(entry.socket.local, entry.socket.remote)
                 && only.netns_passes(entry.socket.netns)
-                && only.task_passes(task.pid, comm.map(String::as_str), entry.cgroup.as_deref())
+                && only.task_passes(task.pid, comm.map(|comm| &**comm), entry.cgroup.as_deref())
         })
     }
 
@@ -246,21 +256,22 @@ impl<'a> Session<'a> {
     }
 
     fn print(&mut self) {
-        for mut entry in std::mem::take(&mut self.entries) {
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in &mut entries {
             let place = explain::place(&entry.finding);
-            if self.done || !self.passes(&entry, place.task) {
+            if self.done || !self.passes(entry, place.task) {
                 continue;
             }
-            self.ends.join(&mut entry);
-            self.patterns.add(&mut entry);
-            self.counters.add(&entry);
-            self.listeners.add(&entry);
+            self.ends.join(entry);
+            self.patterns.add(entry);
+            self.counters.add(entry);
+            self.listeners.add(entry);
             if !self.narrow.passes(&entry.finding) {
                 continue;
             }
             let key = RowKey {
                 pid: place.task.pid,
-                process: explain::task(place.task, &entry.comms),
+                process: self.process(place.task, entry),
                 remote: entry.socket.remote.map(|remote| remote.ip()),
                 columns: place.columns,
             };
@@ -269,18 +280,35 @@ impl<'a> Session<'a> {
                 || !self.least.singly
                 || place.always
                 || place.lasted_ns >= least_ns;
-            self.tally.add(&entry, key, (place.bytes, place.lasted_ns), printed);
+            self.tally.add(entry, key, (place.bytes, place.lasted_ns), printed);
             if printed {
                 if self.least.singly {
-                    let text = self.format.finding(&self.run, &entry);
+                    let text = self.format.finding(&self.run, entry);
                     self.write(&text);
                 }
                 self.printed += 1;
                 self.done |= self.count.is_some_and(|count| self.printed >= count);
             }
         }
+        entries.clear();
+        if entries.capacity() <= KEPT_ROOM {
+            self.entries = entries;
+        }
         for (socket, turn) in self.gone.drain(..) {
             self.patterns.over(socket, turn);
+        }
+    }
+
+    /// A process as it is printed: nearly always the same one as before.
+    fn process(&mut self, task: Task, entry: &Entry) -> Rc<str> {
+        let comm = entry.comms.of(task);
+        match &self.named {
+            Some((pid, of, name)) if (*pid, of.as_ref()) == (task.pid, comm) => Rc::clone(name),
+            _ => {
+                let name: Rc<str> = explain::task(task, &entry.comms).into();
+                self.named = Some((task.pid, comm.cloned(), Rc::clone(&name)));
+                name
+            }
         }
     }
 
@@ -303,6 +331,13 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// What the probes have cost, where nobody has measured it.
+    fn estimated_ns(&self, ending: &Ending, writes: Option<u64>) -> Option<u64> {
+        let wanted = ending.cost.is_none() && ending.reach == Reach::Whole;
+        let attached = &self.run.facts.attached;
+        wanted.then(|| cost::estimated_ns(attached, writes.unwrap_or(0), self.events))
+    }
+
     /// The summary, and the exit code.
     pub(super) fn end(mut self, ending: &Ending) -> Result<u8, Failure> {
         let ended_ns = self.until_ns.map_or(ending.ended_ns, |until| until.min(ending.ended_ns));
@@ -313,7 +348,7 @@ impl<'a> Session<'a> {
         }
         self.correlator.finish(ending.ended_ns, ending.misses.is_some(), &mut self.entries);
         self.print();
-        let (lost, full) = lost_of(ending);
+        let (lost, full, sockets_full) = lost_of(ending);
         let lost_some = !lost.is_empty() || ending.reach != Reach::Whole;
         let counted = self.counted(ending);
         let totals = Totals {
@@ -325,10 +360,9 @@ impl<'a> Session<'a> {
         let is_whole =
             self.only.is_none() && self.until_ns.is_none() && *self.run.filter == Filter::default();
         let counters = if is_whole { self.counters.compared() } else { Vec::new() };
-        let listeners = self.listeners.rows();
         let closing = Closing {
             counters: &counters,
-            listeners: &listeners,
+            listeners: &self.listeners.rows(),
             started_ns: ending.started_ns,
             ended_ns: ending.ended_ns,
             tally: &self.tally,
@@ -341,9 +375,12 @@ impl<'a> Session<'a> {
             lost: &lost,
             lost_span: self.lost_span,
             larger_buffer: full.then(|| larger(self.buffer_bytes)).flatten(),
+            sockets_full,
             misses: ending.misses,
             complete: ending.reach == Reach::Whole,
-            cost: ending.cost.as_ref().map(|cost| (cost.run_ns, cost.runs)),
+            cost: ending.cost.as_ref(),
+            estimated_ns: self.estimated_ns(ending, totals.writes),
+            shared: ending.shared.iter().map(|hook| hook.name()).collect(),
         };
         let summary = self.format.summary(&self.run, &closing);
         self.write(&summary);
@@ -370,16 +407,17 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What was lost, and whether a larger buffer would have helped.
-fn lost_of(ending: &Ending) -> (Vec<Lost>, bool) {
+/// What was lost, and whether a larger buffer would have helped, or a larger table of sockets.
+fn lost_of(ending: &Ending) -> (Vec<Lost>, bool, bool) {
     let lost = || ending.lost.iter().filter(|(_, _, events)| *events > 0);
-    let full = lost().any(|(_, reason, _)| *reason == Loss::BufferFull);
+    let full = |why: Loss| lost().any(|(_, reason, _)| *reason == why);
+    let (full, sockets_full) = (full(Loss::BufferFull), full(Loss::TableFull));
     let told = |&(hook, reason, events): &(Hook, Loss, u64)| Lost {
         hook: hook.name(),
         reason: reason.name(),
         events,
     };
-    (lost().map(told).collect(), full)
+    (lost().map(told).collect(), full, sockets_full)
 }
 
 fn slowest(of: &source::Slowest) -> Slowest<'_> {

@@ -9,6 +9,8 @@ use tcptrace_common::filter::COMM_BYTES;
 use crate::filter::{Side, SideError};
 
 pub(super) const MIB: u32 = 1 << 20;
+/// Most sockets that are followed at once: their table alone has 1 GiB then.
+pub(super) const MOST_SOCKETS: u32 = 1 << 26;
 /// Largest ring buffer that is taken.
 pub(super) const MOST_BUFFER: u32 = 1 << 30;
 
@@ -225,6 +227,14 @@ pub(super) fn buffer(text: &str) -> Result<u32, BadValue> {
     }
 }
 
+/// `1000000`: sockets that are followed at once.
+pub(super) fn sockets(text: &str) -> Result<u32, BadValue> {
+    match text.parse() {
+        Ok(number) if (1..=MOST_SOCKETS).contains(&number) => Ok(number),
+        _ => bad(format!("'{text}' is not a number from 1 to {MOST_SOCKETS}"), "1000000"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,6 +287,14 @@ mod tests {
         }
         assert_eq!(buffer("16").unwrap_err().why, "16 of what? 16MiB, 16KiB");
         assert!(buffer("4MB").unwrap_err().why.contains("is not a size"));
+    }
+
+    #[test]
+    fn a_number_of_sockets_is_at_least_one_and_fits() {
+        assert_eq!([sockets("1"), sockets("67108864")], [Ok(1), Ok(1 << 26)]);
+        for text in ["0", "67108865", "1M", "-1", ""] {
+            assert!(sockets(text).unwrap_err().why.contains("is not a number from 1"), "{text}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     filter::Filter,
     record::{Recorder, Rotation, Target},
     render::Run,
-    source::Source as _,
+    source::{Source as _, live::Want},
     trace::Header,
 };
 
@@ -47,8 +47,15 @@ fn live(kind: Kind, options: &Options) -> Result<u8, Failure> {
         });
     }
     existing_is_told(kind, options)?;
-    let wanted = (options.summary_only, options.existing);
-    let mut attached = attach(&[kind], &options.watched, &options.limits, wanted)?;
+    let wanted: Vec<Want> = [
+        (Want::SummaryOnly, options.summary_only),
+        (Want::Existing, options.existing),
+        (Want::Cost, options.verbose),
+    ]
+    .into_iter()
+    .filter_map(|(want, is_wanted)| is_wanted.then_some(want))
+    .collect();
+    let mut attached = attach(&[kind], &options.watched, &options.limits, &wanted)?;
     let (filter, header) = (attached.filter.clone(), attached.header.clone());
     let recorder = match &options.write {
         Some(path) => {

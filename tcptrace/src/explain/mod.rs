@@ -9,10 +9,11 @@ pub mod sockopt;
 pub mod timeline;
 pub mod units;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, rc::Rc};
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use smallvec::SmallVec;
 use tcptrace_common::tcp::{
     EACCES, EALREADY, EBUSY, ECONNREFUSED, EEXIST, EFAULT, EHOSTUNREACH, EINPROGRESS, EINVAL,
     EISCONN, ENETUNREACH, ENOENT, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM, ETIMEDOUT,
@@ -21,7 +22,7 @@ use tcptrace_common::tcp::{
 use crate::{
     analysis::{Cause, Fact, Kind, for_each_analysis},
     event::{Facts, Frame},
-    finding::{Evidence, Finding, Task},
+    finding::{Comms, Evidence, Finding, Task},
     joined::Row,
 };
 
@@ -31,7 +32,7 @@ pub struct Context<'a> {
     /// The traced host.
     pub facts: &'a Facts,
     /// Names of threads.
-    pub comms: &'a BTreeMap<u32, String>,
+    pub comms: &'a Comms,
     /// User stacks, by number.
     pub stacks: &'a BTreeMap<u32, Vec<Frame>>,
     /// Whatever task sets an option, it is seen: no filter by process hides one.
@@ -110,7 +111,7 @@ pub struct Place {
     /// Whose doing it is.
     pub task: Task,
     /// One word per [`Words::columns`].
-    pub columns: Vec<String>,
+    pub columns: SmallVec<[Cow<'static, str>; 2]>,
     /// Bytes it is about.
     pub bytes: u64,
     /// How long it lasted, nanoseconds.
@@ -215,26 +216,28 @@ pub struct Told {
     /// Whose writes they are.
     pub task: Task,
     /// The thread's name, where it is known.
-    pub comm: Option<String>,
+    pub comm: Option<Rc<str>>,
     /// The user stack of the call, the innermost function first; empty where it is not told.
     pub site: Vec<String>,
     /// The numbers.
     pub pattern: PatternFields,
     /// One sentence.
     pub text: String,
-    /// What to change, one sentence.
-    pub change: String,
+    /// What to change, one sentence; nothing where no program can change it.
+    pub change: Option<String>,
 }
 
 /// The words for a pattern of the whole run.
 pub fn told(row: &Row) -> Told {
+    let shape = Some(row.pattern.name);
+    let written = nagle::Written { shape, way: row.way, alone: false };
     Told {
         task: row.writer,
         comm: row.comm.clone(),
         site: row.site.clone(),
         pattern: row.pattern,
         text: nagle::pattern(&row.pattern),
-        change: nagle::remedy(row.held, Some(row.pattern.name), ""),
+        change: nagle::remedy(row.held, written, ""),
     }
 }
 
@@ -285,9 +288,8 @@ pub fn printable(comm: &str) -> String {
 }
 
 /// `server[2211]`; `pid 2211` when the name is not known.
-pub fn task(task: Task, comms: &BTreeMap<u32, String>) -> String {
-    let comm = comms.get(&task.tid).or_else(|| comms.get(&task.pid));
-    named(task, comm.map(String::as_str))
+pub fn task(task: Task, comms: &Comms) -> String {
+    named(task, comms.of(task).map(|comm| &**comm))
 }
 
 /// As [`task()`], of a name that is known or not.

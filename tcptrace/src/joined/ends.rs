@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
+    rc::Rc,
 };
 
 use tcptrace_common::{field::Field, hook::Hook};
@@ -44,7 +45,7 @@ pub struct Ends {
 struct Closed {
     numbers: Numbers,
     told: OtherEnd,
-    comm: Option<String>,
+    comm: Option<Rc<str>>,
 }
 
 /// A delayed-ACK timer that sent an ACK.
@@ -58,7 +59,7 @@ struct Fired {
     arrived_ns: Option<u64>,
     pingpong: Option<u32>,
     ato_ticks: Option<u32>,
-    receiver: Option<(Task, Option<String>)>,
+    receiver: Option<(Task, Option<Rc<str>>)>,
 }
 
 impl Ends {
@@ -67,7 +68,7 @@ impl Ends {
         &mut self,
         e: &Event,
         socket: Option<&Socket>,
-        comm: impl Fn(u32) -> Option<String>,
+        comm: impl Fn(u32) -> Option<Rc<str>>,
     ) {
         if e.hook != Hook::tcp_delack_timer_handler || !delack::fires(e) {
             return;
@@ -115,14 +116,14 @@ impl Ends {
         if let Some((_, closed)) = found.and_then(|at| self.closed.remove(at)) {
             teardown.other = Some(closed.told);
             if let (Some(task), Some(comm)) = (closed.told.closer, closed.comm) {
-                entry.comms.entry(task.tid).or_insert(comm);
+                entry.comms.add(task.tid, &comm);
             }
             return;
         }
         if self.closed.len() >= MAX_CLOSED {
             self.closed.pop_front();
         }
-        let name = |task: Task| entry.comms.get(&task.tid).or_else(|| entry.comms.get(&task.pid));
+        let name = |task: Task| entry.comms.of(task);
         let closed = Closed {
             numbers: teardown.numbers,
             told: OtherEnd {
@@ -163,7 +164,7 @@ impl Ends {
         hold.peer_ack = Some((PeerAck::Delayed, Known::Seen));
         let receiver = fired.receiver.as_ref().map(|(task, _)| *task);
         if let Some((task, Some(comm))) = &fired.receiver {
-            entry.comms.entry(task.tid).or_insert_with(|| comm.clone());
+            entry.comms.add(task.tid, comm);
         }
         let (pingpong, ato_ticks) = (fired.pingpong, fired.ato_ticks);
         let put_off = fired
@@ -204,7 +205,7 @@ mod tests {
             (Correlator::new(Kind::Nagle), Ends::default(), Vec::new());
         for line in text {
             let event = trace::parse(&line).unwrap();
-            both.event(&event, correlator.socket(event.socket), |_| Some("server".to_owned()));
+            both.event(&event, correlator.socket(event.socket).as_ref(), |_| Some("server".into()));
             correlator.push(&event);
         }
         correlator.settle(&mut out);
@@ -245,7 +246,7 @@ mod tests {
             facts[facts.len() - 4..],
             [(10_001, "put off"), (10_420, "timer"), (10_421, "ack"), (10_422, "other"),]
         );
-        assert_eq!(entry.comms.get(&413).map(String::as_str), Some("server"));
+        assert_eq!(entry.comms.get(413).map(|comm| &**comm), Some("server"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Both ends of a connection on this host, one of which opened it with Fast Open: what the other made of that.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, net::SocketAddr, rc::Rc};
 
 use crate::{
     analysis::{
@@ -18,7 +18,7 @@ const MAX_TOLD: usize = 4096;
 /// The attempts that were told, by who told them.
 #[derive(Debug, Default)]
 pub(super) struct Openings {
-    told: VecDeque<(Known, OtherEnd, Option<String>)>,
+    told: VecDeque<(Known, OtherEnd, Option<Rc<str>>)>,
 }
 
 /// What both ends know a connection by.
@@ -46,7 +46,7 @@ impl Openings {
         if let Some((_, told, comm)) = found.and_then(|at| self.told.remove(at)) {
             attempt.other = Some(told);
             if let (Some(task), Some(comm)) = (told.task, comm) {
-                entry.comms.entry(task.tid).or_insert(comm);
+                entry.comms.add(task.tid, &comm);
             }
             return;
         }
@@ -57,7 +57,7 @@ impl Openings {
         if self.told.len() >= MAX_TOLD {
             self.told.pop_front();
         }
-        let comm = attempt.task.and_then(|task| entry.comms.get(&task.tid)).cloned();
+        let comm = attempt.task.and_then(|task| entry.comms.get(task.tid)).cloned();
         let told = OtherEnd {
             outcome: attempt.outcome,
             reason: attempt.reason,

@@ -1,11 +1,14 @@
 //! What the holds of one process, and of one call site where user stacks are told, have in common.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
-        nagle::{Fact, Held, Hold, Pattern, Release, Shape},
+        nagle::{Fact, Held, Hold, Pattern, Release, Shape, Way},
     },
     event::SocketId,
     finding::Task,
@@ -36,6 +39,7 @@ struct Key {
     pid: u32,
     shape: Shape,
     held: Held,
+    way: Option<Way>,
     /// The user stack of the call, frame by frame; empty where it is not told.
     site: Vec<String>,
 }
@@ -43,7 +47,7 @@ struct Key {
 #[derive(Debug)]
 struct State {
     writer: Task,
-    comm: Option<String>,
+    comm: Option<Rc<str>>,
     paid: u64,
     requests: u64,
     recent: Recent,
@@ -63,11 +67,13 @@ pub struct Row {
     /// Whose writes they are.
     pub writer: Task,
     /// The thread's name, where it is known.
-    pub comm: Option<String>,
+    pub comm: Option<Rc<str>>,
     /// The user stack of the call, the innermost function first; empty where it is not told.
     pub site: Vec<String>,
     /// What held most of the bytes.
     pub held: Held,
+    /// How the writes that waited were given to TCP.
+    pub way: Option<Way>,
     /// The pattern.
     pub pattern: Pattern,
 }
@@ -80,13 +86,13 @@ impl Patterns {
         let Cause::Nagle(hold) = &mut entry.finding.cause else { return };
         self.advance(entry.socket.id, hold.turn);
         let Some((shape, held)) = shape(hold).filter(|_| held_ns >= PAID_NS) else { return };
-        let key = Key { pid: hold.writer.pid, shape, held, site };
+        let key = Key { pid: hold.writer.pid, shape, held, way: hold.way, site };
         let full = self.rows.len() >= MAX_PATTERNS && !self.rows.contains_key(&key);
         let crowd = self.sockets.len() >= MAX_SOCKETS;
         if full || crowd && !self.sockets.contains_key(&entry.socket.id) {
             return;
         }
-        let comm = entry.comms.get(&hold.writer.tid).or_else(|| entry.comms.get(&hold.writer.pid));
+        let comm = entry.comms.of(hold.writer);
         let state = self.rows.entry(key.clone()).or_insert_with(|| State {
             writer: hold.writer,
             comm: comm.cloned(),
@@ -128,6 +134,7 @@ impl Patterns {
                 comm: state.comm.clone(),
                 site: key.site.clone(),
                 held: key.held,
+                way: key.way,
                 pattern: state.pattern(key.shape)?,
             })
         };
@@ -237,6 +244,8 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+
     use super::*;
     use crate::{
         analysis::nagle::{Part, Write},
@@ -253,11 +262,12 @@ mod tests {
             writer: Task { pid: 7, tid: 8 },
             bytes: 10,
             written_bytes: Some(10),
+            way: None,
             tail: false,
             packets_out: Some(1),
-            parts: vec![Part::of(Held::Nagle, held_ns)],
+            parts: smallvec![Part::of(Held::Nagle, held_ns)],
             release: Release::Ack,
-            writes: vec![Write { bytes: 10, at_ns: 0, held_ns }],
+            writes: smallvec![Write { bytes: 10, at_ns: 0, held_ns }],
             writes_left_out: 0,
             nodelay_seen: false,
             turn,
@@ -284,7 +294,7 @@ mod tests {
                 certainty: Certainty::Seen,
                 not_seen: Vec::new(),
             },
-            comms: BTreeMap::from([(8, "server".to_owned())]),
+            comms: [(8, "server")].into(),
             cgroup: None,
             stacks: site.iter().map(|site| (1, frame(site))).collect(),
         }

@@ -21,6 +21,9 @@ pub const PATH: &str = "/sys/kernel/btf/vmlinux";
 const UNHOOKED: [&str; 3] =
     ["btf_trace_sched_process_fork", "btf_trace_sched_process_free", "bpf_iter_tcp"];
 
+/// What the kernel gives the elements of maps out from, at any time (`kernel/bpf/memalloc.c`, since 6.1).
+const ALLOCATOR: &str = "bpf_mem_alloc";
+
 /// `struct btf_header` (`include/uapi/linux/btf.h`) as far as it is used: where types and strings begin, from the end of
 /// the header.
 const HEADER_BYTES: usize = 24;
@@ -121,9 +124,25 @@ impl Types {
         layout
     }
 
+    /// Whether a program of any kind may put an element into a map that takes the memory for it only then.
+    pub fn has_allocator(&self) -> bool {
+        self.structure(ALLOCATOR).is_some()
+    }
+
     /// Whether the kernel has a tracepoint of this name that tracing programs can use.
     pub fn has_tracepoint(&self, name: &str) -> bool {
         self.of_name(&traced(name)).next().is_some()
+    }
+
+    /// How many arguments a tracepoint has; `None` when tracing programs cannot use it.
+    pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
+        self.of_name(&traced(name)).find_map(|t| {
+            let Type::Typedef(t) = t else { return None };
+            let Type::Ptr(p) = self.btf.resolve_chained_type(t).ok()? else { return None };
+            let Type::FuncProto(p) = self.btf.resolve_chained_type(&p).ok()? else { return None };
+            // The first parameter is the tracepoint's own.
+            p.parameters.len().checked_sub(1)
+        })
     }
 
     /// Names of the parameters of `function`; `None` when the kernel's BTF does not describe it.
@@ -253,7 +272,8 @@ fn wanted() -> BTreeSet<String> {
     });
     let functions = Hook::ALL.iter().flat_map(|hook| hook.symbols()).map(|name| (*name).to_owned());
     let tracepoints = Hook::ALL.iter().filter_map(|hook| hook.tracepoint()).map(traced);
-    structs.chain(functions).chain(tracepoints).chain(UNHOOKED.map(str::to_owned)).collect()
+    let others = UNHOOKED.into_iter().chain([ALLOCATOR]).map(str::to_owned);
+    structs.chain(functions).chain(tracepoints).chain(others).collect()
 }
 
 /// Number, kind and name of each type in `btf` that has one of the `wanted` names, in one pass that looks at nothing else;

@@ -10,6 +10,11 @@ use std::{
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const LINK_GET_FD_BY_ID: libc::c_long = 30;
 const LINK_GET_NEXT_ID: libc::c_long = 31;
+const ENABLE_STATS: libc::c_long = 32;
+/// `BPF_STATS_RUN_TIME`.
+const STATS_RUN_TIME: u32 = 0;
+/// Whether the kernel takes the time of every program, whoever wants it.
+const ALWAYS_TAKEN: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// `BPF_LINK_TYPE_PERF_EVENT`: the links of kprobes.
 const LINK_TYPE_PERF_EVENT: u32 = 7;
 
@@ -114,6 +119,22 @@ fn link_info(fd: BorrowedFd<'_>) -> Option<(LinkInfo, usize)> {
 pub fn kprobe_missed(link: BorrowedFd<'_>) -> Option<u64> {
     let (link, known) = link_info(link)?;
     (known >= size_of::<LinkInfo>()).then_some(link.missed)
+}
+
+/// Whether the kernel takes the time of every program anyway (`kernel.bpf_stats_enabled`).
+pub fn takes_time() -> bool {
+    std::fs::read_to_string(ALWAYS_TAKEN).is_ok_and(|text| text.trim() == "1")
+}
+
+/// Has the kernel take the time of every program of the host, until what is returned is dropped.
+///
+/// # Errors
+/// The kernel refuses: it wants `CAP_SYS_ADMIN`.
+pub fn take_time() -> io::Result<OwnedFd> {
+    let mut attr = ById { id: STATS_RUN_TIME, next_id: 0, flags: 0 };
+    let fd = bpf(ENABLE_STATS, &mut attr)?;
+    // SAFETY: the call has just opened it, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
 }
 
 /// Asks the kernel about the program at `fd`.

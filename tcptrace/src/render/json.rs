@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::{Closing, Format, Gap, Run, clock::rfc3339, text::address};
 use crate::{
+    cost::{Cost, Spent},
     explain::{self, Compared, Listened, PatternFields, Told, Totals, Words, explain},
     filter::{Family, Side},
     finding::{Certainty, Task},
@@ -45,11 +46,11 @@ impl Format for Json {
     fn finding(&mut self, run: &Run<'_>, entry: &Entry) -> String {
         let words = explain(&entry.finding, &run.context(entry));
         let (fields, unknown) = explain::fields(&entry.finding, &run.context(entry));
-        let comm = |task: Task| entry.comms.get(&task.tid).or_else(|| entry.comms.get(&task.pid));
+        let comm = |task: Task| entry.comms.of(task);
         let process = words.subject.map(|(task, _)| Process {
             pid: task.pid,
             tid: task.tid,
-            comm: comm(task).map(String::as_str),
+            comm: comm(task).map(|comm| &**comm),
             cgroup: entry.cgroup.as_deref(),
         });
         let zero = entry.finding.from_ns;
@@ -378,12 +379,26 @@ pub(super) struct Summary<'a> {
     watched_ns: u64,
     /// The run's end is known: false where a recording was cut off, goes on in another file, or was not read to its end.
     complete: bool,
-    /// Time spent inside the probes, nanoseconds of one CPU.
+    /// Time spent inside the probes during `probes_over_ns`, nanoseconds of one CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     probes_ns: Option<u64>,
-    /// How often the probes ran.
+    /// How often the probes ran during `probes_over_ns`.
     #[serde(skip_serializing_if = "Option::is_none")]
     probe_runs: Option<u64>,
+    /// How long the kernel took the time of the probes, nanoseconds: `watched_ns`, or less where it was sampled (`-v`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probes_over_ns: Option<u64>,
+    /// Where it was not measured, the time inside the probes in all of `watched_ns`, nanoseconds of one CPU, estimated from
+    /// typical figures, the writes and the events; what sockets cost that were not asked for is not in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probes_estimated_ns: Option<u64>,
+    /// The measured time hook by hook; absent where it was not measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    probes: Vec<ProbeLine>,
+    /// Hooks at whose function a tracer of another kind sat as well, which makes a run two to eight times as dear; absent where
+    /// none is known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shared_hooks: Vec<&'static str>,
     /// When the probes were detached, RFC 3339, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
@@ -391,6 +406,17 @@ pub(super) struct Summary<'a> {
     /// Names of the fields left out because they are not known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_seen: Vec<&'static str>,
+}
+
+/// What the programs of one hook cost.
+#[derive(Serialize, JsonSchema)]
+struct ProbeLine {
+    /// The hook: a kernel function.
+    hook: &'static str,
+    /// How often they ran during `probes_over_ns`.
+    runs: u64,
+    /// Time in them during `probes_over_ns`, nanoseconds of one CPU.
+    run_ns: u64,
 }
 
 /// What the writes of a process have in common.
@@ -404,8 +430,9 @@ struct PatternLine<'a> {
     pattern: PatternFields,
     /// The same as a sentence.
     text: &'a str,
-    /// What to change.
-    change: &'a str,
+    /// What to change; absent where no program can change it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'a str>,
 }
 
 /// The answer that took longest.
@@ -476,12 +503,22 @@ fn pattern(told: &Told) -> PatternLine<'_> {
         site: &told.site,
         pattern: told.pattern,
         text: &told.text,
-        change: &told.change,
+        change: told.change.as_deref(),
     }
+}
+
+fn probes(cost: &Cost) -> Vec<ProbeLine> {
+    let of = |Spent { hook, runs, run_ns }: &Spent| ProbeLine {
+        hook: hook.name(),
+        runs: *runs,
+        run_ns: *run_ns,
+    };
+    cost.by_hook.iter().map(of).collect()
 }
 
 fn summary<'a>(run: &Run<'_>, closing: &Closing<'a>) -> Summary<'a> {
     let totals = &closing.totals;
+    let watched_ns = closing.ended_ns.saturating_sub(closing.started_ns);
     let mut events_lost: BTreeMap<&str, u64> = BTreeMap::new();
     for each in closing.lost {
         *events_lost.entry(each.hook).or_default() += each.events;
@@ -493,6 +530,7 @@ fn summary<'a>(run: &Run<'_>, closing: &Closing<'a>) -> Summary<'a> {
         (totals.sockets_seen.is_none(), "sockets_seen"),
         (totals.writes.is_none(), "writes"),
         (closing.cost.is_none(), "probes_ns"),
+        (closing.cost.is_none(), "probes_over_ns"),
         (closing.cost.is_none(), "probe_runs"),
     ];
     Summary {
@@ -514,10 +552,14 @@ fn summary<'a>(run: &Run<'_>, closing: &Closing<'a>) -> Summary<'a> {
             time: rfc3339(run.facts, slowest.at_ns),
         }),
         events: closing.events,
-        watched_ns: closing.ended_ns.saturating_sub(closing.started_ns),
+        watched_ns,
         complete: closing.complete,
-        probes_ns: closing.cost.map(|(run_ns, _)| run_ns),
-        probe_runs: closing.cost.map(|(_, runs)| runs),
+        probes_ns: closing.cost.map(|cost| cost.run_ns),
+        probe_runs: closing.cost.map(|cost| cost.runs),
+        probes_over_ns: closing.cost.map(|cost| cost.over_ns(watched_ns)),
+        probes_estimated_ns: closing.estimated_ns,
+        probes: closing.cost.map_or_else(Vec::new, probes),
+        shared_hooks: closing.shared.clone(),
         ended: rfc3339(run.facts, closing.ended_ns),
         not_seen: unknown
             .into_iter()

@@ -14,6 +14,7 @@ pub use schema::schema;
 pub use text::{Detail, Text};
 
 use crate::{
+    cost::Cost,
     event::Facts,
     explain::{Compared, Context, Listened, Slowest, Told, Totals, Words},
     filter::Filter,
@@ -116,11 +117,17 @@ pub struct Closing<'a> {
     pub lost_span: Option<(u64, u64)>,
     /// A size of the ring buffer that would have lost less, where that was the reason.
     pub larger_buffer: Option<String>,
+    /// There were more sockets than are followed at once.
+    pub sockets_full: bool,
     /// The end of the run is known: not so where a recording was cut off, goes on in another file, or was not read to its
     /// end.
     pub complete: bool,
     /// Probes that did not run when they should; `None` where nobody counts them.
     pub misses: Option<u64>,
-    /// Time spent inside the probes, nanoseconds, and how often they ran; `None` where it was not measured.
-    pub cost: Option<(u64, u64)>,
+    /// Time spent inside the probes; `None` where it was not measured.
+    pub cost: Option<&'a Cost>,
+    /// The same by what is known to have happened, nanoseconds; `None` where it was measured, or that is not known.
+    pub estimated_ns: Option<u64>,
+    /// Hooks at whose function a tracer of another kind sat as well.
+    pub shared: Vec<&'static str>,
 }

@@ -10,6 +10,7 @@ use super::{
     text::Detail,
 };
 use crate::{
+    cost::Spent,
     explain::{
         counters, listeners, named,
         units::{bytes, count, counted, duration},
@@ -75,6 +76,12 @@ pub(super) fn summary(
     if detail != Detail::Verdicts || lost {
         layout.wrap(&mut out, ("cost:", 6), &cost(closing), Tone::Plain);
     }
+    if detail == Detail::Everything {
+        let by_hook = by_hook(closing);
+        if by_hook.len() > 1 {
+            columns(&mut out, layout, &by_hook, 1);
+        }
+    }
     out
 }
 
@@ -94,7 +101,9 @@ fn patterns(out: &mut String, layout: Layout, closing: &Closing<'_>) {
     for told in closing.patterns.iter().take(closing.top) {
         let who = named(told.task, told.comm.as_deref());
         let site = told.site.first().map_or_else(String::new, |site| format!(" at {site}"));
-        let text = format!("{who}{site}: {} change: {}", told.text, told.change);
+        let change =
+            told.change.as_ref().map_or_else(String::new, |change| format!(" change: {change}"));
+        let text = format!("{who}{site}: {}{change}", told.text);
         layout.wrap(out, ("  pattern:", 11), &text, Tone::Plain);
     }
 }
@@ -119,6 +128,9 @@ fn losses(clock: &Clock, run: &Run<'_>, closing: &Closing<'_>) -> String {
     let again = match (&closing.larger_buffer, closing.lost) {
         (Some(size), _) => format!(" try: --buffer {size}, or a narrower filter"),
         (None, []) => String::new(),
+        (None, _) if closing.sockets_full => {
+            " try: a larger --max-sockets, or a narrower filter".to_owned()
+        }
         (None, _) => " try: a narrower filter (--port, --pid)".to_owned(),
     };
     let lost = if closing.lost.is_empty() { String::new() } else { format!("{each}{span}{may}. ") };
@@ -148,25 +160,81 @@ fn rest(closing: &Closing<'_>) -> String {
     format!("{misses}.{midlife}")
 }
 
+/// `0.4 % of one CPU inside the probes, 1,204 writes; sampled, 0.5 of 41.2 s.`
 fn cost(closing: &Closing<'_>) -> String {
-    let Some((run_ns, runs)) = closing.cost else {
-        if !closing.complete {
-            return "not known (the end of the recording was not read)".to_owned();
+    let watched_ns = closing.ended_ns.saturating_sub(closing.started_ns);
+    let writes = closing.totals.writes.map(|writes| counted(writes, "write", "writes"));
+    let text = match (closing.cost, closing.estimated_ns) {
+        (Some(cost), _) => {
+            let over_ns = cost.over_ns(watched_ns);
+            let what = match (writes, cost.sampled_ns) {
+                (Some(writes), _) => writes,
+                (None, Some(_)) => format!("{} a second", per_second(cost.runs, over_ns)),
+                (None, None) => counted(cost.runs, "run", "runs"),
+            };
+            let sampled = cost.sampled_ns.map_or_else(String::new, |sampled_ns| {
+                format!("; sampled, {} of {}", duration(sampled_ns), duration(watched_ns))
+            });
+            format!(
+                "{} % of one CPU inside the probes, {what}{sampled}.",
+                share(cost.run_ns, over_ns)
+            )
         }
-        return "not measured (BPF statistics are off: sysctl -w kernel.bpf_stats_enabled=1)"
-            .to_owned();
+        (None, Some(estimated_ns)) => {
+            let share = share(estimated_ns, watched_ns);
+            let about = if share.starts_with(char::is_numeric) { "about " } else { "" };
+            let events = counted(closing.events, "event", "events");
+            let from =
+                writes.map_or_else(|| events.clone(), |writes| format!("{writes} and {events}"));
+            format!(
+                "{about}{share} % of one CPU inside the probes, estimated from {from}; -v measures it."
+            )
+        }
+        (None, None) => "not known (the end of the recording was not read)".to_owned(),
     };
-    let span_ns = u128::from(closing.ended_ns.saturating_sub(closing.started_ns)).max(1);
-    let permille = (u128::from(run_ns) * 1000 + span_ns / 2) / span_ns;
-    let share = match permille {
+    let shared = match closing.shared.as_slice() {
+        [] => String::new(),
+        shared => {
+            format!(
+                " A tracer of another kind sits on {} as well: there, each run costs two to eight times as much.",
+                shared.join(", ")
+            )
+        }
+    };
+    format!("{text}{shared}")
+}
+
+/// Per cent of one CPU, with one decimal.
+fn share(run_ns: u64, over_ns: u64) -> String {
+    let over_ns = u128::from(over_ns).max(1);
+    match (u128::from(run_ns) * 1000 + over_ns / 2) / over_ns {
         0 => "less than 0.1".to_owned(),
-        _ => format!("{}.{}", permille / 10, permille % 10),
-    };
-    let what = match closing.totals.writes {
-        Some(writes) => counted(writes, "write", "writes"),
-        None => counted(runs, "run", "runs"),
-    };
-    format!("{share} % of one CPU inside the probes, {what}.")
+        permille => format!("{}.{}", permille / 10, permille % 10),
+    }
+}
+
+fn per_second(runs: u64, over_ns: u64) -> String {
+    let runs = u128::from(runs) * 1_000_000_000 / u128::from(over_ns).max(1);
+    counted(u64::try_from(runs).unwrap_or(u64::MAX), "run", "runs")
+}
+
+/// The hooks, the dearest first.
+fn by_hook(closing: &Closing<'_>) -> Vec<Vec<String>> {
+    let heads = ["probe", "runs", "ns/run", "% of one CPU"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    let Some(cost) = closing.cost else { return rows };
+    let over_ns = cost.over_ns(closing.ended_ns.saturating_sub(closing.started_ns));
+    let mut by_hook: Vec<&Spent> = cost.by_hook.iter().filter(|spent| spent.runs > 0).collect();
+    by_hook.sort_by_key(|spent| (std::cmp::Reverse(spent.run_ns), spent.hook));
+    for Spent { hook, runs, run_ns } in by_hook {
+        rows.push(vec![
+            hook.name().to_owned(),
+            count(*runs),
+            count(run_ns / runs),
+            share(*run_ns, over_ns),
+        ]);
+    }
+    rows
 }
 
 /// Names and numbers are never cut: where they do not fit, the columns stand closer together, and where that does not
@@ -252,8 +320,8 @@ fn line(key: &RowKey, row: &Row, sized: bool) -> Vec<String> {
     let time = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), duration);
     let remote =
         key.remote.map_or_else(|| "?".to_owned(), |remote| remote.to_canonical().to_string());
-    let mut cells = vec![key.process.clone(), remote];
-    cells.extend(key.columns.iter().cloned());
+    let mut cells = vec![key.process.to_string(), remote];
+    cells.extend(key.columns.iter().map(ToString::to_string));
     cells.push(count(row.durations.count()));
     cells.extend(sized.then(|| bytes(row.bytes)));
     cells.extend([
@@ -313,7 +381,7 @@ fn histogram(out: &mut String, layout: Layout, closing: &Closing<'_>) {
 
 /// The name under which a row stands in the histogram.
 fn name_of(key: &RowKey) -> &str {
-    key.columns.first().map_or("", String::as_str)
+    key.columns.first().map_or("", |column| column)
 }
 
 /// A name behind two columns, before the column `first`; one that is too long is cut.

@@ -8,7 +8,7 @@ pub mod live;
 pub mod recorded;
 
 use crate::event::Facts;
-pub use crate::trace::{Cost, Counted, Ending, Item, Reach, Slowest};
+pub use crate::trace::{Cost, Counted, Ending, Item, Reach, Slowest, Spent};
 
 /// Whether the taker wants more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use tcptrace_common::hook::Hook;
 use crate::{
     event::{About, Event, Raw, SocketId},
     kernel::{cgroup, process},
-    source::Item,
+    source::{Flow, Item},
 };
 
 /// Most threads whose names are remembered; then all are looked up afresh.
@@ -33,8 +33,8 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Numbers the event and names its socket; tells the names of threads met for the first time.
-    pub(super) fn name(&mut self, raw: Raw) -> impl Iterator<Item = Item> {
+    /// Numbers the event, names its socket and hands it over, behind the names of threads met for the first time.
+    pub(super) fn name(&mut self, raw: Raw, on: &mut dyn FnMut(Item) -> Flow) -> Flow {
         let Raw { sk, mut event } = raw;
         self.events += 1;
         event.n = self.events;
@@ -78,10 +78,16 @@ impl Names {
             }
             _ => {}
         }
-        let comm = self.comm(&event).map(|comm| Item::Comm { tid: event.tid, comm });
+        let comm = self.comm(&event);
         let comm = comm.or_else(|| self.receiver(&event));
         let cgroup = self.cgroup(&event).map(Item::About);
-        comm.into_iter().chain(cgroup).chain([Item::Event(event)])
+        // Nearly always there is neither.
+        for item in [comm, cgroup].into_iter().flatten() {
+            if on(item) == Flow::Stop {
+                return Flow::Stop;
+            }
+        }
+        on(Item::Event(event))
     }
 
     fn of_socket(&mut self, sk: u64) -> SocketId {
@@ -162,11 +168,12 @@ impl Names {
         Some(Item::Comm { tid, comm })
     }
 
-    /// The thread's name, once, for events in which it acts itself.
-    fn comm(&mut self, event: &Event) -> Option<String> {
+    /// The thread's name, once, for events in which it acts itself; that of its process where the thread has ended.
+    fn comm(&mut self, event: &Event) -> Option<Item> {
         let acts = matches!(
             event.hook,
             Hook::socket
+                | Hook::task
                 | Hook::tcp_push
                 | Hook::do_tcp_setsockopt
                 | Hook::tcp_send_fin
@@ -183,16 +190,23 @@ impl Names {
                 | Hook::option_after
                 | Hook::existing
         );
-        // A socket's first record always tells: thread numbers are used again, and programs change their names.
-        if !acts || (event.hook != Hook::socket && self.comms.contains(&event.tid)) {
+        // What the record itself tells always counts: thread numbers are used again, and programs change their names.
+        let told = event.comm();
+        if !acts || (told.is_none() && self.comms.contains(&event.tid)) {
             return None;
         }
         if self.comms.len() >= MAX_COMMS {
             self.comms.clear();
         }
-        let comm = event.comm().or_else(|| process::comm(event.pid, event.tid))?;
         self.comms.insert(event.tid);
-        Some(comm.trim_end().to_owned())
+        let named = |tid, comm: String| Item::Comm { tid, comm: comm.trim_end().to_owned() };
+        if let Some(comm) = told.or_else(|| process::comm(event.pid, event.tid)) {
+            return Some(named(event.tid, comm));
+        }
+        if !self.comms.insert(event.pid) {
+            return None;
+        }
+        Some(named(event.pid, process::comm(event.pid, event.pid)?))
     }
 }
 
@@ -213,8 +227,18 @@ mod tests {
         Raw { sk, event: Event::new(hook, 0) }
     }
 
+    fn told(names: &mut Names, raw: Raw) -> Vec<Item> {
+        let mut told = Vec::new();
+        let flow = names.name(raw, &mut |item| {
+            told.push(item);
+            Flow::Continue
+        });
+        assert_eq!(flow, Flow::Continue);
+        told
+    }
+
     fn id(names: &mut Names, raw: Raw) -> u32 {
-        let found = names.name(raw).find_map(|item| match item {
+        let found = told(names, raw).into_iter().find_map(|item| match item {
             Item::Event(event) => Some(event.socket.0),
             _ => None,
         });
@@ -240,13 +264,41 @@ mod tests {
         }
     }
 
+    /// The names that come with an event: thread, name.
+    fn comms(names: &mut Names, raw: Raw) -> Vec<(u32, String)> {
+        let named = |item| match item {
+            Item::Comm { tid, comm } => Some((tid, comm)),
+            _ => None,
+        };
+        told(names, raw).into_iter().filter_map(named).collect()
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_has_the_name_that_its_record_told_or_that_of_its_process() {
+        // No kernel gives a thread such a number (`PID_MAX_LIMIT`).
+        let (pid, gone) = (std::process::id(), 1 << 23);
+        let acts = |hook| {
+            let mut raw = raw(7, hook);
+            (raw.event.pid, raw.event.tid) = (pid, gone);
+            raw
+        };
+        let mut names = Names::default();
+        let own = process::comm(pid, pid).unwrap();
+        assert_eq!(comms(&mut names, acts(Hook::__tcp_close)), [(pid, own)]);
+        assert_eq!(comms(&mut names, acts(Hook::__tcp_close)), []);
+        let mut told = acts(Hook::task);
+        assert!(told.event.set_arg("comm0", u32::from_ne_bytes(*b"work")));
+        assert_eq!(comms(&mut names, told), [(gone, "work".to_owned())]);
+        assert_eq!(comms(&mut names, acts(Hook::__tcp_close)), []);
+    }
+
     #[test]
     fn a_minisock_has_its_sockets_name_and_its_address_goes_no_further() {
         let mut names = Names::default();
         assert_eq!(id(&mut names, raw(7, Hook::socket)), 1);
         let mut made = raw(7, Hook::inet_twsk_alloc);
         assert!(made.event.set_arg("tw_low", 0x9abc) && made.event.set_arg("tw_high", 0xffff_8888));
-        let told = names.name(made).find_map(|item| match item {
+        let told = told(&mut names, made).into_iter().find_map(|item| match item {
             Item::Event(event) => Some((event.arg("tw_low"), event.arg("tw_high"))),
             _ => None,
         });
@@ -269,7 +321,7 @@ mod tests {
         let told = |names: &mut Names, hook, args: [(&str, u32); 2]| {
             let mut raw = raw(7, hook);
             assert!(args.iter().all(|(name, value)| raw.event.set_arg(name, *value)));
-            let found = names.name(raw).find_map(|item| match item {
+            let found = told(names, raw).into_iter().find_map(|item| match item {
                 Item::Event(event) => Some((event.socket.0, event.arg(args[0].0))),
                 _ => None,
             });
@@ -316,7 +368,7 @@ mod tests {
                 n += 1;
                 // No process has the number 0, so that nothing is looked up.
                 raw.event.tid = tid;
-                let items: Vec<Item> = names.name(raw).collect();
+                let items = told(&mut names, raw);
                 let Some(Item::Event(event)) = items.last() else { panic!("{items:?}") };
                 proptest::prop_assert_eq!((event.n, items.len() <= 2), (n, true));
                 let known = alive.entry(sk).or_insert(event.socket);

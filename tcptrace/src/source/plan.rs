@@ -32,6 +32,13 @@ pub enum Candidate {
         /// The tracepoint.
         tracepoint: &'static str,
     },
+    /// A program that reads by the helper, on a tracepoint.
+    RawTracepoint {
+        /// Name of the program in the object.
+        program: String,
+        /// The tracepoint.
+        tracepoint: &'static str,
+    },
     /// A kprobe, and the kretprobe that goes with it where the hook looks at the return.
     Kprobe {
         /// Name of the kprobe program in the object.
@@ -59,36 +66,37 @@ pub fn tracing(
         Candidate::Tracepoint { program, tracepoint }
     });
     let functions = hook.symbols().iter().filter(|function| fits(hook, function, types));
-    let at_function = functions.map(|function| {
+    let at_function = functions.filter_map(|function| {
         let own = own_program(hook, function);
-        let program = if has(&own) {
-            own
-        } else if has(function) {
-            (*function).to_owned()
-        } else {
-            hook.name().to_owned()
-        };
-        Candidate::Tracing { program, function: (*function).to_owned() }
+        let program = [own.as_str(), function, hook.name()].into_iter().find(|name| has(name))?;
+        Some(Candidate::Tracing { program: program.to_owned(), function: (*function).to_owned() })
     });
     at_tracepoint.into_iter().chain(at_function).collect()
 }
 
-/// The kprobes that can serve `hook` in this kernel, best first.
+/// The programs that read by the helper and can serve `hook` in this kernel, best first: on a tracepoint that its function
+/// passes, where there is one for that, and kprobes.
 pub fn kprobes(hook: Hook, symbols: &Symbols, has: &dyn Fn(&str) -> bool) -> Vec<Candidate> {
     let needs_arguments = hook.args().iter().any(|(_, at)| *at != OWN)
         || hook.fields().iter().any(|field| field.of_segment());
+    let raw = format!("{}_raw", hook.name());
+    let at_tracepoint = hook.tracepoint().filter(|_| has(&raw)).map(|tracepoint| {
+        let program = raw.clone();
+        Candidate::RawTracepoint { program, tracepoint }
+    });
     // A function with a tracing program of its own has other arguments than the hook: no kprobe can stand in there.
     let functions = hook.symbols().iter().filter(|function| {
         **function == hook.name() || !has(function) || has(&own_program(hook, function))
     });
-    functions
+    let at_function = functions
+        .filter(|_| has(&format!("{}_kprobe", hook.name())))
         .filter_map(|function| symbols.kprobe(function, needs_arguments))
         .map(|symbol| Candidate::Kprobe {
             program: format!("{}_kprobe", hook.name()),
             at_return: (hook.at() == At::Exit).then(|| format!("{}_kretprobe", hook.name())),
             symbol: symbol.to_owned(),
-        })
-        .collect()
+        });
+    at_tracepoint.into_iter().chain(at_function).collect()
 }
 
 /// Name of the program for `hook` on a function that another hook has a program for, or that has more arguments.
@@ -98,7 +106,7 @@ fn own_program(hook: Hook, function: &str) -> String {
 
 /// The hook that a program is for.
 pub fn hook_of(program: &str) -> Option<Hook> {
-    let stem = ["_tracepoint", "_kprobe", "_kretprobe", "_entry"]
+    let stem = ["_tracepoint", "_raw", "_kprobe", "_kretprobe", "_entry"]
         .iter()
         .find_map(|suffix| program.strip_suffix(suffix))
         .unwrap_or(program);

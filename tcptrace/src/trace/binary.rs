@@ -214,6 +214,8 @@ struct Planned {
     args: Vec<Option<usize>>,
     /// Words of each field, and its bit and first slot.
     fields: Vec<(usize, Option<(u32, usize)>)>,
+    /// Words of each field of this version's own row.
+    words: Vec<u8>,
     /// A bit for each field of the row.
     all: u32,
     /// The row is this version's own, so that its parts lie as they come.
@@ -259,10 +261,20 @@ impl Planned {
             hook,
             args: row.args.iter().map(arg).collect(),
             fields: row.fields.iter().map(|each| (each.1, field(each))).collect(),
+            words: hook
+                .map_or(&[][..], Hook::fields)
+                .iter()
+                .map(|field| words_of(*field))
+                .collect(),
             all: bits(row.fields.len()),
             same: hook.is_some_and(|hook| Row::of(hook) == *row),
         }
     }
+}
+
+/// [`Field::slots`] in a byte: there are four at most.
+fn words_of(field: Field) -> u8 {
+    u8::try_from(field.slots()).unwrap_or(u8::MAX)
 }
 
 /// Reads the contents of one frame, item by item.
@@ -297,6 +309,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The next item; `None` when the bytes make none, which no frame with a right checksum has.
+    #[inline]
     pub fn item(&mut self) -> Option<Told> {
         let (tag, rest) = self.rest.split_first()?;
         self.rest = rest;
@@ -337,7 +350,7 @@ impl<'a> Decoder<'a> {
         let hook = row.hook.unwrap_or(Hook::socket);
         let mut event = Event::new(hook, self.last_ns);
         if row.same {
-            self.own(&mut event, hook, read)?;
+            self.own(&mut event, row, read)?;
         } else {
             self.others(&mut event, row, read)?;
         }
@@ -348,31 +361,33 @@ impl<'a> Decoder<'a> {
 
     /// The parts of a row that is this version's own.
     #[inline]
-    fn own(&mut self, event: &mut Event, hook: Hook, read: u32) -> Option<()> {
+    fn own(&mut self, event: &mut Event, row: &Planned, read: u32) -> Option<()> {
+        // Of its own, so that it stays in registers.
+        let mut rest = self.rest;
         let mut slots = event.fill(read).iter_mut();
-        for _ in hook.args() {
-            *slots.next()? = self.word()?;
+        for _ in &row.args {
+            *slots.next()? = word(&mut rest)?;
         }
-        for (index, field) in hook.fields().iter().enumerate() {
-            let words = field.slots();
+        for (index, words) in row.words.iter().enumerate() {
             if read & (1 << index) == 0 {
-                slots.by_ref().take(words).for_each(drop);
+                slots.by_ref().take(usize::from(*words)).for_each(drop);
                 continue;
             }
             match words {
-                1 => *slots.next()? = self.word()?,
+                1 => *slots.next()? = word(&mut rest)?,
                 2 => {
-                    let value = self.varint()?;
+                    let value = number(&mut rest)?;
                     *slots.next()? = (value & 0xffff_ffff) as u32;
                     *slots.next()? = (value >> 32) as u32;
                 }
                 _ => {
-                    for _ in 0..words {
-                        *slots.next()? = self.raw()?;
+                    for _ in 0..*words {
+                        *slots.next()? = raw(&mut rest)?;
                     }
                 }
             }
         }
+        self.rest = rest;
         Some(())
     }
 
@@ -425,41 +440,73 @@ impl<'a> Decoder<'a> {
     }
 
     fn word(&mut self) -> Option<u32> {
-        u32::try_from(self.varint()?).ok()
+        word(&mut self.rest)
     }
 
     fn raw(&mut self) -> Option<u32> {
-        let (word, rest) = self.rest.split_first_chunk()?;
-        self.rest = rest;
-        Some(u32::from_ne_bytes(*word))
+        raw(&mut self.rest)
     }
 
-    #[inline]
     fn varint(&mut self) -> Option<u64> {
-        let (first, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        let mut value = u64::from(*first & 0x7f);
-        if *first < 0x80 {
-            return Some(value);
-        }
-        let mut shift = 7;
-        loop {
-            let (byte, rest) = self.rest.split_first()?;
-            self.rest = rest;
-            if shift == 63 && *byte > 1 {
-                return None;
-            }
-            value |= u64::from(*byte & 0x7f) << shift;
-            if *byte < 0x80 {
-                return Some(value);
-            }
-            shift += 7;
-        }
+        number(&mut self.rest)
     }
 
     fn signed(&mut self) -> Option<i64> {
         let value = self.varint()?;
         Some((value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
+    }
+}
+
+#[inline]
+fn word(rest: &mut &[u8]) -> Option<u32> {
+    u32::try_from(number(rest)?).ok()
+}
+
+#[inline]
+fn raw(rest: &mut &[u8]) -> Option<u32> {
+    let (word, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(u32::from_ne_bytes(*word))
+}
+
+#[inline]
+fn number(rest: &mut &[u8]) -> Option<u64> {
+    let (first, after) = rest.split_first()?;
+    if *first < 0x80 {
+        *rest = after;
+        return Some(u64::from(*first));
+    }
+    let Some(bytes) = rest.first_chunk() else { return number_by_bytes(rest) };
+    let word = u64::from_le_bytes(*bytes);
+    // The highest bit of each byte that ends a number.
+    let ends = !word & 0x8080_8080_8080_8080;
+    if ends == 0 {
+        return number_by_bytes(rest);
+    }
+    *rest = rest.get(ends.trailing_zeros() as usize / 8 + 1..)?;
+    // The bytes up to the first that ends one; then seven bits of each, two, four and eight bytes at a time. How long a
+    // number is cannot be foretold, so that no branch depends on it.
+    let own = word & (ends ^ (ends - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+    let two = (own & 0x007f_007f_007f_007f) | (own >> 1 & 0x3f80_3f80_3f80_3f80);
+    let four = (two & 0x0000_3fff_0000_3fff) | (two >> 2 & 0x0fff_c000_0fff_c000);
+    Some((four & 0x0fff_ffff) | (four >> 4 & 0x00ff_ffff_f000_0000))
+}
+
+/// A number near the end of a frame, or one of more than 56 bits.
+#[cold]
+fn number_by_bytes(rest: &mut &[u8]) -> Option<u64> {
+    let (mut value, mut shift) = (0, 0);
+    loop {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        if shift == 63 && *byte > 1 {
+            return None;
+        }
+        value |= u64::from(*byte & 0x7f) << shift;
+        if *byte < 0x80 {
+            return Some(value);
+        }
+        shift += 7;
     }
 }
 
@@ -513,6 +560,25 @@ mod tests {
     fn what_goes_in_comes_out() {
         let rows = Header::rows_of_this_version();
         assert_eq!(decoded(&encoded(&items()), &rows), Some(items()));
+    }
+
+    #[test]
+    fn a_number_is_read_alike_wherever_its_frame_ends() {
+        for bits in 0..=64 {
+            for value in [u64::MAX.checked_shr(64 - bits).unwrap_or(0), 1 << bits.min(63)] {
+                let mut bytes = Vec::new();
+                varint(&mut bytes, value);
+                let length = bytes.len();
+                bytes.extend([0xff; 9]);
+                for end in length..bytes.len() {
+                    let (mut rest, mut slowly) = (&bytes[..end], &bytes[..end]);
+                    assert_eq!(number(&mut rest), Some(value), "{bytes:?}");
+                    assert_eq!(number_by_bytes(&mut slowly), Some(value), "{bytes:?}");
+                    assert_eq!((rest.len(), slowly.len()), (end - length, end - length));
+                }
+                assert!((0..length).all(|end| number(&mut &bytes[..end]).is_none()));
+            }
+        }
     }
 
     #[test]

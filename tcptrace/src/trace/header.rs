@@ -225,7 +225,7 @@ fn attached(text: &str) -> Option<Attached> {
     let mut words = text.split(' ');
     let hook = known_hook(words.next()?)?;
     let kind = words.next()?;
-    let kind = ["fentry", "fexit", "tp_btf", "kprobe", "kretprobe"]
+    let kind = ["fentry", "fexit", "tp_btf", "raw_tp", "kprobe", "kretprobe"]
         .into_iter()
         .find(|known| *known == kind)?;
     Some(Attached { hook, kind, function: unescape(words.next()?) })

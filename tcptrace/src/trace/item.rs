@@ -2,6 +2,7 @@
 
 use tcptrace_common::{hook::Hook, loss::Loss};
 
+pub use crate::cost::{Cost, Spent};
 use crate::event::{About, Event};
 
 /// What a source delivers, in the order of the trace.
@@ -60,22 +61,15 @@ pub struct Ending {
     /// Runs that the kernel skipped because the program was running already; `None` where this kernel does not count,
     /// and where the end was not recorded.
     pub misses: Option<u64>,
-    /// Time spent in the programs; `None` when BPF statistics are off, and where the end was not recorded.
+    /// Time spent in the programs; `None` where it was not taken, and where the end was not recorded.
     pub cost: Option<Cost>,
+    /// Hooks at whose function a tracer of another kind sat as well, at the end.
+    pub shared: Vec<Hook>,
     /// What the programs counted of writes that left at once, too; `None` where that was not recorded, and where it is not
     /// about all that is asked for.
     pub counted: Option<Counted>,
     /// How far the source got.
     pub reach: Reach,
-}
-
-/// What the programs cost, by the kernel's own count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cost {
-    /// Time in the programs, nanoseconds, all CPUs together.
-    pub run_ns: u64,
-    /// How often they ran.
-    pub runs: u64,
 }
 
 /// What was counted in the kernel, and no event tells.

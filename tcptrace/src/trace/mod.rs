@@ -14,7 +14,7 @@ pub mod text;
 
 pub use binary::Encoder;
 pub use header::{Header, Row};
-pub use item::{Cost, Counted, Ending, Item, Reach, Slowest};
+pub use item::{Cost, Counted, Ending, Item, Reach, Slowest, Spent};
 pub use read::{End, ReadError, Reader};
 pub use text::{Line, TraceError, parse};
 

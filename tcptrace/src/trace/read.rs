@@ -106,6 +106,9 @@ pub struct Reader<R> {
     input: Input<R>,
     /// Made with the first frame: each costs as much as a small frame.
     decompressor: Option<Decompressor>,
+    /// What the contents of a frame lay in. A block of that size is not returned to the allocator between frames: it
+    /// would take that as the time to put all small ones in order.
+    spare: Vec<u8>,
     header: Header,
     plan: Plan,
     framed: bool,
@@ -125,6 +128,7 @@ impl<R: Read> Reader<R> {
         let mut new = Self {
             input: Input::new(input),
             decompressor: None,
+            spare: Vec::new(),
             header: Header::default(),
             plan: Plan::default(),
             framed: false,
@@ -182,6 +186,7 @@ impl<R: Read> Reader<R> {
             lost: self.seen.losses(),
             misses: None,
             cost: None,
+            shared: Vec::new(),
             counted: None,
             reach,
         });
@@ -295,6 +300,7 @@ impl<R: Read> Reader<R> {
             if !more {
                 return Ok(None);
             }
+            self.spare = frame.contents;
         }
     }
 
@@ -341,7 +347,9 @@ impl<R: Read> Reader<R> {
         let mut decoder =
             Decoder::new(&frame.contents, &self.plan, &self.header.rows).ok_or_else(broken)?;
         while !decoder.is_empty() {
-            match decoder.item().ok_or_else(broken)? {
+            // An event is large: it is not moved into a result first.
+            let Some(told) = decoder.item() else { return Err(broken()) };
+            match told {
                 Told::Item(item) => {
                     if !hand_over(item, &mut self.seen, on) {
                         return Ok(false);
@@ -448,10 +456,13 @@ impl<R: Read> Reader<R> {
             }
             self.frames += 1;
             let source = self.input.rest().get(..length).unwrap_or_default();
-            let contents = contents(source, &mut self.decompressor).map_err(|why| match why {
-                None => ReadError::TooLong { what: "frame", offset },
-                Some(why) => self.damaged(offset, &why),
-            })?;
+            let mut room = std::mem::take(&mut self.spare);
+            room.clear();
+            let contents =
+                contents(source, &mut self.decompressor, room).map_err(|why| match why {
+                    None => ReadError::TooLong { what: "frame", offset },
+                    Some(why) => self.damaged(offset, &why),
+                })?;
             self.input.take(length);
             return Ok(Some(Frame { offset, contents }));
         }
@@ -553,6 +564,7 @@ fn is_header(rest: &[u8]) -> bool {
 
 /// Whether to read on. After the taker has had enough, one look is taken at what follows: the end, when the run ended
 /// there as well.
+#[inline]
 fn hand_over(item: Item, seen: &mut Seen, on: &mut dyn FnMut(Item) -> bool) -> bool {
     if seen.stopped {
         return false;
@@ -577,10 +589,11 @@ fn hand_over(item: Item, seen: &mut Seen, on: &mut dyn FnMut(Item) -> bool) -> b
     true
 }
 
-/// Contents of a compressed frame; no reason when there are too many.
+/// Contents of a compressed frame, in `room`, which is empty, or elsewhere; no reason when there are too many.
 fn contents(
     source: &[u8],
     decompressor: &mut Option<Decompressor>,
+    mut room: Vec<u8>,
 ) -> Result<Vec<u8>, Option<String>> {
     let size = zstd_safe::get_frame_content_size(source).ok().flatten();
     let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else {
@@ -599,7 +612,9 @@ fn contents(
         *decompressor = Some(Decompressor(zstd::bulk::Decompressor::new().map_err(fails)?));
     }
     let Some(Decompressor(decompressor)) = decompressor else { return Ok(Vec::new()) };
-    decompressor.decompress(source, size).map_err(fails)
+    room.reserve_exact(size);
+    decompressor.decompress_to_buffer(source, &mut room).map_err(fails)?;
+    Ok(room)
 }
 
 fn is_skippable(bytes: &[u8]) -> bool {

@@ -36,7 +36,7 @@ use tcptrace_common::{field::Field, hook::Hook, loss::Loss};
 
 use super::{
     Row,
-    item::{Cost, Counted, Ending, Item, Reach, Slowest},
+    item::{Cost, Counted, Ending, Item, Reach, Slowest, Spent},
 };
 use crate::event::{About, Event, Frame, Holder, MAX_FRAMES, SocketId};
 
@@ -234,6 +234,7 @@ fn event(at_ns: u64, rest: &str, rows: &[Row]) -> Result<Told, TraceError> {
 fn ending(ended_ns: u64, words: &str, reach: Reach) -> Result<Told, TraceError> {
     let mut ending = Ending { ended_ns, reach, ..Ending::default() };
     let (mut run_ns, mut runs) = (None, None);
+    let mut cost = Cost::default();
     let mut counted = None;
     let wrong = || TraceError::Word { word: words.to_owned(), wanted: "writes=SECONDS,NUMBER" };
     for word in words.split_ascii_whitespace() {
@@ -243,6 +244,10 @@ fn ending(ended_ns: u64, words: &str, reach: Reach) -> Result<Told, TraceError> 
             "misses" => ending.misses = Some(long(value)?),
             "run_ns" => run_ns = Some(long(value)?),
             "runs" => runs = Some(long(value)?),
+            "sampled_ns" => cost.sampled_ns = Some(long(value)?),
+            "shared" => {
+                ending.shared = value.split(',').filter_map(|name| hook(name).ok()).collect();
+            }
             "writes" => {
                 let (since, writes) = value.split_once(',').ok_or_else(wrong)?;
                 let (since_ns, writes) = (seconds(since)?, long(writes)?);
@@ -257,6 +262,10 @@ fn ending(ended_ns: u64, words: &str, reach: Reach) -> Result<Told, TraceError> 
                 counted = counted.map(|counted| Counted { slowest, ..counted });
             }
             _ => {
+                if let Some(spent) = spent(name, value)? {
+                    cost.by_hook.push(spent);
+                    continue;
+                }
                 // A hook or a reason that this version does not know has no findings either.
                 let known = name
                     .split_once(':')
@@ -268,8 +277,17 @@ fn ending(ended_ns: u64, words: &str, reach: Reach) -> Result<Told, TraceError> 
         }
     }
     ending.counted = counted;
-    ending.cost = run_ns.zip(runs).map(|(run_ns, runs)| Cost { run_ns, runs });
+    ending.cost = run_ns.zip(runs).map(|(run_ns, runs)| Cost { run_ns, runs, ..cost });
     Ok(Told::End(ending))
+}
+
+/// `HOOK:cost=RUNS,NS`; `None` for another word, and for a hook that this version does not know.
+fn spent(name: &str, value: &str) -> Result<Option<Spent>, TraceError> {
+    let Some(name) = name.strip_suffix(":cost") else { return Ok(None) };
+    let wrong = || TraceError::Word { word: value.to_owned(), wanted: "RUNS,NS" };
+    let (runs, run_ns) = value.split_once(',').ok_or_else(wrong)?;
+    let (runs, run_ns) = (long(runs)?, long(run_ns)?);
+    Ok(hook(name).ok().map(|hook| Spent { hook, runs, run_ns }))
 }
 
 /// `TOOK_NS,SECONDS,PID,TID,COMM`.
@@ -399,8 +417,17 @@ impl Writer {
         if let Some(misses) = ending.misses {
             let _ = write!(out, " misses={misses}");
         }
-        if let Some(Cost { run_ns, runs }) = ending.cost {
+        if let Some(Cost { run_ns, runs, sampled_ns, by_hook }) = &ending.cost {
             let _ = write!(out, " run_ns={run_ns} runs={runs}");
+            if let Some(sampled_ns) = sampled_ns {
+                let _ = write!(out, " sampled_ns={sampled_ns}");
+            }
+            for Spent { hook, runs, run_ns } in by_hook {
+                let _ = write!(out, " {}:cost={runs},{run_ns}", hook.name());
+            }
+        }
+        for (i, hook) in ending.shared.iter().enumerate() {
+            let _ = write!(out, "{}{}", if i == 0 { " shared=" } else { "," }, hook.name());
         }
         if let Some(Counted { since_ns, writes, sockets, slowest }) = &ending.counted {
             let _ = write!(out, " writes={},{writes}", Seconds(*since_ns));

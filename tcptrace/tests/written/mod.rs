@@ -58,7 +58,7 @@ where
 /// In words, where thread 7 is called app.
 pub(crate) fn explained(finding: &Finding<Cause, Fact>) -> Explanation {
     let facts = Facts { hz: Some(250), ..Facts::default() };
-    let comms: BTreeMap<u32, String> = [(7, "app".to_owned())].into();
+    let comms = [(7, "app")].into();
     let context = Context {
         facts: &facts,
         comms: &comms,

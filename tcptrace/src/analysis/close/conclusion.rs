@@ -14,7 +14,7 @@ pub(super) fn conclude(
     at_ns: u64,
     is_end: bool,
 ) -> Option<Finding<Teardown, Fact>> {
-    let from_ns = state.began_ns?;
+    let from_ns = state.episode.began_ns()?;
     state.told = true;
     let is_open = is_end && state.over_ns.is_none();
     let (shape, reason) = if is_open { open(state) } else { shape(state) };
@@ -23,18 +23,20 @@ pub(super) fn conclude(
     let since_fin = |at: Option<u64>| {
         at.zip(state.peer.map(|fin| fin.at_ns)).and_then(|(at, fin)| at.checked_sub(fin))
     };
+    let marks = marks(state);
+    let episode = state.episode.end();
     let teardown = Teardown {
         side,
         shape,
         reason,
-        marks: marks(state),
+        marks,
         segments: segments(state),
         repeated: state.own_fin_again + state.peer_fin_again + state.acks_again,
         closer: state.closer,
         holder: state.holder.filter(|_| reason == Reason::NotClosed),
         closed: state.closed,
         fin_to_close_ns: since_fin(state.closed_ns),
-        fin_to_ack_ns: since_fin(state.peer.and_then(|fin| fin.acked).map(|(at, _)| at)),
+        fin_to_ack_ns: since_fin(state.peer.and_then(|fin| fin.acked).and_then(|(at, _)| at)),
         fin_to_fin_ns: since_fin(state.own.and_then(|fin| fin.sent_ns)),
         peer_fin_ns: state.peer.map(|fin| fin.at_ns),
         put_off: state.put_off,
@@ -50,16 +52,15 @@ pub(super) fn conclude(
         },
         other: None,
         spells: spells(state, until_ns),
-        lines_left_out: state.lines_left_out,
+        lines_left_out: episode.left_out,
     };
-    let certain = !state.uncertain && !state.midway;
     Some(Finding {
         socket: state.socket,
         from_ns,
         until_ns,
         cause: teardown,
-        evidence: std::mem::take(&mut state.lines),
-        certainty: if certain { Certainty::Seen } else { Certainty::May },
+        evidence: episode.lines,
+        certainty: if state.midway { Certainty::May } else { episode.certainty },
         not_seen: Vec::new(),
     })
 }
@@ -115,7 +116,10 @@ fn shape(state: &State) -> (Shape, Reason) {
 fn by_fins(state: &State) -> (Shape, Reason) {
     let undetermined = (Shape::Undetermined, Reason::Undetermined);
     let (Some(peer), Some(own)) = (state.peer, state.own) else { return undetermined };
-    if state.midway || state.uncertain && (peer.acked.is_none() || own.sent_ns.is_none()) {
+    if state.midway
+        || state.episode.certainty() == Certainty::May
+            && (peer.acked.is_none() || own.sent_ns.is_none())
+    {
         return undetermined;
     }
     match side(state) {

@@ -11,14 +11,18 @@ use tcptrace_common::{
 };
 
 use super::{
-    Acked, Closed, Fact, FinHeld, PutOff, Reason, Teardown,
+    Acked, Closed, Fact, FinHeld, MAX_LINES, PutOff, Reason, Teardown,
     conclusion::conclude,
     state::{Context, End, Ours, OwnFin, PeerFin, Segment, State},
 };
 use crate::{
     analysis::{
         Analysis, delack,
-        nagle::{Release, Timer, attempt::Attempt, timer},
+        nagle::{
+            Release, Timer,
+            attempt::{self, Attempt},
+            timer,
+        },
     },
     event::{Event, Holder, Seq, SocketId},
     finding::{Finding, Task},
@@ -27,6 +31,9 @@ use crate::{
 /// How long a minisock in TIME-WAIT is watched before the teardown is told, nanoseconds: a lost ACK brings the peer's FIN
 /// again, and a new connection may come at once.
 const TIME_WAIT_NS: u64 = 1_000_000_000;
+
+/// What follows a segment or a timer within this is their doing, nanoseconds: the kernel does it in the same call.
+const AT_ONCE_NS: u64 = 1_000_000;
 
 /// The state of one socket.
 #[derive(Debug, Default)]
@@ -45,19 +52,20 @@ impl Analysis for Machine {
         Hook::tcp_fin,
         Hook::tcp_send_fin,
         Hook::tcp_rcv_state_process,
-        Hook::__tcp_transmit_skb,
+        Hook::tcp_send_ack,
         Hook::tcp_reset,
         Hook::tcp_send_active_reset,
         Hook::tcp_time_wait,
         Hook::tcp_done,
         Hook::tcp_v4_destroy_sock,
-        Hook::tcp_send_delayed_ack,
+        Hook::__tcp_retransmit_skb,
+        Hook::tcp_write_wakeup,
         Hook::tcp_delack_timer_handler,
         Hook::inet_twsk_alloc,
         Hook::tcp_timewait_state_process,
         Hook::tw_timer_handler,
         Hook::tcp_write_timer_handler,
-        Hook::tcp_write_xmit,
+        Hook::tcp_disconnect,
     ];
     const REQUIRED: usize = 10;
     const CLOSING: bool = true;
@@ -73,14 +81,22 @@ impl Analysis for Machine {
         match e.hook {
             Hook::socket => state.meet(e),
             Hook::__tcp_close => state.on_close(e),
-            Hook::tcp_send_fin => state.on_fin_queued(e),
+            Hook::tcp_disconnect => state.on_disconnect(e),
+            Hook::tcp_send_fin => {
+                state.learn_ack(e);
+                state.on_fin_queued(e);
+            }
+            Hook::fin_queued => state.on_fin_tried(e),
+            Hook::departure => state.on_departure(e),
             Hook::tcp_fin => state.on_fin_in(e),
             Hook::tcp_send_delayed_ack => state.on_put_off(e),
             Hook::tcp_delack_timer_handler => state.on_ack_timer(e),
             Hook::tcp_write_timer_handler => state.on_write_timer(e),
             Hook::tcp_write_xmit => state.on_attempt(e),
             Hook::segment_sent => state.on_sent(e),
-            Hook::ack_sent => state.on_ack_sent(e),
+            Hook::ack_sent | Hook::tcp_send_ack => state.on_ack_sent(e),
+            Hook::__tcp_retransmit_skb if e.arg("err") == Some(0) => state.on_sent(e),
+            Hook::tcp_write_wakeup => state.on_probe(e),
             Hook::__tcp_transmit_skb => state.on_failure(e),
             Hook::tcp_rcv_state_process => state.on_segment(e),
             Hook::tcp_rcv_established => state.context = Context::None,
@@ -93,6 +109,8 @@ impl Analysis for Machine {
             Hook::tcp_v4_destroy_sock | Hook::socket_reused => state.on_gone(e),
             _ => {}
         }
+        state.count_data(e);
+        state.next = e.seq(Field::snd_nxt).or(state.next);
         self.tell_if_over(e.at_ns, out);
     }
 
@@ -108,8 +126,8 @@ impl Analysis for Machine {
         if state.told {
             return;
         }
-        (state.uncertain, state.context) = (true, Context::None);
-        state.note_loss(at_ns);
+        state.context = Context::None;
+        state.episode.note_loss(at_ns, Fact::Lost, MAX_LINES);
     }
 
     fn on_holder(&mut self, holder: Holder) {
@@ -159,7 +177,7 @@ impl State {
     }
 
     fn begins_closing(&mut self, e: &Event, how: Closed) -> Task {
-        let task = Task { pid: e.pid, tid: e.tid };
+        let task = Task::at_work(e);
         if self.closed.is_none() {
             (self.closer, self.closed, self.closed_ns) = (Some(task), Some(how), Some(e.at_ns));
             self.unsent_bytes = e.waiting();
@@ -192,6 +210,25 @@ impl State {
         self.note(e, Fact::CloseCalled { unread_bytes: unread, linger_zero, task });
     }
 
+    /// It ends without a FIN, and without a `close()` of its own.
+    fn on_disconnect(&mut self, e: &Event) {
+        // __tcp_close() comes here too, under SO_LINGER with no time.
+        if self.orphan {
+            return;
+        }
+        self.context = Context::None;
+        let accepted = e.arg("accepted") != Some(0);
+        let (how, reason) = if accepted {
+            (Closed::Disconnect, Reason::Disconnected)
+        } else {
+            (Closed::Listener, Reason::NotAccepted)
+        };
+        let task = self.begins_closing(e, how);
+        self.abort = Some(reason);
+        self.unestablished |= e.u32(Field::skc_state) == Some(TCP_SYN_SENT);
+        self.note(e, Fact::Disconnected { accepted, task });
+    }
+
     fn on_fin_queued(&mut self, e: &Event) {
         // A close() has just been told; otherwise it is a shutdown().
         let by_close = self.closed == Some(Closed::Close);
@@ -202,7 +239,7 @@ impl State {
             None => TCP_FIN_WAIT1,
         });
         // Met in FIN-WAIT-1 by this very call, it was not closing before.
-        self.midway &= !(state == TCP_FIN_WAIT1 && self.began_ns.is_none());
+        self.midway &= !(state == TCP_FIN_WAIT1 && self.episode.began_ns().is_none());
         let end = Seq(e.u32(Field::write_seq).unwrap_or(0).wrapping_add(1));
         let unsent = e.waiting();
         self.own = Some(OwnFin {
@@ -238,12 +275,16 @@ impl State {
             end: e.seq(Field::rcv_nxt),
             ours,
             acked: None,
+            edge: e
+                .seq(Field::snd_nxt)
+                .filter(|_| matches!(skc_state, Some(TCP_ESTABLISHED | TCP_SYN_RECV))),
             why: None,
             moves_window: owed.zip(full).map(|((to, from), full)| to.since(from) > full),
             route_quick: e.u32(Field::icsk_ack_dst_quick_ack).map(|on| on != 0),
         });
         self.midway &= skc_state != Some(TCP_ESTABLISHED);
         self.context = Context::Fin;
+        self.came_ns = Some(e.at_ns);
         self.note(e, Fact::FinIn { skc_state, acks_fin });
         match skc_state {
             Some(TCP_ESTABLISHED | TCP_SYN_RECV) => self.enters(TCP_CLOSE_WAIT, e.at_ns),
@@ -252,7 +293,7 @@ impl State {
         }
     }
 
-    fn on_put_off(&mut self, e: &Event) {
+    pub(super) fn on_put_off(&mut self, e: &Event) {
         let expires = e.field(Field::icsk_ack_timeout).filter(|_| delack::is_armed(e));
         if !self.owes_ack() || expires.is_none() || expires == self.put_off_until {
             return;
@@ -270,14 +311,18 @@ impl State {
 
     fn on_ack_timer(&mut self, e: &Event) {
         if delack::fires(e) && self.owes_ack() {
+            self.learn_put_off(e);
             self.context = Context::AckTimer;
             self.note(e, Fact::AckTimerFired);
+        } else {
+            self.learn_ack(e);
         }
     }
 
     fn on_write_timer(&mut self, e: &Event) {
         let Some((_, fired)) = timer::fired(e) else { return };
-        self.context = Context::WriteTimer(fired);
+        (self.context, self.context_ns) = (Context::WriteTimer(fired), e.at_ns);
+        self.timer_tid = e.tid;
         if let Some(timer) = fired.filter(|_| self.own.is_some()) {
             self.note(e, Fact::TimerFired { timer });
         }
@@ -296,7 +341,7 @@ impl State {
             e,
             nonagle: e.arg("nonagle"),
             mss: e.arg("mss_now"),
-            failed: false,
+            failed: attempt::failed(e),
             unattempted: Some(false),
             fin: true,
         };
@@ -322,9 +367,9 @@ impl State {
         let bytes = end.since(seq).saturating_sub(u32::from(fin));
         let again = e.seq(Field::snd_nxt).is_some_and(|next| !end.after(next));
         let how = if fin { Acked::OnFin } else { Acked::OnData };
-        let carries_ack = self.acknowledges(e.at_ns, how);
+        let carries_ack = self.acknowledges(Some(e.at_ns), how);
         if fin {
-            self.fin_left(e, (bytes, carries_ack, again));
+            self.fin_left(e, e.at_ns, (bytes, carries_ack, again));
         } else if self.peer.is_some() {
             if !again {
                 self.own_data_bytes = self.own_data_bytes.saturating_add(bytes);
@@ -333,8 +378,15 @@ impl State {
         }
     }
 
-    fn fin_left(&mut self, e: &Event, (bytes, carries_ack, again): (u32, bool, bool)) {
+    pub(super) fn fin_left(
+        &mut self,
+        e: &Event,
+        at_ns: u64,
+        (bytes, carries_ack, again): (u32, bool, bool),
+    ) {
+        let at_once = at_ns.saturating_sub(self.context_ns) < AT_ONCE_NS;
         let release = match self.context {
+            _ if !at_once => Release::Undetermined,
             Context::Segment(Segment { acks: true, .. }) => Release::Ack,
             Context::Segment(_) => Release::WindowUpdate,
             Context::WriteTimer(Some(Timer::Probe)) => Release::ProbeTimer,
@@ -343,9 +395,9 @@ impl State {
         };
         let again = match &mut self.own {
             Some(fin) if fin.sent_ns.is_none() => {
-                fin.sent_ns = Some(e.at_ns);
+                fin.sent_ns = Some(at_ns);
                 fin.carried_ack = carries_ack;
-                let held_ns = e.at_ns.saturating_sub(fin.queued_ns);
+                let held_ns = at_ns.saturating_sub(fin.queued_ns);
                 fin.held = fin.held_by.map(|by| FinHeld { by, release, held_ns });
                 false
             }
@@ -355,26 +407,44 @@ impl State {
             }
             None => again,
         };
-        self.note(e, Fact::FinOut { bytes, carries_ack, again });
+        self.note_at(e, at_ns, Fact::FinOut { bytes, carries_ack, again });
     }
 
-    /// A segment that is not kept left: an ACK, a window probe or a reset.
-    fn on_ack_sent(&mut self, e: &Event) {
-        if self.context == Context::Reset {
+    /// A segment that is not kept left: an ACK, a window probe or, in older traces, a reset.
+    pub(super) fn on_ack_sent(&mut self, e: &Event) {
+        if self.context == Context::Reset || self.peer.is_none() {
             return;
         }
-        if self.peer.is_none() {
+        // There was no memory for it: it is still owed.
+        if e.seq(Field::rcv_wup).is_some_and(|wup| e.seq(Field::rcv_nxt) != Some(wup)) {
             return;
         }
         let why = self.why_alone(e);
-        if self.acknowledges(e.at_ns, Acked::Alone) {
-            if let Some(fin) = &mut self.peer {
-                fin.why = Some(why);
-            }
-            self.note(e, Fact::AckOut { again: false });
+        if self.owes_ack() {
+            self.ack_left(e, e.at_ns, why);
         } else {
             self.acks_again = self.acks_again.saturating_add(1);
             self.note(e, Fact::AckOut { again: true });
+        }
+    }
+
+    /// The ACK of the peer's FIN left by itself.
+    pub(super) fn ack_left(&mut self, e: &Event, at_ns: u64, why: Reason) {
+        if self.acknowledges(Some(at_ns), Acked::Alone) {
+            if let Some(fin) = &mut self.peer {
+                fin.why = Some(why);
+            }
+            self.note_at(e, at_ns, Fact::AckOut { again: false });
+        }
+    }
+
+    /// What asks for an ACK at once, before the kernel looks at anything else.
+    pub(super) fn why_at_once(&self) -> Option<Reason> {
+        let fin = self.peer.as_ref()?;
+        match (fin.moves_window, fin.route_quick) {
+            (Some(true), _) => Some(Reason::WindowUpdate),
+            (_, Some(true)) => Some(Reason::RouteQuickack),
+            _ => None,
         }
     }
 
@@ -389,8 +459,7 @@ impl State {
                 Reason::NoDataReceived
             }
             Context::AckTimer => Reason::AckTimer,
-            Context::Fin if fin.moves_window == Some(true) => Reason::WindowUpdate,
-            Context::Fin if fin.route_quick == Some(true) => Reason::RouteQuickack,
+            Context::Fin if let Some(why) = self.why_at_once() => why,
             // Before 6.12 no field tells of the route; tcp_fin() has just left nothing else that asks for an ACK at once.
             Context::Fin
                 if fin.moves_window == Some(false)
@@ -433,8 +502,9 @@ impl State {
             .seq(Field::end_seq)
             .zip(e.seq(Field::seq))
             .map_or(0, |(end, seq)| end.since(seq).saturating_sub(u32::from(fin)));
-        self.context =
-            Context::Segment(Segment { acks_fin, acks: acked > 0, rst: has(TCPHDR_RST) });
+        let segment = Segment { acks_fin, acks: acked > 0, rst: has(TCPHDR_RST) };
+        (self.context, self.context_ns) = (Context::Segment(segment), e.at_ns);
+        self.came_ns = Some(e.at_ns);
         if has(TCPHDR_RST) == Some(true) {
             return;
         }
@@ -523,7 +593,7 @@ impl State {
         self.enters(substate, e.at_ns);
         if substate == TCP_TIME_WAIT {
             // tcp_fin() acknowledges at once in these states; a nested kretprobe can miss that segment.
-            if self.acknowledges(e.at_ns, Acked::Alone)
+            if self.acknowledges(Some(e.at_ns), Acked::Alone)
                 && let Some(fin) = &mut self.peer
             {
                 fin.why = Some(Reason::FinWait);
@@ -562,7 +632,8 @@ impl State {
                     at_ns: e.at_ns,
                     end: Some(end),
                     ours: Ours::Acknowledged,
-                    acked: Some((e.at_ns, Acked::Alone)),
+                    acked: Some((Some(e.at_ns), Acked::Alone)),
+                    edge: None,
                     why: Some(Reason::FinWait),
                     moves_window: None,
                     route_quick: None,
@@ -602,6 +673,10 @@ impl State {
         let dead = e.field(Field::skc_flags).is_some_and(|flags| flags & SOCK_DEAD != 0);
         let closed = self.own.is_some_and(|fin| fin.acked.is_some()) && self.peer.is_some();
         let by_segment = matches!(self.context, Context::Segment(_));
+        // An ICMP error may come long after a timer has sent something again, or soon, in another's context.
+        let by_timer = matches!(self.context, Context::WriteTimer(_))
+            && e.at_ns.saturating_sub(self.context_ns) < AT_ONCE_NS
+            && e.tid == self.timer_tid;
         let end = match e.u32(Field::sk_err) {
             _ if matches!(self.end, Some(End::ResetReceived)) => End::ResetReceived,
             Some(ETIMEDOUT) => self.gave_up(dead),
@@ -616,8 +691,8 @@ impl State {
                 End::ResetSent(if now { Reason::Linger2 } else { Reason::DataAfterClose })
             }
             // tcp_write_err(): an error that the network had told of before stands for the time that is over.
-            Some(1..) if matches!(self.context, Context::WriteTimer(_)) => self.gave_up(dead),
-            _ if dead && matches!(self.context, Context::WriteTimer(_)) => {
+            Some(1..) if by_timer => self.gave_up(dead),
+            _ if dead && by_timer => {
                 (self.orphaned, self.vanished) = (true, true);
                 End::GivenUp(Reason::OrphanLimit)
             }
@@ -642,9 +717,9 @@ impl State {
             return;
         }
         if e.hook == Hook::socket_reused {
-            self.uncertain = true;
+            self.episode.doubt();
         }
-        if self.began_ns.is_some() {
+        if self.episode.began_ns().is_some() {
             self.enters(TCP_CLOSE, e.at_ns);
         }
     }

@@ -7,7 +7,8 @@
 //! # What the kernel does
 //! `tcp_fin()` takes the peer's FIN: an established socket gets into the state CLOSE-WAIT and into interactive mode
 //! (`icsk_ack.pingpong`), so that its ACK is put off (`tcp_send_delayed_ack()`). When the program closes
-//! (`__tcp_close()`, or `shutdown()`) before that ACK is due, `tcp_send_fin()` sends one segment for both. A socket that
+//! (`__tcp_close()`, or `shutdown()`) before that ACK is due, `tcp_send_fin()` sends one segment for both: the socket tells then
+//! by when the ACK would have left. A socket that
 //! has sent its FIN first acknowledges the peer's at once. `__tcp_close()` resets instead of closing when bytes are unread,
 //! or when `SO_LINGER` gives no time. What is left of a closed socket is a minisock
 //! (`tcp_timewait_state_process()`).
@@ -27,6 +28,7 @@
 //! `net/ipv4/tcp_output.c`: `tcp_send_fin()`, `tcp_send_delayed_ack()`; `net/ipv4/tcp_minisocks.c`.
 
 mod conclusion;
+mod departure;
 mod machine;
 mod state;
 mod teardown;

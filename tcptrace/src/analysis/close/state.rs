@@ -4,9 +4,12 @@ use tcptrace_common::tcp::TCP_CLOSE;
 
 use super::{Acked, Closed, Fact, FinHeld, MAX_LINES, PutOff, Reason};
 use crate::{
-    analysis::nagle::{Held, Timer},
+    analysis::{
+        episode::Episode,
+        nagle::{Held, Timer},
+    },
     event::{Event, Holder, Seq, SocketId},
-    finding::{Evidence, Task},
+    finding::Task,
 };
 
 /// What happened last: what follows at once is its doing.
@@ -65,8 +68,10 @@ pub(super) struct PeerFin {
     pub(super) end: Option<Seq>,
     /// Where our own FIN was when it came.
     pub(super) ours: Ours,
-    /// When and by what we acknowledged it.
-    pub(super) acked: Option<(u64, Acked)>,
+    /// By what we acknowledged it, and when, where that is known.
+    pub(super) acked: Option<(Option<u64>, Acked)>,
+    /// `snd_nxt` when it came, where data may follow it.
+    pub(super) edge: Option<Seq>,
     /// Why it was acknowledged by a segment of its own.
     pub(super) why: Option<Reason>,
     /// More than a full segment was unacknowledged.
@@ -104,15 +109,19 @@ pub(super) enum End {
 #[expect(clippy::struct_excessive_bools, reason = "each was seen or was not, whatever the others")]
 pub(super) struct State {
     pub(super) socket: SocketId,
-    /// When its teardown began.
-    pub(super) began_ns: Option<u64>,
-    /// It was closing already when it was met, or events were lost.
-    pub(super) uncertain: bool,
+    /// Its teardown.
+    pub(super) episode: Episode<Fact>,
     /// It was closing already when it was met.
     pub(super) midway: bool,
-    pub(super) lines: Vec<Evidence<Fact>>,
-    pub(super) lines_left_out: u32,
     pub(super) context: Context,
+    /// Since when.
+    pub(super) context_ns: u64,
+    /// In whose context the last write timer ran.
+    pub(super) timer_tid: u32,
+    /// `snd_nxt` at the event before.
+    pub(super) next: Option<Seq>,
+    /// When a segment came in last.
+    pub(super) came_ns: Option<u64>,
     pub(super) closer: Option<Task>,
     /// Who has the socket open at the end.
     pub(super) holder: Option<Holder>,
@@ -129,6 +138,8 @@ pub(super) struct State {
     pub(super) put_off: Option<PutOff>,
     pub(super) put_off_until: Option<u64>,
     pub(super) own_data_bytes: u32,
+    /// Data has left after the peer's FIN, as the socket told and no event of its own.
+    pub(super) data_departed: bool,
     pub(super) peer_data_bytes: u32,
     /// Bare ACKs of the peer's FIN beyond the first.
     pub(super) acks_again: u32,
@@ -162,24 +173,12 @@ pub(super) struct State {
 impl State {
     /// Adds a line.
     pub(super) fn note(&mut self, e: &Event, fact: Fact) {
-        self.began_ns.get_or_insert(e.at_ns);
-        self.line(Evidence { n: e.n, at_ns: e.at_ns, fact });
+        self.note_at(e, e.at_ns, fact);
     }
 
-    fn line(&mut self, line: Evidence<Fact>) {
-        if self.lines.len() >= MAX_LINES {
-            self.lines_left_out = self.lines_left_out.saturating_add(1);
-            return;
-        }
-        self.lines.push(line);
-    }
-
-    /// Events were lost: it stands behind the last line, and is no event of its own.
-    pub(super) fn note_loss(&mut self, at_ns: u64) {
-        let last = self.lines.last().filter(|last| last.fact != Fact::Lost);
-        if let Some(n) = last.map(|last| last.n).filter(|_| self.began_ns.is_some()) {
-            self.line(Evidence { n, at_ns, fact: Fact::Lost });
-        }
+    /// Adds a line about a moment before the event that tells of it.
+    pub(super) fn note_at(&mut self, e: &Event, at_ns: u64, fact: Fact) {
+        self.episode.note(e.n, at_ns, fact, MAX_LINES);
     }
 
     /// The socket is in another state from here on.
@@ -197,8 +196,8 @@ impl State {
         self.peer.as_ref().is_some_and(|fin| fin.acked.is_none())
     }
 
-    /// Something that left acknowledges the peer's FIN; whether it is the first.
-    pub(super) fn acknowledges(&mut self, at_ns: u64, how: Acked) -> bool {
+    /// Something that left, when that is known, acknowledges the peer's FIN; whether it is the first.
+    pub(super) fn acknowledges(&mut self, at_ns: Option<u64>, how: Acked) -> bool {
         match self.peer.as_mut().filter(|fin| fin.acked.is_none()) {
             Some(fin) => {
                 fin.acked = Some((at_ns, how));

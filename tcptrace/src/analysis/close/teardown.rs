@@ -85,6 +85,10 @@ pub enum Reason {
     Linger2,
     /// Data came in after `close()`: nobody would have read it.
     DataAfterClose,
+    /// The program ended the connection by `connect()` to no address (`AF_UNSPEC`), and keeps the socket.
+    Disconnected,
+    /// The listener was closed before a program had accepted the connection.
+    NotAccepted,
     /// The connection was aborted, for instance by `ss -K`, or by an error from the network.
     Aborted,
     /// No process had the socket any more, and the kernel gave it up: too many such sockets, too little memory, or no answer.
@@ -127,6 +131,10 @@ pub enum Closed {
     Close,
     /// `shutdown()`, which keeps the socket.
     Shutdown,
+    /// `connect()` to no address, which keeps the socket.
+    Disconnect,
+    /// `close()` of its listener, or the end of that process, before `accept()`.
+    Listener,
 }
 
 /// What carried the ACK of a FIN.
@@ -349,6 +357,14 @@ pub enum Fact {
         #[serde(skip)]
         task: Task,
     },
+    /// The connection is ended without a FIN: by `connect()` to no address, or by the end of its listener.
+    Disconnected {
+        /// A program had accepted the connection, or made it.
+        accepted: bool,
+        /// Who did.
+        #[serde(skip)]
+        task: Task,
+    },
     /// A FIN was queued.
     FinQueued {
         /// By `close()` or by `shutdown()`.
@@ -435,7 +451,9 @@ impl Fact {
     /// The task that acted.
     pub const fn task(&self) -> Option<Task> {
         match self {
-            Self::CloseCalled { task, .. } | Self::FinQueued { task, .. } => Some(*task),
+            Self::CloseCalled { task, .. }
+            | Self::Disconnected { task, .. }
+            | Self::FinQueued { task, .. } => Some(*task),
             _ => None,
         }
     }

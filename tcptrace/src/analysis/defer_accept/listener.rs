@@ -8,7 +8,7 @@ use tcptrace_common::{
 use super::{
     Deferral, Fact, Outcome, Setting, Side,
     deferral::periods_of,
-    machine::{AnyDeferral, State, task},
+    machine::{AnyDeferral, State},
 };
 use crate::{
     event::Event,
@@ -51,7 +51,11 @@ impl State {
         let line = Evidence {
             n: e.n,
             at_ns: e.at_ns,
-            fact: Fact::OptionSet { seconds: asked, periods: setting.periods, task: task(e) },
+            fact: Fact::OptionSet {
+                seconds: asked,
+                periods: setting.periods,
+                task: Task::at_work(e),
+            },
         };
         if state == TCP_LISTEN {
             let before = self.option.told.replace(setting.periods);
@@ -80,7 +84,7 @@ impl State {
                 Some(Fact::OptionSet { seconds, task, .. }) => (*seconds, Some(*task)),
                 _ => (None, None),
             };
-        let listens = Fact::Listens { backlog: e.arg("backlog"), task: task(e) };
+        let listens = Fact::Listens { backlog: e.arg("backlog"), task: Task::at_work(e) };
         let from_ns = waiting.as_ref().map_or(e.at_ns, |line| line.at_ns);
         let lines = waiting
             .into_iter()
@@ -88,7 +92,7 @@ impl State {
             .collect();
         let it = Deferral {
             seconds,
-            task: setter.or_else(|| Some(task(e))),
+            task: setter.or_else(|| Some(Task::at_work(e))),
             ..of_listener(e, Outcome::Set, setting)
         };
         out.push(self.told(from_ns, e.at_ns, it, lines));
@@ -104,7 +108,7 @@ impl State {
             rto_max_ticks: None,
             rto_max_ms: e.arg("rto_max_ms").filter(|ms| *ms > 0),
         };
-        let listens = Fact::Listens { backlog: None, task: task(e) };
+        let listens = Fact::Listens { backlog: None, task: Task::at_work(e) };
         let it = Deferral { seconds: Some(seconds), ..of_listener(e, Outcome::Found, setting) };
         let line = Evidence { n: e.n, at_ns: e.at_ns, fact: listens };
         out.push(self.told(e.at_ns, e.at_ns, it, vec![line]));
@@ -112,5 +116,5 @@ impl State {
 }
 
 fn of_listener(e: &Event, outcome: Outcome, setting: Setting) -> Deferral {
-    Deferral { task: Some(task(e)), setting, ..Deferral::new(Side::Listener, outcome) }
+    Deferral { task: Some(Task::at_work(e)), setting, ..Deferral::new(Side::Listener, outcome) }
 }

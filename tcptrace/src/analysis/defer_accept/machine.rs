@@ -4,9 +4,9 @@ use tcptrace_common::{field::Field, hook::Hook, tcp::ICSK_ACK_TIMER};
 
 use super::{Deferral, Fact, MAX_LINES, Outcome, Side, Trigger, listener::Known, request::Request};
 use crate::{
-    analysis::Analysis,
+    analysis::{Analysis, episode::Episode},
     event::{Event, SocketId},
-    finding::{Certainty, Evidence, Finding, Task},
+    finding::{Certainty, Evidence, Finding},
 };
 
 /// How long after the end of the deferral `accept()`, and the first data, are waited for, nanoseconds.
@@ -24,12 +24,8 @@ pub struct Machine {
 #[derive(Debug, Default)]
 pub(super) struct State {
     socket: SocketId,
-    /// When the connection that is told of began.
-    began_ns: Option<u64>,
-    lines: Vec<Evidence<Fact>>,
-    lines_left_out: u32,
-    /// Events were lost, or it had begun before it was met.
-    uncertain: bool,
+    /// The connection that is told of.
+    episode: Episode<Fact>,
     pub(super) request: Option<Request>,
     pub(super) option: Known,
     /// When the ACK of a client's handshake was put off.
@@ -121,17 +117,10 @@ impl Analysis for Machine {
 
     fn on_loss(&mut self, at_ns: u64) {
         let state = &mut *self.state;
-        if state.request.is_none() {
+        if state.request.is_none() && state.put_off_ns.is_none() {
             return;
         }
-        state.uncertain = true;
-        // It stands behind the socket's last line, and is no event of its own.
-        if let Some(last) = state.lines.last()
-            && last.fact != Fact::Lost
-        {
-            let n = last.n;
-            state.lines.push(Evidence { n, at_ns, fact: Fact::Lost });
-        }
+        state.episode.note_loss(at_ns, Fact::Lost, MAX_LINES);
     }
 
     fn is_over(&self, gone: bool) -> bool {
@@ -149,42 +138,33 @@ impl Analysis for Machine {
     }
 }
 
-/// The task at work.
-pub(super) const fn task(e: &Event) -> Task {
-    Task { pid: e.pid, tid: e.tid }
-}
-
 impl Machine {
     /// The lines that are not told yet.
     pub(in crate::analysis) fn kept(&self) -> &[Evidence<Fact>] {
-        &self.state.lines
+        self.state.episode.lines()
     }
 }
 
 impl State {
     /// Adds a line.
     pub(super) fn note(&mut self, e: &Event, fact: Fact) {
-        self.began_ns.get_or_insert(e.at_ns);
-        if self.lines.len() >= MAX_LINES {
-            self.lines_left_out = self.lines_left_out.saturating_add(1);
-            return;
-        }
-        self.lines.push(Evidence { n: e.n, at_ns: e.at_ns, fact });
+        self.episode.note(e.n, e.at_ns, fact, MAX_LINES);
     }
 
     /// Takes the line of a timer back that led to something: which period it ended.
     pub(super) fn take_timer(&mut self) -> Option<u32> {
-        let Some(Evidence { fact: Fact::Timer { period, .. }, .. }) = self.lines.last() else {
+        let Some(Fact::Timer { period, .. }) = self.episode.lines().last().map(|line| &line.fact)
+        else {
             return None;
         };
         let period = *period;
-        self.lines.pop();
+        self.episode.take_last();
         Some(period)
     }
 
     /// It had begun before it was met.
     pub(super) const fn is_midway(&mut self) {
-        self.uncertain = true;
+        self.episode.doubt();
     }
 
     /// The deferral is over: what belongs to it comes at once, or is not waited for.
@@ -214,21 +194,18 @@ impl State {
     /// Tells the connection that is going on, if there is one; `is_end` says that the trace is over.
     fn tell(&mut self, at_ns: u64, is_end: bool, out: &mut Vec<AnyDeferral>) {
         let request = self.request.take();
-        let (lines, left_out) =
-            (std::mem::take(&mut self.lines), std::mem::take(&mut self.lines_left_out));
-        let (began_ns, uncertain) = (self.began_ns.take(), std::mem::take(&mut self.uncertain));
+        let episode = self.episode.end();
         self.due_ns = None;
         let Some(request) = request else { return };
         let ended_ns = request.ended_ns();
         let is_socket = !request.is_dropped();
         let mut deferral = request.deferral(at_ns, is_end);
-        deferral.lines_left_out = left_out;
+        deferral.lines_left_out = episode.left_out;
         self.is_over |= !is_socket;
-        let from_ns = began_ns.unwrap_or(at_ns);
+        let from_ns = episode.began_ns.unwrap_or(at_ns);
         let until_ns = ended_ns.unwrap_or(at_ns).max(from_ns);
-        let finding = self.told(from_ns, until_ns, deferral, lines);
-        let certainty = if uncertain { Certainty::May } else { Certainty::Seen };
-        out.push(Finding { certainty, ..finding });
+        let finding = self.told(from_ns, until_ns, deferral, episode.lines);
+        out.push(Finding { certainty: episode.certainty, ..finding });
     }
 
     /// The SYN-ACK came for a client that has set the option: its ACK is put off.
@@ -250,13 +227,13 @@ impl State {
     fn on_ack_sent(&mut self, e: &Event, by: Trigger, out: &mut Vec<AnyDeferral>) {
         let Some(from_ns) = self.put_off_ns.take() else { return };
         self.note(e, Fact::AckSent { by });
-        let lines = std::mem::take(&mut self.lines);
-        self.began_ns = None;
+        let episode = self.episode.end();
         let it = Deferral {
             held_ns: Some(e.at_ns.saturating_sub(from_ns)),
             sent_by: Some(by),
             ..Deferral::new(Side::Client, Outcome::Withheld)
         };
-        out.push(self.told(from_ns, e.at_ns, it, lines));
+        let finding = self.told(from_ns, e.at_ns, it, episode.lines);
+        out.push(Finding { certainty: episode.certainty, ..finding });
     }
 }

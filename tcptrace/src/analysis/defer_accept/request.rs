@@ -7,11 +7,7 @@ use tcptrace_common::{
     tcp::{TCP_CLOSE_WAIT, TCP_LISTEN, TCPHDR_ACK, TCPHDR_FIN, TCPHDR_RST, TCPHDR_SYN},
 };
 
-use super::{
-    Deferral, Fact, Outcome, Setting, Side, Trigger,
-    listener::setting,
-    machine::{State, task},
-};
+use super::{Deferral, Fact, Outcome, Setting, Side, Trigger, listener::setting, machine::State};
 use crate::{event::Event, finding::Task};
 
 /// One connection.
@@ -305,8 +301,8 @@ impl State {
     /// A program has accepted the connection.
     pub(super) fn on_accepted(&mut self, e: &Event) {
         let Some(request) = self.request.as_mut() else { return };
-        request.accepted = Some((e.at_ns, task(e)));
-        self.note(e, Fact::Accepted { task: task(e) });
+        request.accepted = Some((e.at_ns, Task::at_work(e)));
+        self.note(e, Fact::Accepted { task: Task::at_work(e) });
     }
 
     /// The first data came.

@@ -11,7 +11,7 @@ use tcptrace_common::{
 
 use super::{
     Asked, Attempt, Fact, Looked, Outcome, Pause, Reason, Side, SynOption,
-    machine::{AnyAttempt, State, task},
+    machine::{AnyAttempt, State},
 };
 use crate::{
     event::{Event, Seq},
@@ -139,9 +139,9 @@ impl State {
         }
         let client = self.client.get_or_insert_default();
         client.asked = Some(Asked::FastopenConnect);
-        client.task = Some(task(e));
+        client.task = Some(Task::at_work(e));
         client.deferred_at_ns.get_or_insert(e.at_ns);
-        self.note(e, Fact::ConnectDeferred { task: task(e) });
+        self.note(e, Fact::ConnectDeferred { task: Task::at_work(e) });
     }
 
     /// The kernel has looked for a cookie; with `TCP_FASTOPEN_CONNECT` again when the SYN leaves, which then counts.
@@ -159,7 +159,7 @@ impl State {
         };
         let client = self.client.get_or_insert_default();
         client.looked = Some(found);
-        client.task = Some(task(e));
+        client.task = Some(Task::at_work(e));
         client.setting = e.u32(Field::sysctl_tcp_fastopen);
         client.pause = pause(e);
         let by_option = e.u32(Field::fastopen_connect) == Some(1);
@@ -197,10 +197,13 @@ impl State {
         };
         let client = self.client.get_or_insert_default();
         client.syn = Some(syn);
-        client.task = Some(task(e));
+        client.task = Some(Task::at_work(e));
         client.writes = !by_connect;
         let (bytes, given_bytes) = (data, syn.given);
-        self.note(e, Fact::SynOut { bytes, given_bytes, option, experimental, task: task(e) });
+        self.note(
+            e,
+            Fact::SynOut { bytes, given_bytes, option, experimental, task: Task::at_work(e) },
+        );
     }
 
     /// The kernel could send no SYN at all.
@@ -294,14 +297,14 @@ impl State {
             return;
         };
         let flags = e.arg("msg_flags").unwrap_or(0);
-        let fact = Fact::Written { bytes: size, returned, flags, task: task(e) };
+        let fact = Fact::Written { bytes: size, returned, flags, task: Task::at_work(e) };
         let error = if returned < 0 { returned.unsigned_abs() } else { 0 };
         if let Some(reason) = refusal(e, error)
             && flags & MSG_FASTOPEN != 0
         {
             let attempt = Attempt {
                 asked: Some(Asked::MsgFastopen),
-                task: Some(task(e)),
+                task: Some(Task::at_work(e)),
                 given_bytes: Some(size),
                 syn_data_bytes: Some(0),
                 setting: e.u32(Field::sysctl_tcp_fastopen),

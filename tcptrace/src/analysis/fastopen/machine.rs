@@ -11,7 +11,7 @@ use super::{
     client::Client, server::Server,
 };
 use crate::{
-    analysis::Analysis,
+    analysis::{Analysis, episode::Episode},
     event::{Event, Seq, SocketId},
     finding::{Certainty, Evidence, Finding, Task},
 };
@@ -31,12 +31,8 @@ pub struct Machine {
 #[derive(Debug, Default)]
 pub(super) struct State {
     socket: SocketId,
-    /// When the attempt that is going on began.
-    began_ns: Option<u64>,
-    lines: Vec<Evidence<Fact>>,
-    lines_left_out: u32,
-    /// Events were lost, or it had begun before it was met.
-    uncertain: bool,
+    /// The attempt that is going on.
+    episode: Episode<Fact>,
     pub(super) client: Option<Client>,
     pub(super) server: Option<Server>,
     /// Fast Open has made the socket.
@@ -112,14 +108,7 @@ impl Analysis for Machine {
         if state.client.is_none() && state.server.is_none() {
             return;
         }
-        state.uncertain = true;
-        // It stands behind the socket's last line, and is no event of its own.
-        if let Some(last) = state.lines.last()
-            && last.fact != Fact::Lost
-        {
-            let n = last.n;
-            state.lines.push(Evidence { n, at_ns, fact: Fact::Lost });
-        }
+        state.episode.note_loss(at_ns, Fact::Lost, MAX_LINES);
     }
 
     fn is_over(&self, gone: bool) -> bool {
@@ -137,32 +126,22 @@ impl Analysis for Machine {
     }
 }
 
-/// The task at work.
-pub(super) const fn task(e: &Event) -> Task {
-    Task { pid: e.pid, tid: e.tid }
-}
-
 impl Machine {
     /// The lines that are not told yet.
     pub(in crate::analysis) fn kept(&self) -> &[Evidence<Fact>] {
-        &self.state.lines
+        self.state.episode.lines()
     }
 }
 
 impl State {
     /// Adds a line.
     pub(super) fn note(&mut self, e: &Event, fact: Fact) {
-        self.began_ns.get_or_insert(e.at_ns);
-        if self.lines.len() >= MAX_LINES {
-            self.lines_left_out = self.lines_left_out.saturating_add(1);
-            return;
-        }
-        self.lines.push(Evidence { n: e.n, at_ns: e.at_ns, fact });
+        self.episode.note(e.n, e.at_ns, fact, MAX_LINES);
     }
 
     /// It had begun before it was met.
     pub(super) fn is_midway(&mut self) {
-        self.uncertain = true;
+        self.episode.doubt();
     }
 
     /// The answer is known: what belongs to it comes at once, or not at all.
@@ -199,22 +178,20 @@ impl State {
             (None, Some(server)) => Some(server.attempt()),
             (None, None) => None,
         };
-        let (lines, left_out) =
-            (std::mem::take(&mut self.lines), std::mem::take(&mut self.lines_left_out));
-        let (began_ns, uncertain) = (self.began_ns.take(), std::mem::take(&mut self.uncertain));
+        let episode = self.episode.end();
         self.due_ns = None;
         let Some(mut attempt) = attempt else { return };
-        attempt.lines_left_out = left_out;
-        let last_ns = lines.last().map_or(at_ns, |line| line.at_ns);
-        let from_ns = began_ns.unwrap_or(at_ns);
+        attempt.lines_left_out = episode.left_out;
+        let last_ns = episode.lines.last().map_or(at_ns, |line| line.at_ns);
+        let from_ns = episode.began_ns.unwrap_or(at_ns);
         let open = is_end && attempt.outcome == Outcome::UnderWay;
         out.push(Finding {
             socket: self.socket,
             from_ns,
             until_ns: if open { at_ns } else { last_ns }.max(from_ns),
             cause: attempt,
-            evidence: lines,
-            certainty: if uncertain { Certainty::May } else { Certainty::Seen },
+            evidence: episode.lines,
+            certainty: episode.certainty,
             not_seen: Vec::new(),
         });
     }
@@ -239,11 +216,15 @@ impl State {
         };
         let attempt = Attempt {
             asked,
-            task: Some(task(e)),
+            task: Some(Task::at_work(e)),
             setting: Some(setting),
             ..Attempt::new(side, outcome, Some(reason))
         };
-        out.push(self.at_once(e, attempt, Some(Fact::OptionSet { optname, task: task(e) })));
+        out.push(self.at_once(
+            e,
+            attempt,
+            Some(Fact::OptionSet { optname, task: Task::at_work(e) }),
+        ));
     }
 
     /// A socket that listened at the start.
@@ -256,12 +237,16 @@ impl State {
             return;
         }
         let attempt = Attempt {
-            task: Some(task(e)),
+            task: Some(Task::at_work(e)),
             setting: Some(setting),
             queue: Some(Queue { qlen: 0, max_qlen, resets: false }),
             ..Attempt::new(Side::Server, Outcome::NotUsable, Some(Reason::ServerBitOff))
         };
-        out.push(self.at_once(e, attempt, Some(Fact::Listens { max_qlen, task: task(e) })));
+        out.push(self.at_once(
+            e,
+            attempt,
+            Some(Fact::Listens { max_qlen, task: Task::at_work(e) }),
+        ));
     }
 
     /// A connection was made from a SYN cookie.

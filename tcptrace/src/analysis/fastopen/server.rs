@@ -5,10 +5,7 @@ use tcptrace_common::{
     tcp::{ETIMEDOUT, TCP_CLOSE, TFO_SERVER_COOKIE_NOT_REQD, TFO_SERVER_ENABLE},
 };
 
-use super::{
-    Attempt, Fact, Outcome, Queue, Reason, Side, SynOption,
-    machine::{State, task},
-};
+use super::{Attempt, Fact, Outcome, Queue, Reason, Side, SynOption, machine::State};
 use crate::{
     event::{Event, Seq},
     finding::Task,
@@ -128,8 +125,8 @@ impl State {
     /// A program has accepted the connection.
     pub(super) fn on_accepted(&mut self, e: &Event) {
         let Some(server) = self.server.as_mut() else { return };
-        server.accepted = Some((e.at_ns, task(e)));
-        self.note(e, Fact::Accepted { task: task(e) });
+        server.accepted = Some((e.at_ns, Task::at_work(e)));
+        self.note(e, Fact::Accepted { task: Task::at_work(e) });
     }
 }
 

@@ -31,6 +31,13 @@ pub(super) struct Acks {
 }
 
 impl Acks {
+    /// `tcp_event_new_data_sent()`, where the event shows the segment.
+    pub(super) fn departed(&mut self, e: &Event) {
+        if let (Some(_), Some(end_seq)) = (e.seq(Field::seq), e.seq(Field::end_seq)) {
+            self.left(end_seq, e.at_ns);
+        }
+    }
+
     /// A segment has left.
     pub(super) fn left(&mut self, end_seq: Seq, at_ns: u64) {
         if self.departures.len() >= MAX_DEPARTURES {
@@ -49,13 +56,20 @@ impl Acks {
         self.again_to = e.seq(Field::snd_nxt);
     }
 
+    /// An attempt to send tells that a segment is missing at the other end, or was sent again: of what is in flight then, an ACK
+    /// may be late because of that.
+    pub(super) fn disordered(&mut self, e: &Event) {
+        let any = [Field::sacked_out, Field::lost_out, Field::retrans_out];
+        if any.into_iter().any(|field| e.u32(field).is_some_and(|many| many > 0)) {
+            self.again_to = e.seq(Field::snd_nxt).or(self.again_to);
+        }
+    }
+
     /// The line of evidence for a segment that came in.
     pub(super) fn came(&mut self, e: &Event, acked_bytes: u32, data_bytes: u32) -> Fact {
         let ack = e.seq(Field::ack_seq);
         let since_segment_ns = ack.filter(|_| acked_bytes > 0).and_then(|ack| self.since(e, ack));
-        if let Some(ack) = ack {
-            self.departures.retain(|(end, _)| end.after(ack));
-        }
+        self.acknowledged(ack);
         Fact::Ack {
             acked_bytes,
             data_bytes,
@@ -63,6 +77,13 @@ impl Acks {
             rtt_min_us: e.u32(Field::rtt_min).filter(|us| *us != u32::MAX),
             since_segment_ns,
             ack_seq: ack.map_or(0, |ack| ack.0),
+        }
+    }
+
+    /// Of what is acknowledged no ACK tells anything more.
+    pub(super) fn acknowledged(&mut self, ack: Option<Seq>) {
+        if let Some(ack) = ack {
+            self.departures.retain(|(end, _)| end.after(ack));
         }
     }
 
@@ -175,6 +196,23 @@ mod tests {
         ));
         let fact = acks.came(&ack("1.05", "rtt_min=100 srtt_us=800"), 100, 0);
         assert_eq!(inferred(&fact), None);
+    }
+
+    #[test]
+    fn of_what_was_in_flight_with_a_lost_segment_nothing_is_said() {
+        let after = |fields: &str| {
+            let mut acks = Acks::default();
+            acks.left(Seq(200), 1_000_000_000);
+            acks.disordered(&event(&format!(
+                "1.02 s1 pid=0 tcp_write_xmit | snd_nxt=200 {fields}"
+            )));
+            let fact = acks.came(&ack("1.05", "rtt_min=100 srtt_us=800"), 100, 0);
+            inferred(&fact).map(|(ack, _)| ack)
+        };
+        assert_eq!(after("sacked_out=3 lost_out=0 retrans_out=0"), None);
+        assert_eq!(after("sacked_out=0 lost_out=1 retrans_out=0"), None);
+        assert_eq!(after("sacked_out=0 lost_out=0 retrans_out=1"), None);
+        assert_eq!(after("sacked_out=0 lost_out=0 retrans_out=0"), Some(PeerAck::Delayed));
     }
 
     #[test]

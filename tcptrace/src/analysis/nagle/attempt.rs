@@ -25,6 +25,25 @@ pub(in crate::analysis) struct Attempt<'a> {
     pub(in crate::analysis) fin: bool,
 }
 
+/// Whether the attempt to send that has just ended gave the first buffer that waits to the layers below, and they did not
+/// take it: `__tcp_transmit_skb()` stamps what it is given. An attempt before has left an older stamp.
+pub(in crate::analysis) fn failed(e: &Event) -> bool {
+    let (tried, began) = (e.field(Field::head_mstamp_ns), e.field(Field::tcp_clock_cache));
+    let tried_now = tried.zip(began).is_some_and(|(tried, began)| tried != 0 && tried >= began);
+    tried_now && e.waiting().is_some_and(|waiting| waiting > 0) && !is_paced(e)
+}
+
+/// `tcp_pacing_check()`.
+fn is_paced(e: &Event) -> bool {
+    e.u32(Field::sk_pacing_status) == Some(SK_PACING_NEEDED)
+        && e.field(Field::tcp_wstamp_ns) > e.field(Field::tcp_clock_cache)
+}
+
+/// `tcp_urg_mode()`: urgent data is on its way. Older traces do not tell.
+pub(in crate::analysis) fn is_urgent(e: &Event) -> bool {
+    e.seq(Field::snd_up).zip(e.seq(Field::snd_una)).is_some_and(|(up, una)| up != una)
+}
+
 impl Attempt<'_> {
     pub(in crate::analysis) fn held(&self) -> Held {
         self.known().unwrap_or(Held::Undetermined)
@@ -69,10 +88,12 @@ impl Attempt<'_> {
         (self.e.u32(Field::packets_out)? > 0).then_some(Held::TsoDefer)
     }
 
-    /// `tcp_nagle_check()`: a push overrides everything, then cork, then Nagle. It is asked of the last buffer only.
+    /// `tcp_nagle_check()`: a push overrides everything, then cork, then Nagle. It is asked of the last buffer only, and not
+    /// while urgent data is on its way (`tcp_nagle_test()`).
     fn by_small_segment(&self, small_and_last: bool) -> Option<Held> {
         let nonagle = self.nonagle?;
-        if !small_and_last || self.fin || nonagle & TCP_NAGLE_PUSH != 0 {
+        let asked = small_and_last && !self.fin && !is_urgent(self.e);
+        if !asked || nonagle & TCP_NAGLE_PUSH != 0 {
             return None;
         }
         if nonagle & TCP_NAGLE_CORK != 0 {
@@ -108,8 +129,7 @@ impl Attempt<'_> {
 
     /// `tcp_pacing_check()`.
     pub(in crate::analysis) fn is_paced(&self) -> bool {
-        self.e.u32(Field::sk_pacing_status) == Some(SK_PACING_NEEDED)
-            && self.e.field(Field::tcp_wstamp_ns) > self.e.field(Field::tcp_clock_cache)
+        is_paced(self.e)
     }
 
     /// `tcp_should_autocork()`: a buffer that may still grow, behind something in flight.

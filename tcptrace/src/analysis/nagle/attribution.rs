@@ -6,12 +6,15 @@
 
 use tcptrace_common::{
     field::Field,
-    tcp::{ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, TCP_CORK, TSQF_DEFERRED},
+    tcp::{
+        ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, TCP_CORK, TCP_NAGLE_CORK, TCP_NAGLE_OFF,
+        TCP_NAGLE_PUSH, TSQF_DEFERRED,
+    },
 };
 use thin_vec::ThinVec;
 
 use crate::{
-    analysis::nagle::{Held, Release},
+    analysis::nagle::{Held, Release, attempt::is_urgent},
     event::{Event, Seq},
 };
 
@@ -80,13 +83,8 @@ impl Attribution {
 
     /// Something entered the socket under its lock; a task that owns it is no longer setting an option then.
     pub(super) fn enter(&mut self, context: Context, e: &Event) {
-        let owned = is_owned(e);
-        self.entered = Some((context, e.tid, owned));
-        if owned {
-            self.ends_setting(e.tid);
-        } else {
-            self.lasting.deferred = None;
-        }
+        self.entered = Some((context, e.tid, is_owned(e)));
+        self.lasting.entered(e);
     }
 
     /// `tcp_pace_kick()`: `tcp_tsq_handler()` or `tcp_tsq_write()` follows.
@@ -118,14 +116,12 @@ impl Attribution {
 
     /// An attempt to send is over: what the owner of the socket had put off is done with.
     pub(super) fn attempted(&mut self, e: &Event) {
-        if is_deferred(e) == Some(false) {
-            self.lasting.deferred = None;
-        }
+        self.lasting.attempted(e);
     }
 
     /// A thread is about to set an option.
     pub(super) fn sets(&mut self, tid: u32, option: u32) {
-        self.ends_setting(tid);
+        self.lasting.ends_setting(tid);
         if self.lasting.options.len() >= MAX_OPTIONS {
             self.lasting.options.remove(0);
         }
@@ -134,18 +130,14 @@ impl Attribution {
 
     /// A write, or a part of it, is done: nobody is at work until something enters.
     pub(super) fn write_done(&mut self, e: &Event) {
-        if let Some(write_seq) = e.seq(Field::write_seq) {
-            self.lasting.written_to = Some(write_seq);
-        }
-        self.ends_setting(e.tid);
         self.entered = None;
-        self.attempted(e);
+        self.lasting.write_done(e);
     }
 
     /// A FIN is being queued behind the bytes.
     pub(super) fn fin_queued(&mut self, e: &Event) {
         self.enter(Context::Fin, e);
-        self.ends_setting(e.tid);
+        self.lasting.ends_setting(e.tid);
         self.lasting.fin = true;
         self.lasting.written_to = e.seq(Field::write_seq).map(|end| Seq(end.0.wrapping_add(1)));
     }
@@ -177,7 +169,7 @@ impl Attribution {
     pub(super) fn release(&self, e: &Event, full: bool, held: Held, paced: bool) -> Release {
         let owned = is_owned(e);
         if owned && self.is_grown(e) {
-            return by_write(full, held);
+            return by_write(full, held, is_urgent(e));
         }
         if owned
             && let Some((_, option)) = self.lasting.options.iter().find(|(tid, _)| *tid == e.tid)
@@ -203,24 +195,67 @@ impl Attribution {
             Some(Context::Tsq(Ready::PacingTimer)) => Release::PacingTimer,
             // Where the pacing timer cannot be probed it comes this way too.
             Some(Context::Tsq(Ready::Device)) if !paced => Release::Tsq,
-            // The end of a splice pushes what its last page said more would follow.
-            None if owned && held == Held::MsgMore => Release::Push,
+            None if owned => by_task(e, held),
             _ => Release::Undetermined,
+        }
+    }
+}
+
+impl Lasting {
+    /// As [`Attribution::enter`].
+    pub(super) fn entered(&mut self, e: &Event) {
+        if is_owned(e) {
+            self.ends_setting(e.tid);
+        } else {
+            self.deferred = None;
+        }
+    }
+
+    /// As [`Attribution::write_done`].
+    pub(super) fn write_done(&mut self, e: &Event) {
+        if let Some(write_seq) = e.seq(Field::write_seq) {
+            self.written_to = Some(write_seq);
+        }
+        self.ends_setting(e.tid);
+        self.attempted(e);
+    }
+
+    fn attempted(&mut self, e: &Event) {
+        if is_deferred(e) == Some(false) {
+            self.deferred = None;
         }
     }
 
     fn ends_setting(&mut self, tid: u32) {
-        self.lasting.options.retain(|(setter, _)| *setter != tid);
+        if !self.options.is_empty() {
+            self.options.retain(|(setter, _)| *setter != tid);
+        }
     }
 }
 
-/// A write sends what waits because a segment is full, because it does not say `MSG_MORE` itself, or because its attempt
-/// meets no limit any more. Anything else (urgent data, a push for want of buffer space) is not told apart.
-const fn by_write(full: bool, held: Held) -> Release {
+/// A write sends what waits because a segment is full, because it is urgent, because it does not say `MSG_MORE` itself, or
+/// because its attempt meets no limit any more. Anything else (a push for want of buffer space) is not told apart.
+const fn by_write(full: bool, held: Held, urgent: bool) -> Release {
     match held {
+        Held::MsgMore | Held::Nagle | Held::Cork if !full && urgent => Release::UrgentData,
         Held::MsgMore if !full => Release::Push,
         Held::Nagle | Held::Cork | Held::Undetermined if !full => Release::Undetermined,
         _ => Release::MoreData,
+    }
+}
+
+/// A task that neither writes nor calls `setsockopt()` on this socket sends what waits: the end of a splice what its last
+/// page said more would follow; the kernel, which sets options of sockets of its own and of subflows of MPTCP without that
+/// call, what the socket's bits tell. `TCP_NAGLE_PUSH` lasts until the next buffer is queued.
+fn by_task(e: &Event, held: Held) -> Release {
+    let nonagle = e.u32(Field::nonagle);
+    let has = |bit: u32| nonagle.is_some_and(|nonagle| nonagle & bit != 0);
+    match held {
+        Held::MsgMore => Release::Push,
+        Held::Cork if nonagle.is_some() && !has(TCP_NAGLE_CORK) => Release::Uncork,
+        Held::Cork if has(TCP_NAGLE_PUSH) => Release::Nodelay,
+        Held::Nagle if has(TCP_NAGLE_OFF) => Release::Nodelay,
+        _ => Release::Undetermined,
     }
 }
 

@@ -1,30 +1,62 @@
 //! Writes that sleep in their call: their bytes are still the program's, because the send buffer is full or because there
 //! is no connection yet.
 
-use tcptrace_common::{field::Field, hook::Hook};
+use smallvec::{SmallVec, smallvec};
+use tcptrace_common::{field::Field, hook::Hook, tcp::MSG_DONTWAIT};
+use thin_vec::ThinVec;
 
 use crate::{
-    analysis::nagle::{Fact, Held, Hold, Part, Release, Write},
+    analysis::nagle::{Fact, Held, Hold, Release, Way, Write, machine::parts},
     event::{Event, Seq, SocketId},
     finding::{Certainty, Evidence, Finding, Task},
 };
 
 /// Most writes that sleep on one socket at once and are followed.
 const MAX_SLEEPERS: usize = 16;
+/// Most reasons of one write that are told, each other than the one before.
+const MAX_CAUSES: usize = 64;
 /// `EPIPE`, `ENETUNREACH`, `ECONNRESET`, `ETIMEDOUT`, `ECONNREFUSED`, `EHOSTUNREACH`: the connection is over, or there will
 /// be none (`include/uapi/asm-generic/errno.h`).
 const OVER: [i32; 6] = [-32, -101, -104, -110, -111, -113];
 
+/// What a write is about to sleep for: what `sk_stream_memory_free()` is asked. Older traces tell of nothing but the buffer.
+pub(in crate::analysis) fn no_room(e: &Event) -> Held {
+    let of = |field| e.u32(field);
+    let lowat = of(Field::notsent_lowat)
+        .filter(|own| *own != 0)
+        .or_else(|| of(Field::sysctl_tcp_notsent_lowat));
+    let (Some(queued), Some(limit), Some(lowat), Some(waiting)) =
+        (of(Field::sk_wmem_queued), of(Field::sk_sndbuf), lowat, e.waiting())
+    else {
+        return Held::SendBuffer;
+    };
+    if queued.cast_signed() >= limit.cast_signed() {
+        Held::SendBuffer
+    } else if waiting >= lowat {
+        Held::NotsentLowat
+    } else {
+        // It sleeps for a random time, as where memory is short, and its own push may have made the room.
+        Held::Undetermined
+    }
+}
+
+/// Whether the call that returns was to wait for room until it had given everything; older traces do not tell.
+fn would_wait(e: &Event) -> bool {
+    let flags = e.u32(Field::msg_flags).or_else(|| e.arg("flags"));
+    flags.is_some_and(|flags| flags & MSG_DONTWAIT == 0)
+}
+
 /// The sleeping writes of one socket.
 #[derive(Debug, Default)]
 pub(super) struct Blocked {
-    sleepers: Vec<Sleeper>,
+    sleepers: ThinVec<Sleeper>,
 }
 
 #[derive(Debug)]
 struct Sleeper {
     task: Task,
-    held: Held,
+    /// Why it sleeps, since when, nanoseconds, and the event that told; a call may find several reasons, one after the other.
+    causes: Vec<(u64, u64, Held)>,
     /// When it began to sleep for the first time, nanoseconds, and the event that told.
     since: (u64, u64),
     /// `write_seq` when it began to sleep for the first time, and for the last time.
@@ -34,12 +66,14 @@ struct Sleeper {
     woken_ns: Option<u64>,
     /// The last segment that acknowledged something during the last sleep.
     ack: Option<Evidence<Fact>>,
+    /// The connection has ended meanwhile.
+    over: bool,
     certainty: Certainty,
 }
 
 impl Blocked {
     /// Whether no write sleeps.
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.sleepers.is_empty()
     }
 
@@ -48,17 +82,22 @@ impl Blocked {
         let seq = e.seq(Field::write_seq);
         if let Some(sleeper) = self.sleepers.iter_mut().find(|s| s.task.tid == e.tid) {
             (sleeper.last_seq, sleeper.woken_ns, sleeper.ack) = (seq, None, None);
+            let changed = sleeper.causes.last().is_none_or(|(.., last)| *last != held);
+            if changed && sleeper.causes.len() < MAX_CAUSES {
+                sleeper.causes.push((e.at_ns, e.n, held));
+            }
             return;
         }
         if self.sleepers.len() < MAX_SLEEPERS {
             self.sleepers.push(Sleeper {
-                task: Task { pid: e.pid, tid: e.tid },
-                held,
+                task: Task::at_work(e),
+                causes: vec![(e.at_ns, e.n, held)],
                 since: (e.at_ns, e.n),
                 first_seq: seq,
                 last_seq: seq,
                 woken_ns: None,
                 ack: None,
+                over: false,
                 certainty: Certainty::Seen,
             });
         }
@@ -73,6 +112,12 @@ impl Blocked {
             Hook::tcp_rcv_established | Hook::tcp_rcv_state_process => e.acked(),
             _ => 0,
         };
+        // A FIN is another thread's doing: shutdown(), after which nothing more is taken.
+        if matches!(e.hook, Hook::tcp_done | Hook::tcp_v4_destroy_sock | Hook::tcp_send_fin) {
+            for sleeper in &mut self.sleepers {
+                sleeper.over = true;
+            }
+        }
         let now = e.seq(Field::write_seq);
         for sleeper in self.sleepers.iter_mut().filter(|s| s.woken_ns.is_none()) {
             if sleeper.last_seq.zip(now).is_some_and(|(then, now)| then.before(now)) {
@@ -103,6 +148,7 @@ impl Blocked {
     pub(super) fn returned(
         &mut self,
         e: &Event,
+        way: Way,
         nodelay_seen: bool,
     ) -> Option<Finding<Hold, Fact>> {
         let at = self.sleepers.iter().position(|s| s.task.tid == e.tid)?;
@@ -114,25 +160,38 @@ impl Blocked {
             sleeper.first_seq.zip(e.seq(Field::write_seq)).map(|(first, now)| now.since(first));
         // Other threads may have written meanwhile: never more than this call took.
         let after = grew.map_or(0, |grew| grew.min(taken));
+        // What waited in the call: what it gave after it had slept, and what it never gave.
+        let waited = size.saturating_sub(taken - after);
         let (bytes, release) = if OVER.contains(&ret) {
             (size, Release::Discarded)
+        } else if taken < size && sleeper.over {
+            (waited, Release::Discarded)
+        } else if taken < size && would_wait(e) {
+            (waited, Release::GivenUp)
         } else if after > 0 {
-            let release = if sleeper.ack.is_some() { Release::Ack } else { Release::Undetermined };
-            (size.saturating_sub(taken - after), release)
+            // Where nothing is lacking the kernel looks again after a time, whatever comes.
+            let by_time =
+                sleeper.causes.last().is_some_and(|(.., held)| *held == Held::Undetermined);
+            let by_ack = sleeper.ack.is_some() && !by_time;
+            let release = if by_ack { Release::Ack } else { Release::Undetermined };
+            (waited, release)
         } else {
-            // It gave up, or was never meant to sleep.
+            // It was never meant to sleep, or nobody knows.
             return None;
         };
         if bytes == 0 {
             return None;
         }
-        let until_ns = sleeper.woken_ns.unwrap_or(e.at_ns).max(from_ns);
+        let ended = matches!(release, Release::Discarded | Release::GivenUp);
+        let woken_ns = sleeper.woken_ns.filter(|_| !ended);
+        let until_ns = woken_ns.unwrap_or(e.at_ns).max(from_ns);
         let hold = Hold {
             bytes,
             written_bytes: Some(size),
+            way: Some(way),
             tail: bytes < size,
             release,
-            writes: vec![Write { bytes, at_ns: from_ns, held_ns: until_ns - from_ns }],
+            writes: smallvec![Write { bytes, at_ns: from_ns, held_ns: until_ns - from_ns }],
             nodelay_seen,
             ..sleeper.hold(until_ns)
         };
@@ -159,15 +218,18 @@ impl Blocked {
 impl Sleeper {
     /// What is known before the call has returned.
     fn hold(&self, until_ns: u64) -> Hold {
+        let causes: Vec<(u64, Held)> =
+            self.causes.iter().map(|(at_ns, _, held)| (*at_ns, *held)).collect();
         Hold {
             writer: self.task,
             bytes: 0,
             written_bytes: None,
+            way: None,
             tail: false,
             packets_out: None,
-            parts: vec![Part::of(self.held, until_ns - self.since.0)],
+            parts: parts(&causes, self.since.0, until_ns),
             release: Release::StillHeld,
-            writes: Vec::new(),
+            writes: SmallVec::new(),
             writes_left_out: 0,
             nodelay_seen: false,
             turn: 0,
@@ -181,8 +243,11 @@ impl Sleeper {
     fn finding(self, socket: SocketId, until_ns: u64, hold: Hold) -> Finding<Hold, Fact> {
         let (at_ns, n) = self.since;
         let write = Fact::Write { bytes: hold.written_bytes, msg_more: false, task: self.task };
-        let mut evidence: Vec<_> =
-            [write, held(self.held, hold.bytes)].map(|fact| Evidence { n, at_ns, fact }).into();
+        let mut evidence = vec![Evidence { n, at_ns, fact: write }];
+        evidence.extend(self.causes.iter().map(|(at_ns, n, cause)| {
+            let fact = held(*cause, hold.bytes);
+            Evidence { n: *n, at_ns: *at_ns, fact }
+        }));
         evidence.extend(self.ack);
         Finding {
             socket,

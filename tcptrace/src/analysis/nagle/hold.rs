@@ -1,7 +1,10 @@
 //! What one hold is: the data of a finding, and the lines of its evidence.
 
-use schemars::JsonSchema;
-use serde::Serialize;
+use std::{borrow::Cow, num::NonZeroU32};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
+use smallvec::SmallVec;
 
 use crate::finding::Task;
 
@@ -37,6 +40,8 @@ pub enum Held {
     NotEstablished,
     /// The send buffer was full: the writer slept in its call.
     SendBuffer,
+    /// As much waited already as `TCP_NOTSENT_LOWAT` allows: the writer slept in its call.
+    NotsentLowat,
     /// The evidence does not tell.
     Undetermined,
 }
@@ -53,6 +58,8 @@ pub enum Release {
     MoreData,
     /// A later write without `MSG_MORE`.
     Push,
+    /// A later write with `MSG_OOB`: no rule about small segments holds what stands in front of urgent data.
+    UrgentData,
     /// `TCP_NODELAY` was set.
     Nodelay,
     /// `TCP_CORK` was cleared.
@@ -69,16 +76,34 @@ pub enum Release {
     PacingTimer,
     /// They never left: reset, abort or time-out.
     Discarded,
+    /// The writer slept in its call, which ended without giving all of them: a signal came, or `SO_SNDTIMEO` was over.
+    GivenUp,
     /// They had not left when the trace ended.
     StillHeld,
     /// The evidence does not tell.
     Undetermined,
 }
 
+/// How bytes were given to TCP. The names are those of `--json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// By a call that writes, or by `io_uring` in its stead.
+    Call,
+    /// As pages: by `sendfile`, `splice`, or a sender in the kernel on a program's socket.
+    Pages,
+    /// As a record of kernel TLS.
+    Tls,
+    /// By MPTCP, on a subflow, of which no program has a descriptor.
+    Mptcp,
+    /// By the kernel, on a socket of its own, as NFS does.
+    Kernel,
+}
+
 impl Held {
     /// Whether the bytes are still the program's: the writer sleeps in its call.
     pub const fn is_sleep(self) -> bool {
-        matches!(self, Self::SendBuffer | Self::NotEstablished)
+        matches!(self, Self::SendBuffer | Self::NotsentLowat | Self::NotEstablished)
     }
 
     /// Whether it is the everyday work of a sender of bulk data, which is worth a line of its own only when it lasts.
@@ -92,6 +117,7 @@ impl Held {
                 | Self::Tsq
                 | Self::TsoDefer
                 | Self::SendBuffer
+                | Self::NotsentLowat
         )
     }
 }
@@ -178,22 +204,24 @@ pub struct Write {
 /// started it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// Who made the write that started it.
+    /// Who made the write that started it; 0 where that is not known.
     pub writer: Task,
     /// Bytes that waited and left (or were discarded, or still wait).
     pub bytes: u32,
     /// Size of the write that started it; `None` when its call was not seen.
     pub written_bytes: Option<u32>,
+    /// How it was given to TCP; `None` where that was not seen.
+    pub way: Option<Way>,
     /// The bytes are what was left after whole segments of the same write.
     pub tail: bool,
     /// Segments in flight when it began.
     pub packets_out: Option<u32>,
     /// Causes in time order; their durations add up to the hold's.
-    pub parts: Vec<Part>,
+    pub parts: SmallVec<[Part; 1]>,
     /// What ended it.
     pub release: Release,
     /// The writes in it, the one that started it first; at most [`MAX_WRITES`].
-    pub writes: Vec<Write>,
+    pub writes: SmallVec<[Write; 1]>,
     /// Writes that are not in `writes`.
     pub writes_left_out: u32,
     /// Whether a set `TCP_NODELAY` was seen on this socket, or in its bits, since it was met.
@@ -212,9 +240,9 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// The task whose write started it.
+    /// The task whose write started it; `None` where it was pushed in softirq, for whoever wrote.
     pub const fn task(&self) -> Option<Task> {
-        Some(self.writer)
+        if self.writer.pid == 0 { None } else { Some(self.writer) }
     }
 
     /// Holds that this is about.
@@ -310,6 +338,45 @@ pub enum Limit {
     },
 }
 
+/// A number of which [`Option`] takes no more room than the number itself: of each socket that holds bytes such lines are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number(NonZeroU32);
+
+impl Number {
+    /// `None` for the largest number of 32 bits, which nothing that is told comes to.
+    pub const fn new(number: u32) -> Option<Self> {
+        match NonZeroU32::new(!number) {
+            Some(inverted) => Some(Self(inverted)),
+            None => None,
+        }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        !self.0.get()
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.get())
+    }
+}
+
+impl JsonSchema for Number {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        u32::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        u32::json_schema(generator)
+    }
+}
+
 /// One line of evidence. Sequence numbers count from the first byte that the trace saw on the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -339,22 +406,22 @@ pub enum Fact {
         bytes: u32,
         /// The socket's `nonagle`: 1 is `TCP_NODELAY`, 2 is `TCP_CORK`, 4 is "push once".
         #[serde(skip_serializing_if = "Option::is_none")]
-        nonagle: Option<u32>,
+        nonagle: Option<Number>,
         /// Segments in flight.
         #[serde(skip_serializing_if = "Option::is_none")]
-        packets_out: Option<u32>,
+        packets_out: Option<Number>,
         /// Sequence number after the unacknowledged small segment that blocks.
         #[serde(skip_serializing_if = "Option::is_none")]
-        small_end_seq: Option<u32>,
+        small_end_seq: Option<Number>,
         /// Unacknowledged bytes.
         #[serde(skip_serializing_if = "Option::is_none")]
-        unacked_bytes: Option<u32>,
+        unacked_bytes: Option<Number>,
         /// Size of a full segment.
         #[serde(skip_serializing_if = "Option::is_none")]
-        mss_bytes: Option<u32>,
+        mss_bytes: Option<Number>,
         /// The armed write timer, by the kernel's number (`ICSK_TIME_*`); 0 is none.
         #[serde(skip_serializing_if = "Option::is_none")]
-        icsk_pending: Option<u32>,
+        icsk_pending: Option<Number>,
         /// The limit that the cause is about, by its kernel name.
         #[serde(flatten, skip_serializing_if = "Option::is_none")]
         limit: Option<Limit>,
@@ -442,8 +509,9 @@ pub enum Fact {
     TransmitFailed {
         /// Bytes of it.
         bytes: u32,
-        /// What they said: a negative error, or a positive `NET_XMIT_*`.
-        returned: i32,
+        /// What they said, where an event tells: a negative error, or a positive `NET_XMIT_*`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        returned: Option<i32>,
     },
     /// A segment that acknowledged nothing new changed the peer's window.
     WindowUpdate {

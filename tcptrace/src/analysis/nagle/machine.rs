@@ -1,11 +1,15 @@
 //! The state of one socket, and what its events make of it.
 
-use std::collections::VecDeque;
+use std::mem;
 
+use smallvec::SmallVec;
 use tcptrace_common::{
     field::Field,
     hook::Hook,
-    tcp::{MSG_MORE, TCP_CORK, TCP_NAGLE_CORK, TCP_NAGLE_OFF, TCP_NODELAY},
+    tcp::{
+        MSG_MORE, MSG_SPLICE_PAGES, TCP_CORK, TCP_NAGLE_CORK, TCP_NAGLE_OFF, TCP_NEW_SYN_RECV,
+        TCP_NODELAY, TCP_SYN_RECV, TCP_SYN_SENT,
+    },
 };
 use thin_vec::ThinVec;
 
@@ -13,16 +17,17 @@ use crate::{
     analysis::{
         Analysis,
         nagle::{
-            Fact, Held, Hold, Known, Limit, MAX_WRITES, Part, PeerAck, Release, Timer, Write,
+            Fact, Held, Hold, Known, Limit, MAX_WRITES, Number, Part, PeerAck, Release, Timer, Way,
+            Write,
             acks::{Acks, inferred},
-            attempt::Attempt,
+            attempt::{self, Attempt},
             attribution::{Attribution, Context, Lasting, Ready, edge_of},
-            blocked::Blocked,
+            blocked::{Blocked, no_room},
             sparse::{AtWork, Sparse},
             timer,
         },
     },
-    event::{Event, Seq, SocketId},
+    event::{Event, Seq, SocketId, position},
     finding::{Certainty, Evidence, Finding, Task},
 };
 
@@ -35,12 +40,12 @@ pub(super) struct Machine {
     /// Start of relative sequence numbers: the first byte seen waiting on this socket.
     base: Option<Seq>,
     /// Writes with bytes that wait, oldest first.
-    waiting: VecDeque<Waiting>,
+    waiting: SmallVec<[Waiting; 1]>,
     /// Causes since the oldest of them began to wait: since when, what.
-    causes: Vec<(u64, Held)>,
+    causes: SmallVec<[(u64, Held); 1]>,
     evidence: Vec<Evidence<Fact>>,
     certainty: Certainty,
-    not_seen: Vec<&'static str>,
+    not_seen: ThinVec<&'static str>,
     /// Who is at work.
     attribution: Attribution,
     /// Last time each of the two options was set, by anyone.
@@ -49,9 +54,10 @@ pub(super) struct Machine {
     mss: Option<u32>,
     /// The last attempt was held by the pacing timer.
     paced: bool,
-    /// Every byte that waits was seen written: not so at first on a socket that is older than the trace.
-    known: bool,
+    written: Written,
     nodelay_seen: bool,
+    /// Whose socket it is, where it is no program's.
+    owner: Option<Way>,
     /// Timer that the evidence already says is armed, and its deadline.
     armed: Option<(Timer, u64)>,
     /// The write's own attempt to send, until its push ends.
@@ -59,13 +65,24 @@ pub(super) struct Machine {
     /// A segment that the layers below did not take: the thread at work, whether it owned the socket, and what is told.
     failed: Option<Box<(u32, bool, Evidence<Fact>)>>,
     /// A segment that acknowledged nothing new, while it is at work.
-    update: Option<Evidence<Fact>>,
+    update: Option<Box<Evidence<Fact>>>,
     /// Writes that sleep in their call.
     blocked: Blocked,
     /// When segments left, and what the ACKs for them tell.
     acks: Acks,
     /// Only the ends of holds are told.
     sparse: Option<Box<Sparse>>,
+}
+
+/// Whether every byte that waits was seen written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Written {
+    /// Not so at first on a socket that may be older than the trace.
+    #[default]
+    Unknown,
+    Seen,
+    /// Events were lost: until nothing waits, nobody knows.
+    Lost,
 }
 
 /// An attempt to send that a write has made.
@@ -87,10 +104,13 @@ struct Waiting {
     end: Seq,
     at_ns: u64,
     task: Task,
-    written: Option<u32>,
-    packets_out: Option<u32>,
-    /// `turn`, `part` and `from_start` of its push.
-    exchange: [u32; 3],
+    written: Option<Number>,
+    packets_out: Option<Number>,
+    /// Of its push.
+    turn: u32,
+    part: u32,
+    from_start: bool,
+    way: Option<Way>,
 }
 
 /// What is remembered of a socket that holds nothing.
@@ -102,8 +122,9 @@ pub(super) struct Kept {
     acks: Acks,
     mss: Option<u32>,
     paced: bool,
-    known: bool,
+    written: Written,
     nodelay_seen: bool,
+    owner: Option<Way>,
     sparse: Option<Box<Sparse>>,
 }
 
@@ -111,6 +132,32 @@ impl Kept {
     /// As [`Analysis::glance`].
     pub(super) fn glance(&self) -> u64 {
         self.acks.glance()
+    }
+
+    /// Takes an event that begins nothing on a socket that holds nothing, as [`Machine`] would with more effort; `false`
+    /// where it may be another.
+    pub(super) fn suffices(&mut self, e: &Event) -> bool {
+        match e.hook {
+            Hook::socket => {
+                self.owner = owner(e);
+                self.written = written(e, self.written);
+            }
+            Hook::tcp_sendmsg_locked | Hook::do_tcp_sendpages => self.attribution.write_done(e),
+            Hook::tcp_event_new_data_sent => self.acks.departed(e),
+            Hook::tcp_rcv_established | Hook::tcp_rcv_state_process => {
+                self.attribution.entered(e);
+                self.acks.acknowledged(e.seq(Field::ack_seq));
+            }
+            _ => return false,
+        }
+        if let Some(nonagle) = e.u32(Field::nonagle) {
+            self.nodelay_seen |= nonagle & TCP_NAGLE_OFF != 0;
+            learn_option(&mut self.last_set, nonagle, e);
+        }
+        if let Some(sparse) = &mut self.sparse {
+            sparse.notice(e);
+        }
+        true
     }
 }
 
@@ -123,8 +170,9 @@ impl From<Kept> for Machine {
             acks: kept.acks,
             mss: kept.mss,
             paced: kept.paced,
-            known: kept.known,
+            written: kept.written,
             nodelay_seen: kept.nodelay_seen,
+            owner: kept.owner,
             sparse: kept.sparse,
             ..Self::default()
         }
@@ -141,6 +189,15 @@ struct End {
 
 /// Most lines of evidence that are kept for one hold; the ones in the middle are dropped.
 const MAX_EVIDENCE: usize = 256;
+/// Arguments of `tcp_push()` and what is counted with it.
+const MSS_NOW: usize = position(Hook::tcp_push, "mss_now");
+const FLAGS: usize = position(Hook::tcp_push, "flags");
+const NONAGLE: usize = position(Hook::tcp_push, "nonagle");
+const TURN: usize = position(Hook::tcp_push, "turn");
+const PART: usize = position(Hook::tcp_push, "part");
+const FROM_START: usize = position(Hook::tcp_push, "from_start");
+/// As many lines has a hold as a rule while its bytes wait: room for them is made at once.
+const USUAL_EVIDENCE: usize = 5;
 /// Most writes that wait at once and are told apart; further ones are taken together.
 const MAX_WAITING: usize = 4096;
 /// Most changes of the cause that are kept for one hold; what held in the middle is then undetermined.
@@ -150,17 +207,18 @@ impl Default for Machine {
     fn default() -> Self {
         Self {
             base: None,
-            waiting: VecDeque::new(),
-            causes: Vec::new(),
+            waiting: SmallVec::new(),
+            causes: SmallVec::new(),
             evidence: Vec::new(),
             certainty: Certainty::Seen,
-            not_seen: Vec::new(),
+            not_seen: ThinVec::new(),
             attribution: Attribution::default(),
             last_set: ThinVec::new(),
             mss: None,
             paced: false,
-            known: false,
+            written: Written::default(),
             nodelay_seen: false,
+            owner: None,
             armed: None,
             attempted: None,
             failed: None,
@@ -188,7 +246,6 @@ impl Analysis for Machine {
         Hook::tcp_sendmsg_locked,
         Hook::tcp_done,
         Hook::tcp_tsq_write,
-        Hook::__tcp_transmit_skb,
         Hook::tcp_pace_kick,
         Hook::sk_stream_wait_memory,
         Hook::sk_stream_wait_connect,
@@ -215,16 +272,20 @@ impl Analysis for Machine {
     }
 
     fn glance(&self) -> u64 {
-        let waits = self.waiting.front().map_or(0, |first| first.at_ns);
+        let waits = self.waiting.first().map_or(0, |first| first.at_ns);
         let held = self.causes.last().map_or(0, |(at_ns, _)| *at_ns);
-        let told = self.evidence.last().map_or(0, |line| line.n);
-        waits ^ held ^ told ^ self.acks.glance()
+        let first = self.evidence.first().map_or(0, |line| line.n);
+        let last = self.evidence.last().map_or(0, |line| line.n);
+        // The parts of the block itself that the next event reads.
+        let own = [self.failed.is_some(), self.armed.is_some(), self.blocked.is_empty()];
+        waits ^ held ^ first ^ last ^ self.acks.glance() ^ u64::from(own.contains(&true))
     }
 
     fn on_event(&mut self, e: &Event, out: &mut Vec<AnyHold>) {
         if let Some(nonagle) = e.u32(Field::nonagle) {
             self.nodelay_seen |= nonagle & TCP_NAGLE_OFF != 0;
-            self.learn_option(nonagle, e);
+            learn_option(&mut self.last_set, nonagle, e);
+            learn_option(&mut self.evidence, nonagle, e);
         }
         self.catch_up(e, out);
         self.blocked.notice(e);
@@ -232,7 +293,7 @@ impl Analysis for Machine {
             Hook::tcp_push => self.on_push(e),
             Hook::tcp_sendmsg_locked | Hook::do_tcp_sendpages => {
                 self.on_write_end(e);
-                out.extend(self.blocked.returned(e, self.nodelay_seen));
+                out.extend(self.blocked.returned(e, way(e), self.nodelay_seen));
             }
             Hook::tcp_write_xmit => self.on_attempt(e),
             Hook::tcp_event_new_data_sent => self.on_departure(e, out),
@@ -250,8 +311,8 @@ impl Analysis for Machine {
             }
             Hook::tcp_pace_kick => self.attribution.pacing_timer(),
             Hook::__tcp_transmit_skb => self.on_failure(e),
-            Hook::sk_stream_wait_memory => self.blocked.sleeps(e, Held::SendBuffer),
-            Hook::sk_stream_wait_connect | Hook::tcp_connect => {
+            Hook::sk_stream_wait_memory => self.blocked.sleeps(e, no_room(e)),
+            Hook::sk_stream_wait_connect | Hook::tcp_connect if e.awaits_connection() => {
                 self.blocked.sleeps(e, Held::NotEstablished);
             }
             Hook::socket_reused => self.on_reuse(e, out),
@@ -264,6 +325,10 @@ impl Analysis for Machine {
                 );
             }
             Hook::user_stack => self.on_stack(e),
+            Hook::socket => {
+                self.owner = owner(e);
+                self.written = written(e, self.written);
+            }
             // What holds or releases bytes passes none of the others.
             _ => {}
         }
@@ -283,6 +348,7 @@ impl Analysis for Machine {
         self.attribution.forget();
         (self.attempted, self.failed, self.update) = (None, None, None);
         self.blocked.on_loss();
+        self.written = Written::Lost;
         if let Some(sparse) = &mut self.sparse {
             **sparse = Sparse::default();
         }
@@ -297,7 +363,7 @@ type AnyHold = Finding<Hold, Fact>;
 impl Machine {
     /// Since when the oldest write waits, nanoseconds, `CLOCK_MONOTONIC`; how many bytes do; and what holds them.
     pub(in crate::analysis) fn held(&self) -> Option<(u64, u32, Held)> {
-        let first = self.waiting.front()?;
+        let first = self.waiting.first()?;
         let held = self.causes.last().map_or(Held::Undetermined, |(_, held)| *held);
         Some((first.at_ns, self.bytes_waiting(), held))
     }
@@ -316,18 +382,19 @@ impl Machine {
             && self.blocked.is_empty()
     }
 
-    /// What is to be kept of a socket at which nothing is going on.
-    pub(super) fn kept(self) -> Kept {
+    /// Takes what is to be kept of a socket at which nothing is going on.
+    pub(super) fn kept(&mut self) -> Kept {
         Kept {
             base: self.base,
-            attribution: self.attribution.lasting(),
-            last_set: self.last_set,
-            acks: self.acks,
+            attribution: mem::take(&mut self.attribution).lasting(),
+            last_set: mem::take(&mut self.last_set),
+            acks: mem::take(&mut self.acks),
             mss: self.mss,
             paced: self.paced,
-            known: self.known,
+            written: self.written,
             nodelay_seen: self.nodelay_seen,
-            sparse: self.sparse,
+            owner: self.owner,
+            sparse: self.sparse.take(),
         }
     }
 
@@ -349,11 +416,21 @@ impl Machine {
     }
 
     fn note_at(&mut self, n: u64, at_ns: u64, fact: Fact) {
-        if !self.is_waiting() {
+        // Of what is only counted nobody asks for the evidence, but for the write: a user stack stands behind it.
+        if !self.is_waiting() || self.sparse.is_some() && !matches!(fact, Fact::Write { .. }) {
             return;
         }
         if self.evidence.len() >= MAX_EVIDENCE {
             self.evidence.remove(MAX_EVIDENCE / 2);
+        }
+        if self.evidence.len() == self.evidence.capacity() {
+            // Very many sockets may hold bytes at one time: a vector left to itself has room for twice the lines of each.
+            let more = match self.evidence.len() {
+                0 if self.sparse.is_none() => USUAL_EVIDENCE,
+                0 => 1,
+                lines => lines.div_ceil(2),
+            };
+            self.evidence.reserve_exact(more);
         }
         self.evidence.push(Evidence { n, at_ns, fact });
     }
@@ -373,7 +450,7 @@ impl Machine {
         let next =
             if e.hook == Hook::tcp_event_new_data_sent { Field::seq } else { Field::snd_nxt };
         let Some(next) = e.seq(next) else { return };
-        while self.waiting.front().is_some_and(|first| !first.end.after(next)) {
+        while self.waiting.first().is_some_and(|first| !first.end.after(next)) {
             self.certainty = Certainty::May;
             self.end_first(
                 next,
@@ -381,7 +458,7 @@ impl Machine {
                 out,
             );
         }
-        if let Some(first) = self.waiting.front_mut().filter(|first| first.start.before(next)) {
+        if let Some(first) = self.waiting.first_mut().filter(|first| first.start.before(next)) {
             (first.held_from, first.start) = (next, next);
             self.certainty = Certainty::May;
         }
@@ -394,16 +471,25 @@ impl Machine {
             return;
         };
         self.attribution.write_done(e);
+        self.acks.disordered(e);
         self.update = None;
-        self.mss = e.arg("mss_now");
+        self.mss = e.arg_at(MSS_NOW);
         if !snd_nxt.before(write_seq) {
             (self.attempted, self.failed) = (None, None);
             return;
         }
         self.base.get_or_insert(snd_nxt);
+        let msg_more = e.arg_at(FLAGS).is_some_and(|flags| flags & MSG_MORE != 0);
         let fresh = !self.is_waiting();
-        let start = self.waiting.back().map_or(snd_nxt, |last| last.end.max(snd_nxt));
-        let task = Task { pid: e.pid, tid: e.tid };
+        let start = self.waiting.last().map_or(snd_nxt, |last| last.end.max(snd_nxt));
+        // MPTCP pushes in softirq too, for whoever wrote: the task that it interrupts has not.
+        let in_softirq = e.u32(Field::sk_lock_owned) == Some(0);
+        let task = if in_softirq { Task { pid: 0, tid: 0 } } else { Task::at_work(e) };
+        let [turn, part, from_start] = [TURN, PART, FROM_START].map(|at| e.arg_at(at).unwrap_or(0));
+        if fresh && self.written == Written::Unknown && turn.max(part) > 1 {
+            // A push before this one was counted, and left nothing: it would have been told.
+            self.written = Written::Seen;
+        }
         if start.before(write_seq) {
             self.wait(Waiting {
                 held_from: start,
@@ -412,10 +498,12 @@ impl Machine {
                 at_ns: e.at_ns,
                 task,
                 written: None,
-                packets_out: e.u32(Field::packets_out),
-                exchange: ["turn", "part", "from_start"].map(|name| e.arg(name).unwrap_or(0)),
+                way: None,
+                packets_out: e.u32(Field::packets_out).and_then(Number::new),
+                turn,
+                part,
+                from_start: from_start == 1,
             });
-            let msg_more = e.arg("flags").unwrap_or(0) & MSG_MORE != 0;
             if fresh && e.u32(Field::nonagle).is_some_and(|n| n & TCP_NAGLE_CORK != 0) {
                 let cork = |set: &&Evidence<Fact>| {
                     matches!(set.fact, Fact::OptionSet { option: "TCP_CORK", .. })
@@ -424,25 +512,21 @@ impl Machine {
             }
             self.note(e, Fact::Write { bytes: None, msg_more, task });
         }
-        let nonagle = if e.arg("flags").unwrap_or(0) & MSG_MORE != 0 {
-            Some(TCP_NAGLE_CORK)
-        } else {
-            e.arg("nonagle")
-        };
+        let nonagle = if msg_more { Some(TCP_NAGLE_CORK) } else { e.arg_at(NONAGLE) };
         let own = |attempted: &Attempted| {
             attempted.tid == e.tid && attempted.write_seq == Some(write_seq)
         };
         let attempted = self.attempted.take().filter(own);
-        let failed = self.takes_failure(e) || attempted.is_some_and(|attempted| attempted.failed);
+        let failed = attempted.is_some_and(|attempted| attempted.failed) || self.takes_failure(e);
         let unattempted = self.sparse.is_none().then_some(attempted.is_none());
         self.hold_by(e, nonagle, failed, unattempted);
     }
 
     fn wait(&mut self, write: Waiting) {
         let full = self.waiting.len() >= MAX_WAITING;
-        match self.waiting.back_mut() {
+        match self.waiting.last_mut() {
             Some(last) if full => last.end = write.end,
-            _ => self.waiting.push_back(write),
+            _ => self.waiting.push(write),
         }
     }
 
@@ -458,25 +542,26 @@ impl Machine {
         }
         let start = Seq(end.0.wrapping_sub(taken));
         // A call that slept for buffer space pushed more than once: its parts are one write.
-        while let [.., a, b] = self.waiting.make_contiguous()
+        while let [.., a, b] = self.waiting.as_mut_slice()
             && b.end == end
             && !a.start.before(start)
         {
             a.end = b.end;
-            self.waiting.pop_back();
+            self.waiting.pop();
         }
-        let Some(write) = self.waiting.back_mut().filter(|w| w.end == end) else { return };
+        let Some(write) = self.waiting.last_mut().filter(|w| w.end == end) else { return };
         if write.held_from.before(start) {
             // Bytes waited here before the first event of this socket.
             self.certainty = Certainty::May;
             self.misses("the write of the first bytes");
             return;
         }
-        if write.written.replace(taken).is_some() {
+        if mem::replace(&mut write.written, Number::new(taken)).is_some() {
             // The same end twice: there is nothing new in it.
             return;
         }
-        self.known = true;
+        write.way = Some(way(e));
+        self.written = Written::Seen;
         let (left, mut at) = (write.held_from.since(start), self.evidence.len());
         let (range, when) = ((start, write.held_from), write.at_ns);
         for (i, line) in self.evidence.iter_mut().enumerate().rev() {
@@ -499,7 +584,7 @@ impl Machine {
 
     /// Where the write at work came from; told once for each.
     fn on_stack(&mut self, e: &Event) {
-        let (Some(number), own) = (e.arg("stack"), Task { pid: e.pid, tid: e.tid }) else { return };
+        let (Some(number), own) = (e.arg("stack"), Task::at_work(e)) else { return };
         let write =
             |line: &Evidence<Fact>| matches!(&line.fact, Fact::Write { task, .. } if *task == own);
         let Some(at) = self.evidence.iter().rposition(write) else { return };
@@ -513,17 +598,23 @@ impl Machine {
     /// `tcp_write_xmit()` returned and left bytes: perhaps for another reason than before.
     fn on_attempt(&mut self, e: &Event) {
         self.attribution.attempted(e);
-        let failed = self.takes_failure(e);
+        self.acks.disordered(e);
+        // It follows the path's MTU and half the largest window that the peer has offered: perhaps another than at the push.
+        self.mss = e.arg("mss_now").or(self.mss);
         let (write_seq, owned) = (e.seq(Field::write_seq), e.u32(Field::sk_lock_owned) == Some(1));
-        let written = self.waiting.back().map(|last| last.end);
+        let written = self.waiting.last().map(|last| last.end);
+        // Behind a FIN nobody writes: what has grown then is the FIN.
         let writes = owned
+            && !self.attribution.is_fin()
             && e.waiting().is_some_and(|waiting| waiting > 0)
             && written.is_none_or(|end| write_seq.is_some_and(|now| end.before(now)));
         if writes {
             // The write's push ends next: it tells which bytes are new, and why they stay.
+            let failed = self.failure_told(e);
             self.attempted = Some(Attempted { tid: e.tid, write_seq, failed });
             return;
         }
+        let failed = self.takes_failure(e);
         // A loss probe and a push of one buffer stop after it, whatever waits.
         if self.is_waiting() && (e.arg("push_one") == Some(0) || failed) {
             self.hold_by(e, e.arg("nonagle"), failed, Some(false));
@@ -539,13 +630,27 @@ impl Machine {
         }
         let bytes = e.seq(Field::end_seq).zip(seq).map_or(0, |(end, seq)| end.since(seq));
         let returned = e.arg("ret").unwrap_or(0).cast_signed();
-        let fact = Fact::TransmitFailed { bytes, returned };
+        let fact = Fact::TransmitFailed { bytes, returned: Some(returned) };
         let owned = e.u32(Field::sk_lock_owned) == Some(1);
         let told = Evidence { n: e.n, at_ns: e.at_ns, fact };
         self.failed = Some(Box::new((e.tid, owned, told)));
     }
 
+    /// Whether the attempt that has ended failed, as an event or the socket itself tells.
     fn takes_failure(&mut self, e: &Event) -> bool {
+        if self.failure_told(e) {
+            return true;
+        }
+        let failed = attempt::failed(e);
+        if failed {
+            let bytes = e.u32(Field::head_len).unwrap_or(0);
+            self.note(e, Fact::TransmitFailed { bytes, returned: None });
+        }
+        failed
+    }
+
+    /// Whether an event has told that the attempt failed.
+    fn failure_told(&mut self, e: &Event) -> bool {
         let now = (e.tid, e.u32(Field::sk_lock_owned) == Some(1));
         let Some(failed) = self.failed.take().filter(|failed| (failed.0, failed.1) == now) else {
             return false;
@@ -582,6 +687,9 @@ impl Machine {
         if changed {
             self.cause(e.at_ns, held);
         }
+        if self.sparse.is_some() {
+            return;
+        }
         if changed || e.hook == Hook::tcp_push {
             let fact = self.held_fact(e, held, attempt.limit(held));
             self.note(e, fact);
@@ -608,16 +716,17 @@ impl Machine {
         let small = e
             .seq(Field::snd_sml)
             .filter(|sml| cause == Held::Nagle && self.base.is_some_and(|base| sml.after(base)))
-            .map(|sml| self.relative(sml));
+            .and_then(|sml| Number::new(self.relative(sml)));
+        let number = |field| e.u32(field).and_then(Number::new);
         Fact::Held {
             cause,
             bytes: self.bytes_waiting(),
-            nonagle: e.u32(Field::nonagle),
-            packets_out: e.u32(Field::packets_out),
+            nonagle: number(Field::nonagle),
+            packets_out: number(Field::packets_out),
             small_end_seq: small,
-            unacked_bytes: unacked,
-            mss_bytes: self.mss,
-            icsk_pending: e.u32(Field::icsk_pending),
+            unacked_bytes: unacked.and_then(Number::new),
+            mss_bytes: self.mss.and_then(Number::new),
+            icsk_pending: number(Field::icsk_pending),
             limit,
         }
     }
@@ -663,7 +772,8 @@ impl Machine {
             let last = e.seq(Field::write_seq).is_none_or(|end| end == end_seq);
             self.release(e, full || !last, held)
         };
-        if let Some(Evidence { n, at_ns, fact }) = self.update.take() {
+        if let Some(update) = self.update.take() {
+            let Evidence { n, at_ns, fact } = *update;
             match (release, e.u32(Field::snd_wnd)) {
                 (Release::WindowUpdate, Some(window_bytes)) => {
                     self.note_at(n, at_ns, Fact::WindowUpdate { window_bytes });
@@ -680,10 +790,10 @@ impl Machine {
             fin,
         };
         self.note(e, fact);
-        while self.waiting.front().is_some_and(|first| !end_seq.before(first.end)) {
+        while self.waiting.first().is_some_and(|first| !end_seq.before(first.end)) {
             self.end_first(end_seq, End { socket: e.socket, at_ns: e.at_ns, release }, out);
         }
-        if let Some(first) = self.waiting.front_mut() {
+        if let Some(first) = self.waiting.first_mut() {
             first.start = first.start.max(end_seq);
         }
     }
@@ -702,29 +812,30 @@ impl Machine {
     /// The oldest write has left as a whole: one finding, with the writes that left as a whole beside it.
     fn end_first(&mut self, end_seq: Seq, end: End, out: &mut Vec<AnyHold>) {
         let gone = self.waiting.iter().take_while(|w| !end_seq.before(w.end)).count();
-        let gone: Vec<Waiting> = self.waiting.drain(..gone).collect();
-        self.conclude(&gone, end, out);
+        self.conclude(gone, end, out);
     }
 
     /// Nothing waits any more, or nobody looks any more.
     fn end_all(&mut self, end: End, out: &mut Vec<AnyHold>) {
-        let gone: Vec<Waiting> = self.waiting.drain(..).collect();
-        self.conclude(&gone, end, out);
+        self.conclude(self.waiting.len(), end, out);
     }
 
-    fn conclude(&mut self, gone: &[Waiting], end: End, out: &mut Vec<AnyHold>) {
+    /// The first `many` writes wait no more.
+    fn conclude(&mut self, many: usize, end: End, out: &mut Vec<AnyHold>) {
         let End { socket, at_ns, release } = end;
+        let gone: SmallVec<[Waiting; 1]> = self.waiting.drain(..many).collect();
         let Some(first) = gone.first() else { return };
         let from_ns = first.at_ns;
         let at_ns = at_ns.max(from_ns);
-        let [turn, part, from_start] = first.exchange;
+        let (turn, part, from_start) = (first.turn, first.part, first.from_start);
+        let written = first.written.map(Number::get);
         let length = |w: &Waiting| w.end.since(w.held_from);
-        if !self.known && first.written.is_none() {
+        if self.written != Written::Seen && first.written.is_none() {
             // What waited may be older than the trace, and somebody else's.
             self.certainty = Certainty::May;
             self.misses("the call that wrote these bytes");
         }
-        let writes: Vec<Write> = gone
+        let writes: SmallVec<[Write; 1]> = gone
             .iter()
             .take(MAX_WRITES)
             .map(|w| Write {
@@ -736,9 +847,10 @@ impl Machine {
         let hold = Hold {
             writer: first.task,
             bytes: gone.iter().map(length).sum(),
-            written_bytes: first.written,
-            tail: first.written.is_some_and(|written| written > length(first)),
-            packets_out: first.packets_out,
+            written_bytes: written,
+            way: self.owner.or(first.way),
+            tail: written.is_some_and(|written| written > length(first)),
+            packets_out: first.packets_out.map(Number::get),
             parts: parts(&self.causes, from_ns, at_ns),
             release,
             writes_left_out: u32::try_from(gone.len() - writes.len()).unwrap_or(u32::MAX),
@@ -746,14 +858,14 @@ impl Machine {
             nodelay_seen: self.nodelay_seen,
             turn,
             part,
-            from_start: from_start == 1,
+            from_start,
             peer_ack: (release == Release::Ack).then(|| self.peer_ack()).flatten(),
             pattern: None,
         };
         let (evidence, not_seen) = if self.is_waiting() {
             (self.evidence.clone(), self.not_seen.clone())
         } else {
-            (std::mem::take(&mut self.evidence), std::mem::take(&mut self.not_seen))
+            (mem::take(&mut self.evidence), mem::take(&mut self.not_seen))
         };
         out.push(Finding {
             socket,
@@ -762,7 +874,7 @@ impl Machine {
             cause: hold,
             evidence,
             certainty: self.certainty,
-            not_seen,
+            not_seen: not_seen.into_iter().collect(),
         });
         self.forget();
     }
@@ -776,8 +888,8 @@ impl Machine {
 
     /// Keeps of the evidence and the causes what concerns the writes that still wait.
     fn forget(&mut self) {
-        let Some(first) = self.waiting.front_mut() else {
-            self.known = true;
+        let Some(first) = self.waiting.first_mut() else {
+            self.written = Written::Seen;
             self.causes.clear();
             self.evidence.clear();
             self.not_seen.clear();
@@ -804,7 +916,7 @@ impl Machine {
         if acked > 0 || data > 0 {
             self.note(e, fact);
         } else if self.is_waiting() {
-            self.update = Some(Evidence { n: e.n, at_ns: e.at_ns, fact });
+            self.update = Some(Box::new(Evidence { n: e.n, at_ns: e.at_ns, fact }));
         }
     }
 
@@ -821,7 +933,7 @@ impl Machine {
     fn on_fin(&mut self, e: &Event) {
         self.attribution.fin_queued(e);
         (self.failed, self.update) = (None, None);
-        self.note(e, Fact::FinQueued { task: Task { pid: e.pid, tid: e.tid } });
+        self.note(e, Fact::FinQueued { task: Task::at_work(e) });
     }
 
     fn on_option(&mut self, e: &Event) {
@@ -832,24 +944,12 @@ impl Machine {
             _ => return,
         };
         self.attribution.sets(e.tid, optname);
-        let fact = Fact::OptionSet { option, value: None, task: Task { pid: e.pid, tid: e.tid } };
+        let fact = Fact::OptionSet { option, value: None, task: Task::at_work(e) };
         self.last_set.retain(
             |set| !matches!(set.fact, Fact::OptionSet { option: known, .. } if known == option),
         );
         self.last_set.push(Evidence { n: e.n, at_ns: e.at_ns, fact: fact.clone() });
         self.note(e, fact);
-    }
-
-    /// The next look at the socket by the thread that set an option tells the option's value.
-    fn learn_option(&mut self, nonagle: u32, e: &Event) {
-        for line in self.last_set.iter_mut().chain(&mut self.evidence) {
-            if let Fact::OptionSet { option, value: value @ None, task } = &mut line.fact
-                && task.tid == e.tid
-            {
-                let bit = if *option == "TCP_CORK" { TCP_NAGLE_CORK } else { TCP_NAGLE_OFF };
-                *value = Some(nonagle & bit != 0);
-            }
-        }
     }
 
     /// The socket has become another connection.
@@ -864,9 +964,47 @@ impl Machine {
     }
 }
 
+/// A socket that is met before its handshake is over has no byte that nobody saw written.
+fn written(e: &Event, known: Written) -> Written {
+    match (known, e.u32(Field::skc_state)) {
+        (Written::Unknown, Some(TCP_SYN_SENT | TCP_SYN_RECV | TCP_NEW_SYN_RECV)) => Written::Seen,
+        _ => known,
+    }
+}
+
+/// Whose socket it is, where it is no program's.
+fn owner(e: &Event) -> Option<Way> {
+    match (e.u32(Field::is_mptcp), e.u32(Field::sk_kern_sock)) {
+        (Some(1), _) => Some(Way::Mptcp),
+        (_, Some(1)) => Some(Way::Kernel),
+        _ => None,
+    }
+}
+
+/// How the bytes were given that a call has just taken. Older traces tell of pages only.
+fn way(e: &Event) -> Way {
+    if e.wide(Field::icsk_ulp_name).is_some_and(|name| name.starts_with(b"tls\0")) {
+        return Way::Tls;
+    }
+    let pages = e.u32(Field::msg_flags).is_some_and(|flags| flags & MSG_SPLICE_PAGES != 0);
+    if pages || e.hook == Hook::do_tcp_sendpages { Way::Pages } else { Way::Call }
+}
+
+/// The next look at the socket by the thread that set an option tells the option's value.
+fn learn_option(lines: &mut [Evidence<Fact>], nonagle: u32, e: &Event) {
+    for line in lines {
+        if let Fact::OptionSet { option, value: value @ None, task } = &mut line.fact
+            && task.tid == e.tid
+        {
+            let bit = if *option == "TCP_CORK" { TCP_NAGLE_CORK } else { TCP_NAGLE_OFF };
+            *value = Some(nonagle & bit != 0);
+        }
+    }
+}
+
 /// Causes between two moments; their durations add up.
-fn parts(causes: &[(u64, Held)], from_ns: u64, until_ns: u64) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
+pub(super) fn parts(causes: &[(u64, Held)], from_ns: u64, until_ns: u64) -> SmallVec<[Part; 1]> {
+    let mut parts: SmallVec<[Part; 1]> = SmallVec::new();
     for (i, (since, held)) in causes.iter().enumerate() {
         let start = if i == 0 { from_ns } else { (*since).clamp(from_ns, until_ns) };
         let end = causes.get(i + 1).map_or(until_ns, |(next, _)| (*next).clamp(from_ns, until_ns));
@@ -889,7 +1027,7 @@ mod tests {
     /// Findings of a written trace, one line each: bytes, causes with their milliseconds, release, marks. They must be
     /// the same when the programs also tell what happens while nothing waits.
     fn check(text: &str) -> Vec<String> {
-        let machine = || Machine { known: true, ..Machine::default() };
+        let machine = || Machine { written: Written::Seen, ..Machine::default() };
         let (held_only, everything) = (found(machine(), text, &[]), found(machine(), text, UNHELD));
         assert_eq!(held_only, everything, "events while nothing waits change the holds");
         held_only
@@ -1023,6 +1161,27 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_that_was_full_is_small_for_an_attempt_with_larger_segments() {
+        let grown = "nonagle=0 packets_out=3 snd_sml=3200 snd_una=200 snd_nxt=3200 write_seq=4200 snd_wnd=60000 snd_cwnd=10 \
+                     sacked_out=0 lost_out=0 retrans_out=0 sk_pacing_status=0 sk_tsq_flags=0 tail_len=1000 head_len=1000";
+        let text = push(
+            "1.0",
+            "nonagle=0",
+            "nonagle=0 packets_out=10 snd_sml=100 snd_una=100",
+            200,
+            4200,
+        ) + &wrote("1.0", 4000, 4200)
+            + "1.03 s1 pid=0 tcp_rcv_established | ack_seq=200 snd_una=100 seq=1 end_seq=1 sk_lock_owned=0\n"
+            + &left("1.03", 0, 200, 3200, 4200)
+            + &format!(
+                "1.03 s1 pid=0 tcp_write_xmit mss_now=2000 nonagle=0 push_one=0 ret=0 | {grown} sk_lock_owned=0\n"
+            )
+            + "1.05 s1 pid=0 tcp_rcv_established | ack_seq=3200 snd_una=200 seq=1 end_seq=1 sk_lock_owned=0\n"
+            + &left("1.05", 0, 3200, 4200, 4200);
+        assert_eq!(check(&text), ["4000 B: Cwnd 30, Nagle 20; Ack [4000@50]"]);
+    }
+
+    #[test]
     fn msg_more_is_told_from_cork_by_the_socket() {
         let text = push(
             "1.0",
@@ -1149,7 +1308,7 @@ mod tests {
 
     /// As [`check`], where nothing can come between two of the events: one holder of the lock makes them all.
     fn told(text: &str) -> Vec<String> {
-        found(Machine { known: true, ..Machine::default() }, text, &[])
+        found(Machine { written: Written::Seen, ..Machine::default() }, text, &[])
     }
 
     /// An attempt of the write that the next push ends.
@@ -1160,6 +1319,36 @@ mod tests {
     }
 
     const THROTTLED: &str = "nonagle=1 packets_out=1 snd_sml=100 snd_una=100";
+
+    #[test]
+    fn a_fin_that_cannot_leave_tells_what_holds_the_bytes_before_it() {
+        let state = |in_flight: u32| format!("packets_out={in_flight} snd_sml=100 snd_una=100");
+        let text = push("1.0", "nonagle=2", &format!("nonagle=2 {}", state(2)), 2100, 2150)
+            + &wrote("1.0", 50, 2150)
+            + "1.05 s1 pid=7 tcp_send_fin | write_seq=2150 snd_nxt=2100 sk_lock_owned=1\n"
+            + &attempt("1.05", &format!("nonagle=3 {}", state(10)), 2100, 2151)
+            + "1.07 s1 pid=0 tcp_rcv_state_process | ack_seq=2100 snd_una=100 seq=1 end_seq=1 sk_lock_owned=0\n"
+            + &left("1.07", 0, 2100, 2151, 2151);
+        assert_eq!(told(&text), ["50 B: Cork 50, Cwnd 20; Ack [50@70]"]);
+    }
+
+    #[test]
+    fn of_what_is_only_counted_the_evidence_is_the_write_and_its_stack() {
+        let state = "nonagle=0 packets_out=1 snd_sml=200 snd_una=100";
+        let text = push("1.0", "nonagle=0", state, 200, 250)
+            + "1.0 s1 pid=7 user_stack stack=3 | \n"
+            + &left("1.04", 0, 200, 250, 250);
+        let machine = || Machine { written: Written::Seen, ..Machine::default() };
+        let mut sparse = machine();
+        sparse.sparse();
+        let (all, few) = (run(machine(), &text, &[]), run(sparse, &text, &[]));
+        let ([all], [few]) = (all.as_slice(), few.as_slice()) else { panic!("{all:?} {few:?}") };
+        assert_eq!((all.from_ns, all.until_ns), (few.from_ns, few.until_ns));
+        assert_eq!((all.cause.bytes, &all.cause.parts), (few.cause.bytes, &few.cause.parts));
+        let facts: Vec<&Fact> = few.evidence.iter().map(|line| &line.fact).collect();
+        assert!(matches!(facts[..], [Fact::Write { .. }, Fact::Stack { number: 3 }]), "{facts:?}");
+        assert!(all.evidence.len() > facts.len(), "{all:?}");
+    }
 
     #[test]
     fn a_push_without_an_attempt_is_autocorking() {
@@ -1215,6 +1404,24 @@ mod tests {
             told(&(again + &push("1.0") + &probe)),
             ["50 B: Undetermined 200; ProbeTimer [50@200]"]
         );
+        // The socket tells it: what waits was tried in this attempt, or in one before.
+        let tried = |at: &str, since: &str| {
+            push("1.0").replace("tcp_clock_cache=1", "").replace(
+                "sk_pacing_status=0",
+                &format!("sk_pacing_status=0 tcp_clock_cache={since} head_mstamp_ns={at}"),
+            )
+        };
+        assert_eq!(
+            told(&(tried("1000000000", "1000000000") + &probe)),
+            ["50 B: TransmitFailed 200; ProbeTimer [50@200]"]
+        );
+        for (at, since) in [("999000000", "1000000000"), ("0", "0")] {
+            assert_eq!(
+                told(&(tried(at, since) + &probe)),
+                ["50 B: Undetermined 200; ProbeTimer [50@200]"],
+                "{at}"
+            );
+        }
         // A timer's segment failed, and a write came later.
         let timer = "0.9 s1 pid=0 tcp_write_timer_handler | icsk_pending=3 sk_lock_owned=0\n"
             .to_owned()
@@ -1290,7 +1497,7 @@ mod tests {
             + "1.01 s1 pid=0 tcp_rcv_established | ack_seq=200 snd_una=100 snd_nxt=200 seq=1 end_seq=1 srtt_us=8000 rtt_min=1000 rtx_mstamp_ns=999000000 rtx_end_seq=200\n"
             + "1.05 s1 pid=0 tcp_rcv_established | ack_seq=150 snd_una=200 snd_nxt=200 seq=1 end_seq=1\n"
             + &left("1.05", 0, 200, 250, 250);
-        let found = run(Machine { known: true, ..Machine::default() }, &text, &[]);
+        let found = run(Machine { written: Written::Seen, ..Machine::default() }, &text, &[]);
         let hold = &found[0];
         assert_eq!((hold.cause.release, hold.cause.peer_ack), (Release::Ack, None));
         let lines: Vec<(u64, u32)> = hold
@@ -1319,7 +1526,7 @@ mod tests {
             told(&(sleeps.to_owned() + ack + more + &returns(2500))),
             ["500 B: SendBuffer 101; Ack tail [500@101]"]
         );
-        // It gave up, or would not wait; the peer reset.
+        // It may have given up, or would not wait; the peer reset.
         let nothing_more = |ret: i32| returns(ret).replace("2600", "2100");
         assert_eq!(told(&(sleeps.to_owned() + &nothing_more(2000))), [""; 0]);
         assert_eq!(told(&(sleeps.to_owned() + &nothing_more(-11))), [""; 0]);
@@ -1327,6 +1534,79 @@ mod tests {
             told(&(sleeps.to_owned() + &nothing_more(-104))),
             ["2500 B: SendBuffer 102; Discarded [2500@102]"]
         );
+    }
+
+    #[test]
+    fn the_first_write_of_a_socket_that_was_met_in_its_handshake_is_certain() {
+        let large = push(
+            "1.0",
+            "nonagle=0 turn=1 part=1",
+            "nonagle=0 packets_out=10 snd_sml=100 snd_una=100",
+            200,
+            900_000,
+        ) + &left("1.1", 0, 200, 900_000, 900_000);
+        let met = |state: u32| {
+            let met = format!("0.5 s1 pid=7 socket | skc_state={state}\n");
+            found(Machine::default(), &(met + &large), &[])
+        };
+        assert_eq!(met(2), ["899800 B: Cwnd 100; Undetermined [899800@100]"]);
+        assert_eq!(met(3), ["899800 B: Cwnd 100; Undetermined [899800@100]"]);
+        assert_eq!(met(1), ["899800 B: Cwnd 100; Undetermined may [899800@100]"]);
+    }
+
+    #[test]
+    fn a_writer_that_gives_up_has_waited_for_what_it_did_not_give() {
+        let sleeps = "1.0 s1 pid=7 sk_stream_wait_memory | write_seq=2100 snd_nxt=1100\n";
+        let ack = "1.1 s1 pid=0 tcp_rcv_established | ack_seq=1100 snd_una=100 snd_nxt=2100 write_seq=2100 seq=1 end_seq=1 sk_lock_owned=0\n";
+        let again = "1.101 s1 pid=7 sk_stream_wait_memory | write_seq=2300 snd_nxt=2100\n";
+        let returns = |ret: i32, write_seq: u32, flags: u32| {
+            format!(
+                "1.3 s1 pid=7 tcp_sendmsg_locked size=2500 ret={} | write_seq={write_seq} snd_nxt=2100 msg_flags={flags}\n",
+                ret.cast_unsigned()
+            )
+        };
+        let once = |ret, flags| told(&(sleeps.to_owned() + &returns(ret, 2100, flags)));
+        assert_eq!(once(-11, 0), ["2500 B: SendBuffer 300; GivenUp [2500@300]"]);
+        assert_eq!(once(-512, 0x4000), ["2500 B: SendBuffer 300; GivenUp [2500@300]"]);
+        assert_eq!(once(2000, 0), ["500 B: SendBuffer 300; GivenUp tail [500@300]"]);
+        // It would not wait.
+        assert_eq!(once(2000, 0x40), [""; 0]);
+        // The ACK made room for 200 B of 500.
+        let twice = sleeps.to_owned() + ack + again;
+        assert_eq!(
+            told(&(twice.clone() + &returns(2200, 2300, 0))),
+            ["500 B: SendBuffer 300; GivenUp tail [500@300]"]
+        );
+        // The peer's reset, and another thread's shutdown().
+        for ended in ["tcp_done | skc_state=7", "tcp_send_fin | write_seq=2300 snd_nxt=2100"] {
+            let ended = format!("1.2 s1 pid=8 {ended}\n");
+            assert_eq!(
+                told(&(twice.clone() + &ended + &returns(2200, 2300, 0))),
+                ["500 B: SendBuffer 300; Discarded tail [500@300]"]
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_writer_sleeps_for_is_told_by_what_the_kernel_asks() {
+        let sleeps = |at: &str, queued: u32, own: u32| {
+            format!(
+                "{at} s1 pid=7 sk_stream_wait_memory | write_seq=2100 snd_nxt=1100 sk_wmem_queued={queued} sk_sndbuf=9000 \
+                 notsent_lowat={own} sysctl_tcp_notsent_lowat=1000\n"
+            )
+        };
+        let ack = "1.1 s1 pid=0 tcp_rcv_established | ack_seq=1100 snd_una=100 snd_nxt=2100 write_seq=2100 seq=1 end_seq=1\n";
+        let returns =
+            "1.2 s1 pid=7 tcp_sendmsg_locked size=500 ret=500 | write_seq=2600 snd_nxt=2600\n";
+        let of = |queued, own| told(&(sleeps("1.0", queued, own) + ack + returns));
+        assert_eq!(of(9_000, 1), ["500 B: SendBuffer 200; Ack [500@200]"]);
+        assert_eq!(of(8_999, 500), ["500 B: NotsentLowat 200; Ack [500@200]"]);
+        // Without a value of the socket's own that of the namespace counts.
+        assert_eq!(of(8_999, 0), ["500 B: NotsentLowat 200; Ack [500@200]"]);
+        // There is room: no ACK ends such a sleep.
+        assert_eq!(of(8_999, 1_001), ["500 B: Undetermined 200; Undetermined [500@200]"]);
+        let both = sleeps("1.0", 9_000, 1_001) + &sleeps("1.05", 8_999, 500) + ack + returns;
+        assert_eq!(told(&both), ["500 B: SendBuffer 50, NotsentLowat 150; Ack [500@200]"]);
     }
 
     #[test]
@@ -1343,8 +1623,31 @@ mod tests {
         assert_eq!(told(&text(500, 1501)), ["400 B: NotEstablished 101; Ack tail [400@101]"]);
         // It carried all, or the write would not wait.
         assert_eq!(told(&text(100, 1101)), [""; 0]);
+        // The SYN could not be sent.
+        assert_eq!(
+            told(&text(-111, 1101).replace("tcp_connect ret=0", "tcp_connect ret=4294967185")),
+            [""; 0]
+        );
         // Nobody listens there.
         assert_eq!(told(&text(-111, 1101)), ["500 B: NotEstablished 101; Discarded [500@101]"]);
+    }
+
+    #[test]
+    fn a_write_that_finds_no_connection_fails_and_does_not_wait() {
+        let text = |state: u32| {
+            format!(
+                "1.0 s1 pid=7 sk_stream_wait_connect | write_seq=1100 snd_nxt=1100 skc_state={state}\n\
+                 1.1 s1 pid=7 tcp_sendmsg_locked size=5 ret={} | write_seq=1100 snd_nxt=1100\n",
+                (-32_i32).cast_unsigned(),
+            )
+        };
+        // SYN-SENT and SYN-RECV; a reset has come; the FIN is out.
+        for state in [2, 3] {
+            assert_eq!(told(&text(state)), ["5 B: NotEstablished 100; Discarded [5@100]"]);
+        }
+        for state in [7, 4, 5] {
+            assert_eq!(told(&text(state)), [""; 0], "{state}");
+        }
     }
 
     #[test]
@@ -1388,6 +1691,113 @@ mod tests {
         ) + &wrote("1.0", 40, 140)
             + &left("1.01", 7, 100, 140, 140);
         assert_eq!(check(&text), ["40 B: MsgMore 10; Push [40@10]"]);
+    }
+
+    #[test]
+    fn urgent_data_takes_along_what_only_rules_about_small_segments_held() {
+        let urgent = |at: &str, end: u32, full: &str| {
+            left(at, 7, 100, end, end)
+                .replace("repair=0", &format!("repair=0 snd_una=100 snd_up={end} {full}"))
+        };
+        for (cause, args, fields) in [
+            ("Cork", "nonagle=2", CORKED),
+            ("MsgMore", "flags=32768 nonagle=0", "nonagle=0 packets_out=0 snd_sml=0 snd_una=100"),
+            ("Nagle", "nonagle=0", "nonagle=0 packets_out=1 snd_sml=100 snd_una=50"),
+        ] {
+            let waits = push("1.0", args, fields, 100, 108) + &wrote("1.0", 8, 108);
+            assert_eq!(
+                check(&(waits.clone() + &urgent("1.2", 109, ""))),
+                [format!("8 B: {cause} 200; UrgentData [8@200]")]
+            );
+            // A full one needs no such reason.
+            assert_eq!(
+                check(&(waits + &urgent("1.2", 1_100, "mss_cache=1000"))),
+                [format!("8 B: {cause} 200; MoreData [8@200]")]
+            );
+        }
+    }
+
+    #[test]
+    fn while_urgent_data_is_on_its_way_no_rule_about_small_segments_holds() {
+        let text = |state: &str| {
+            push("1.0", "nonagle=2", &format!("{CORKED} {state}"), 100, 108) + &wrote("1.0", 8, 108)
+        };
+        assert_eq!(check(&text("snd_up=101")), ["8 B: Undetermined 0; StillHeld [8@0]"]);
+        assert_eq!(check(&text("snd_up=100")), ["8 B: Cork 0; StillHeld [8@0]"]);
+    }
+
+    #[test]
+    fn options_that_the_kernel_sets_without_a_call_are_told_by_the_sockets_bits() {
+        let of = |cause: &str, args: &str, fields: &str, nonagle: u32| {
+            let text = push("1.0", args, fields, 200, 250)
+                + &wrote("1.0", 50, 250)
+                + &left("1.1", 7, 200, 250, 250)
+                    .replace("repair=0", &format!("repair=0 nonagle={nonagle}"));
+            let found = check(&text);
+            let [one] = found.as_slice() else { panic!("{found:?}") };
+            let rest = one.strip_prefix(&format!("50 B: {cause} 100; ")).expect(one);
+            rest.split(' ').next().unwrap().to_owned()
+        };
+        let cork = |nonagle| of("Cork", "nonagle=2", &CORKED.replace("=100", "=200"), nonagle);
+        assert_eq!(
+            [0, 5, 7, 2, 3].map(cork),
+            ["Uncork", "Uncork", "Nodelay", "Undetermined", "Undetermined"]
+        );
+        let nagle = |nonagle| of("Nagle", "nonagle=0", NAGLED, nonagle);
+        assert_eq!([5, 1, 0].map(nagle), ["Nodelay", "Nodelay", "Undetermined"]);
+    }
+
+    #[test]
+    fn a_push_in_softirq_tells_no_writer() {
+        let writers = |owned: &str| {
+            let text = push("1.0", "nonagle=2", &format!("{CORKED} {owned}"), 100, 108);
+            let found = run(Machine::default(), &text, &[]);
+            found.iter().map(|hold| hold.cause.writer.pid).collect::<Vec<_>>()
+        };
+        assert_eq!(writers("sk_lock_owned=1"), [7]);
+        assert_eq!(writers("sk_lock_owned=0"), [0]);
+    }
+
+    #[test]
+    fn a_write_after_one_that_was_counted_and_left_nothing_is_all_that_waits() {
+        let told = |args: &str, lost: bool| {
+            let mut machine = Machine::default();
+            let mut out = Vec::new();
+            if lost {
+                machine.on_loss(0);
+            }
+            let text = push("1.0", &format!("nonagle=0 {args}"), NAGLED, 200, 250);
+            machine.on_event(&trace::parse(text.trim()).unwrap(), &mut out);
+            machine.on_end(SocketId(1), 1_000_000_000, &mut out);
+            out[0].certainty
+        };
+        assert_eq!(told("turn=1 part=2", false), Certainty::Seen);
+        assert_eq!(told("turn=2 part=1", false), Certainty::Seen);
+        // The first may follow others that nobody counted; of a lost one nobody knows what it left.
+        assert_eq!(told("turn=1 part=1", false), Certainty::May);
+        assert_eq!(told("turn=2 part=1", true), Certainty::May);
+        assert_eq!(told("", false), Certainty::May);
+    }
+
+    #[test]
+    fn how_bytes_were_given_is_told_by_the_call_or_by_whose_socket_it_is() {
+        let after = |before: &str, call: String| {
+            let text = before.to_owned() + &push("1.0", "nonagle=2", CORKED, 100, 108) + &call;
+            run(Machine::default(), &text, &[])[0].cause.way
+        };
+        let with = |before: &str, fields: &str| {
+            after(before, wrote("1.0", 8, 108).replace("| ", &format!("| {fields} ")))
+        };
+        let page = wrote("1.0", 8, 108).replace("tcp_sendmsg_locked", "do_tcp_sendpages");
+        assert_eq!(after("", page), Some(Way::Pages));
+        assert_eq!(with("", "msg_flags=134217728"), Some(Way::Pages));
+        assert_eq!(with("", "msg_flags=32768"), Some(Way::Call));
+        let tls = "icsk_ulp_name=746c7300000000000000000000000000";
+        assert_eq!(with("", &format!("msg_flags=134217728 {tls}")), Some(Way::Tls));
+        let socket = |fields: &str| format!("0.9 s1 pid=7 socket | {fields}\n");
+        assert_eq!(with(&socket("is_mptcp=1 sk_kern_sock=1"), ""), Some(Way::Mptcp));
+        assert_eq!(with(&socket("is_mptcp=0 sk_kern_sock=1"), ""), Some(Way::Kernel));
+        assert_eq!(with(&socket("is_mptcp=0 sk_kern_sock=0"), ""), Some(Way::Call));
     }
 
     #[test]

@@ -26,7 +26,7 @@
 mod acks;
 pub(in crate::analysis) mod attempt;
 mod attribution;
-mod blocked;
+pub(in crate::analysis) mod blocked;
 mod hold;
 mod idle;
 mod machine;
@@ -36,7 +36,7 @@ pub(in crate::analysis) mod timer;
 #[cfg(feature = "mutate")]
 pub use hold::Mutation;
 pub use hold::{
-    Fact, Held, Hold, Known, Limit, MAX_WRITES, Part, Pattern, PeerAck, Release, Shape, Timer,
-    Write,
+    Fact, Held, Hold, Known, Limit, MAX_WRITES, Number, Part, Pattern, PeerAck, Release, Shape,
+    Timer, Way, Write,
 };
 pub use idle::Machine;

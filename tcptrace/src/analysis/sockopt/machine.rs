@@ -175,7 +175,7 @@ fn changed(before: Option<&Event>, e: &Event) -> Change {
     let via = via(e);
     // What BPF does in softirq is no task's doing; whoever owns the socket then is at work on it.
     let is_owned = before.unwrap_or(e).u32(Field::sk_lock_owned) == Some(1);
-    let task = (via != Via::Bpf || is_owned).then_some(Task { pid: e.pid, tid: e.tid });
+    let task = (via != Via::Bpf || is_owned).then_some(Task::at_work(e));
     let (asked, asked_more) = asked(e);
     let bytes = before.and_then(|before| released(before, e));
     Change {
@@ -249,7 +249,7 @@ fn phase(e: &Event) -> Option<Phase> {
 
 fn existing(e: &Event) -> AnyTold {
     let of = |(level, optname): &(u32, u32)| Some((*level, *optname, value(e, *level, *optname)?));
-    let task = (e.pid != 0).then_some(Task { pid: e.pid, tid: e.tid });
+    let task = (e.pid != 0).then_some(Task::at_work(e));
     let existing =
         Existing { task, phase: phase(e), values: THAT_MATTER.iter().filter_map(of).collect() };
     Finding {

@@ -13,7 +13,7 @@ use super::{Fact, MAX_LINES, SPAN_NS, Stretch, others::Others};
 use crate::{
     analysis::{
         Analysis, delack,
-        nagle::{self, Held, Timer, timer},
+        nagle::{self, Held, Timer, blocked::no_room, timer},
     },
     event::{Event, Seq, SocketId},
     finding::{Certainty, Evidence, Finding, Task},
@@ -116,6 +116,7 @@ impl Analysis for Machine {
         Hook::sk_stream_wait_connect,
         Hook::do_tcp_sendpages,
         Hook::tcp_connect,
+        Hook::tcp_send_ack,
         Hook::tcp_send_delayed_ack,
         Hook::tcp_delack_timer_handler,
         Hook::__tcp_close,
@@ -210,12 +211,12 @@ impl State {
             Hook::tcp_tsq_write | Hook::tcp_tsq_handler => self.note(e, Fact::Tsq),
             Hook::user_stack => self.note(e, Fact::Stack { number: e.arg("stack").unwrap_or(0) }),
             Hook::__tcp_transmit_skb => self.on_failure(e),
-            Hook::sk_stream_wait_memory => self.on_sleep(e, Held::SendBuffer),
-            Hook::sk_stream_wait_connect | Hook::tcp_connect => {
+            Hook::sk_stream_wait_memory => self.on_sleep(e, no_room(e)),
+            Hook::sk_stream_wait_connect | Hook::tcp_connect if e.awaits_connection() => {
                 self.on_sleep(e, Held::NotEstablished);
             }
             Hook::__tcp_close => self.on_close(e),
-            Hook::ack_sent => self.note(e, Fact::AckOut),
+            Hook::ack_sent | Hook::tcp_send_ack => self.note(e, Fact::AckOut),
             Hook::tcp_send_active_reset => self.note(e, Fact::ResetOut),
             Hook::tcp_reset => self.note(e, Fact::Reset),
             Hook::tcp_time_wait => self.note(e, Fact::Minisock { skc_state: e.arg("state") }),
@@ -238,6 +239,9 @@ impl State {
         let Some(open) = &mut self.open else { return };
         (open.certainty, open.writing, open.segment) = (Certainty::May, None, None);
         if !matches!(open.lines.last(), Some(Evidence { fact: Fact::Lost, .. })) {
+            // The gap may have begun before what has come by now.
+            let last_ns = open.lines.last().map_or(open.from_ns, |line| line.at_ns);
+            let at_ns = at_ns.max(last_ns);
             open.lines.push(Evidence { n: self.last_n, at_ns, fact: Fact::Lost });
         }
     }
@@ -314,7 +318,7 @@ impl State {
     }
 
     fn act(&mut self, e: &Event) -> Task {
-        let task = Task { pid: e.pid, tid: e.tid };
+        let task = Task::at_work(e);
         self.owner = Some(task);
         task
     }
@@ -335,7 +339,9 @@ impl State {
     fn begin_write(&mut self, e: &Event) {
         let task = self.act(e);
         let (bytes, flags, given_bytes, returned, waiting_bytes) = (None, None, None, None, None);
-        self.note(e, Fact::Write { bytes, flags, given_bytes, returned, waiting_bytes, task });
+        // The stretch does not end with it: what it wrote is told when its push ends.
+        let fact = Fact::Write { bytes, flags, given_bytes, returned, waiting_bytes, task };
+        self.line(e.n, e.at_ns, fact);
         if let Some(open) = &mut self.open {
             open.writing = open.lines.len().checked_sub(1);
         }
@@ -604,7 +610,7 @@ impl State {
                 bytes: hold.cause.bytes,
                 written_bytes: hold.cause.written_bytes,
                 held_ns: hold.until_ns.saturating_sub(hold.from_ns),
-                causes: hold.cause.parts,
+                causes: hold.cause.parts.into_vec(),
                 release: hold.cause.release,
                 certainty: hold.certainty,
             };
@@ -993,6 +999,26 @@ mod tests {
             ["write None, push, began Cork 0, ended Undetermined 100, reused", "left 0..8"]
         );
         assert_eq!(found[0].certainty, Certainty::May);
+    }
+
+    #[test]
+    fn where_a_stretch_ends_no_write_is_lost_or_told_twice() {
+        let to = |i: u32| 100 + 8 * (i + 1);
+        let pushed = |i: u32| push(&format!("1.{i:03}"), 1, to(i), to(i));
+        let sent = |i: u32| left(&format!("1.{i:03}"), 7, to(i) - 8, to(i), to(i)) + &pushed(i);
+        // A write has two or three lines: the end of a stretch falls on each of them.
+        for before in 0..3 {
+            let first: String = (0..before).map(|_| ack("0.9", 100, 100, 100)).collect();
+            for text in [(0..600).map(pushed).collect::<String>(), (0..600).map(sent).collect()] {
+                let found = run(&(first.clone() + &text), None);
+                let writes: u32 = found.iter().map(|f| f.cause.writes).sum();
+                let bytes: u64 = found.iter().map(|f| f.cause.written_bytes).sum();
+                assert!(found.len() > 1);
+                // Without a segment before, nobody knows how much the first write added.
+                let known = if before > 0 { 600 } else { 599 };
+                assert_eq!((writes, bytes), (600, 8 * known), "{before}");
+            }
+        }
     }
 
     #[test]

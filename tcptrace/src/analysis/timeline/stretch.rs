@@ -32,7 +32,7 @@ pub struct Stretch {
     pub written_bytes: u64,
     /// Bytes that left.
     pub left_bytes: u64,
-    /// Bytes of data in segments that came in.
+    /// Bytes of data in segments that came in, those that came again included.
     pub received_bytes: u64,
     /// Holds that ended in it.
     pub holds_ended: u32,
@@ -65,8 +65,9 @@ impl Stretch {
     pub(super) fn count(&mut self, fact: &Fact) {
         self.minor_lines += u32::from(fact.is_minor());
         match fact {
-            Fact::Write { bytes, .. } => {
-                self.writes += 1;
+            Fact::Write { bytes, waiting_bytes, returned, .. } => {
+                // One whose push is in the next stretch counts there.
+                self.writes += u32::from(waiting_bytes.is_some() || returned.is_some());
                 self.written_bytes += u64::from(bytes.unwrap_or(0));
             }
             Fact::Left { bytes, .. } => self.left_bytes += u64::from(*bytes),

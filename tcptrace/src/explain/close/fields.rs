@@ -144,7 +144,10 @@ pub(in crate::explain) fn fields<'a>(
         fin_to_close_ns: other.fin_to_close_ns,
         pid: other.closer.map(|closer| closer.pid),
         tid: other.closer.map(|closer| closer.tid),
-        comm: other.closer.and_then(|closer| context.comms.get(&closer.tid)).cloned(),
+        comm: other
+            .closer
+            .and_then(|closer| context.comms.get(closer.tid))
+            .map(ToString::to_string),
     });
     let hz = context.facts.hz;
     let held = teardown.fin_held;

@@ -21,6 +21,7 @@ pub(super) fn line(evidence: &Evidence<&Fact>, context: &Context<'_>) -> Line {
         | Fact::ResetIn
         | Fact::SynIn => (Mark::In, came(evidence.fact), came_how(evidence.fact, context)),
         Fact::CloseCalled { .. }
+        | Fact::Disconnected { .. }
         | Fact::FinQueued { .. }
         | Fact::FinOut { .. }
         | Fact::AckOut { .. }
@@ -71,6 +72,8 @@ fn came_how(fact: &Fact, context: &Context<'_>) -> String {
 fn went(fact: &Fact) -> String {
     let label = match fact {
         Fact::CloseCalled { .. } => "close()",
+        Fact::Disconnected { accepted: true, .. } => "connect()",
+        Fact::Disconnected { .. } => "listener closed",
         Fact::FinQueued { .. } => "FIN queued",
         Fact::FinOut { again: true, .. } => "FIN out again",
         Fact::FinOut { carries_ack: true, .. } => "FIN+ACK out",
@@ -94,6 +97,10 @@ fn went_how(fact: &Fact, context: &Context<'_>) -> String {
                 unread.map(|unread| format!("{} unread", bytes(unread.into()))),
                 linger_zero.then(|| "SO_LINGER with no time".to_owned()),
             ])
+        }
+        Fact::Disconnected { accepted, task: closer } => {
+            let how = if *accepted { "with no address (AF_UNSPEC)" } else { "before accept()" };
+            joined([Some(task(*closer, context.comms)), Some(how.to_owned())])
         }
         Fact::FinQueued { by, unsent_bytes, task: closer } => {
             let unsent = unsent_bytes.as_ref().and_then(some);

@@ -85,7 +85,7 @@ impl Story<'_> {
             Shape::ResetReceived if self.it.other.is_some() => "the peer reset the connection".to_owned(),
             Shape::ResetReceived => "the peer reset the connection: why, only its own host tells".to_owned(),
             Shape::TimedOut => self.timed_out(),
-            Shape::NeverEstablished => format!("there was no connection yet: {}", why(self.it.reason)),
+            Shape::NeverEstablished => format!("there was no connection yet: {}", self.never_established()),
             Shape::Open => self.open(),
             Shape::Undetermined => self.undetermined(),
         };
@@ -109,6 +109,21 @@ impl Story<'_> {
             reason => format!(" ({})", why(reason)),
         };
         format!("; the other end is on this host: {after}{reason}")
+    }
+
+    /// Who ended the attempt to connect.
+    fn never_established(&self) -> String {
+        match self.it.reason {
+            Reason::Peer => "the peer answered with a reset".to_owned(),
+            Reason::NoAnswer => "the peer did not answer".to_owned(),
+            Reason::Aborted if self.it.closed.is_some() => {
+                format!("{} gave it up", self.closer())
+            }
+            Reason::Aborted => {
+                "an error from the network, or this host itself, ended it".to_owned()
+            }
+            reason => why(reason).to_owned(),
+        }
     }
 
     fn closer(&self) -> String {
@@ -219,6 +234,13 @@ impl Story<'_> {
             Reason::LingerZero => format!("{rst}: close() under SO_LINGER with no time{lost}"),
             Reason::Linger2 => "RST after our FIN was acknowledged: TCP_LINGER2 is negative, so that nobody waits for the peer's FIN".to_owned(),
             Reason::DataAfterClose => "RST because data came in after close(): nobody would have read it".to_owned(),
+            Reason::Disconnected => {
+                format!("{rst}: {} called connect() with no address (AF_UNSPEC){lost}", self.closer())
+            }
+            Reason::NotAccepted => format!(
+                "{rst}: {} closed its listener before the connection was accepted{lost}",
+                self.closer()
+            ),
             Reason::Aborted => "the connection was aborted from this host".to_owned(),
             Reason::OrphanLimit => "RST because no process has the socket any more, and the kernel gave it up".to_owned(),
             Reason::FinTimeout => "RST because the peer's FIN did not come in time".to_owned(),
@@ -312,6 +334,9 @@ impl Story<'_> {
         match (self.it.shape, self.it.reason) {
             (Shape::ResetSent, Reason::UnreadData) => {
                 Some("read to the end before close(), or shutdown() first and read on.".to_owned())
+            }
+            (Shape::ResetSent, Reason::NotAccepted) => {
+                Some("accept what is in the queue before the listener is closed.".to_owned())
             }
             (Shape::Open, Reason::NotClosed) if self.lasted_ns >= 1_000_000_000 => {
                 Some("close the socket when a read returns 0: nothing else ends it.".to_owned())

@@ -1,5 +1,7 @@
 //! The names of things, and the sentence about all teardowns.
 
+use std::borrow::Cow;
+
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
@@ -66,7 +68,7 @@ pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, it: &Teardown
     );
     Place {
         task: it.task().unwrap_or(NOBODY),
-        columns: vec![short(it).to_owned(), brief(it.reason).to_owned(), first.to_owned()],
+        columns: [short(it), brief(it.reason), first].map(Cow::Borrowed).into_iter().collect(),
         bytes: 0,
         lasted_ns: finding.until_ns.saturating_sub(finding.from_ns),
         usual: false,
@@ -123,6 +125,8 @@ pub(super) const fn why(reason: Reason) -> &'static str {
         Reason::LingerZero => "SO_LINGER 0",
         Reason::Linger2 => "TCP_LINGER2",
         Reason::DataAfterClose => "data after close()",
+        Reason::Disconnected => "disconnected",
+        Reason::NotAccepted => "never accepted",
         Reason::Aborted => "aborted",
         Reason::OrphanLimit => "orphan limit",
         Reason::NoAnswer => "no answer",

@@ -1,5 +1,7 @@
 //! The names of things, and the sentence about all connections.
 
+use smallvec::smallvec;
+
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
@@ -95,7 +97,7 @@ pub(in crate::explain) fn place(_finding: &Finding<Cause, AnyFact>, it: &Deferra
     };
     Place {
         task: it.task.unwrap_or(NOBODY),
-        columns: vec![listener, outcome(it.outcome).to_owned()],
+        columns: smallvec![listener.into(), outcome(it.outcome).into()],
         bytes: 0,
         lasted_ns: it.held_ns.unwrap_or(0),
         usual: false,

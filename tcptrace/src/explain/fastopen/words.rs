@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::smallvec;
+
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
@@ -57,9 +59,9 @@ fn causes() -> Vec<Name> {
 pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, it: &Attempt) -> Place {
     Place {
         task: it.task.unwrap_or(NOBODY),
-        columns: vec![
-            format!("{}: {}", side(it.side), outcome(it.outcome)),
-            it.reason.map_or("-", why).to_owned(),
+        columns: smallvec![
+            format!("{}: {}", side(it.side), outcome(it.outcome)).into(),
+            it.reason.map_or("-", why).into(),
         ],
         bytes: 0,
         lasted_ns: finding.until_ns.saturating_sub(finding.from_ns),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
-        nagle::{Held, Hold, Known, Pattern, PeerAck, Release, Write},
+        nagle::{Held, Hold, Known, Pattern, PeerAck, Release, Way, Write},
     },
     explain::{Context, name_of},
     finding::Finding,
@@ -21,6 +21,9 @@ pub struct Fields<'a> {
     /// Size of the write that started it, where its call was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     written_bytes: Option<u32>,
+    /// How the write that started it was given to TCP, where that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    way: Option<Way>,
     /// How long the first of them waited, nanoseconds.
     held_ns: u64,
     /// What held them, in time order; the durations add up to the hold's.
@@ -102,6 +105,7 @@ pub(in crate::explain) fn fields<'a>(
     let fields = Fields {
         bytes: is_known.then_some(hold.bytes),
         written_bytes: hold.written_bytes,
+        way: hold.way,
         held_ns: finding.until_ns.saturating_sub(finding.from_ns),
         causes,
         release: &hold.release,

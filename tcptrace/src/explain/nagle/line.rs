@@ -5,7 +5,7 @@ use super::{
     words::{short, state, timer_name},
 };
 use crate::{
-    analysis::nagle::{Fact, Held, Limit, Timer},
+    analysis::nagle::{Fact, Held, Limit, Number, Timer},
     explain::{
         Context, Line, Mark, stack, task,
         units::{bytes, duration, ticks},
@@ -56,10 +56,9 @@ fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
         Fact::PacingTimer => {
             ("pacing timer fired".to_owned(), "the socket may send again".to_owned())
         }
-        Fact::TransmitFailed { bytes: size, returned } => (
-            "transmit failed".to_owned(),
-            format!("{} not taken: {}", bytes((*size).into()), failure(*returned)),
-        ),
+        Fact::TransmitFailed { bytes: size, returned } => {
+            ("transmit failed".to_owned(), not_taken(*size, *returned))
+        }
         Fact::WindowUpdate { window_bytes } => {
             ("window update".to_owned(), format!("window {}", bytes((*window_bytes).into())))
         }
@@ -118,10 +117,10 @@ fn held(fact: &Fact) -> String {
     let timer = icsk_pending.filter(|_| *cause == Held::Undetermined);
     let mut words = vec![state(*nonagle, *packets_out, timer)];
     if let (Held::Nagle, Some(unacked)) = (cause, unacked_bytes) {
-        words.push(format!("{} unacknowledged", bytes((*unacked).into())));
+        words.push(format!("{} unacknowledged", bytes(unacked.get().into())));
     }
     if let (Held::Nagle, Some(end)) = (cause, small_end_seq) {
-        words.push(format!("small segment up to seq {end} among them"));
+        words.push(format!("small segment up to seq {} among them", end.get()));
     }
     words.extend(match limit {
         Some(Limit::Cwnd { snd_cwnd }) => Some(format!("snd_cwnd={snd_cwnd}")),
@@ -135,8 +134,8 @@ fn held(fact: &Fact) -> String {
         words.retain(|word| !word.is_empty());
         return words.join(", ");
     }
-    words.push(match mss_bytes {
-        Some(mss) if waiting < mss => format!("{waiting} B of a {mss} B segment"),
+    words.push(match mss_bytes.map(Number::get) {
+        Some(mss) if *waiting < mss => format!("{waiting} B of a {mss} B segment"),
         Some(mss) => format!("{} in segments of {mss} B", bytes((*waiting).into())),
         None => format!("{} wait", bytes((*waiting).into())),
     });
@@ -156,6 +155,12 @@ fn ack(acked_bytes: u32, data_bytes: u32, since_segment_ns: Option<u64>) -> (Str
     let since = since_segment_ns
         .map_or_else(String::new, |ns| format!(", {} after the segment left", duration(ns)));
     ("ACK in".to_owned(), format!("{acked}{data}{since}"))
+}
+
+/// What the layers below did not take, and what they said.
+fn not_taken(size: u32, returned: Option<i32>) -> String {
+    let said = returned.map_or_else(String::new, |returned| format!(": {}", failure(returned)));
+    format!("{} not taken{said}", bytes(size.into()))
 }
 
 /// What the layers below said: a dropped segment, or an error by its number.

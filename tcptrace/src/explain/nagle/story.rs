@@ -9,7 +9,9 @@ use super::{
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
-        nagle::{Fact, Held, Hold, Known, Limit, PeerAck, Release, Shape, Timer},
+        nagle::{
+            Fact, Held, Hold, Known, Limit, Number, Part, PeerAck, Release, Shape, Timer, Way,
+        },
     },
     explain::{
         Context, Explanation, task,
@@ -32,7 +34,7 @@ pub(in crate::explain) fn explain(
         Story { hold, evidence, certainty: finding.certainty, until_ns: finding.until_ns, context };
     let held_ns = finding.until_ns.saturating_sub(finding.from_ns);
     Explanation {
-        subject: Some((hold.writer, story.parties())),
+        subject: hold.task().map(|writer| (writer, story.parties())),
         aside: None,
         verdict: story.verdict(held_ns),
         zero_ns,
@@ -48,6 +50,23 @@ pub(super) struct Story<'a> {
     certainty: Certainty,
     until_ns: u64,
     pub(super) context: &'a Context<'a>,
+}
+
+/// Most causes, one after the other, that the verdict lists; a longer change of the same few is summed up.
+const MOST_PARTS: usize = 6;
+
+/// `by turns 27.0 ms peer window too small and 46.3 ms peer window closed (31 spells)`.
+fn by_turns(parts: &[Part]) -> String {
+    let mut sums: Vec<Part> = Vec::new();
+    for part in parts {
+        match sums.iter_mut().find(|sum| sum.held == part.held) {
+            Some(sum) => sum.held_ns = sum.held_ns.saturating_add(part.held_ns),
+            None => sums.push(*part),
+        }
+    }
+    let sums = sums.iter().map(|part| format!("{} {}", duration(part.held_ns), long(part.held)));
+    let sums: Vec<_> = sums.collect();
+    format!("by turns {} ({} spells)", sums.join(" and "), parts.len())
 }
 
 impl Story<'_> {
@@ -132,6 +151,8 @@ impl Story<'_> {
         let tail = self.tail();
         let cause = if let [only] = parts.as_slice() {
             self.single(only.held, tail.is_some())
+        } else if parts.len() > MOST_PARTS {
+            by_turns(&parts)
         } else {
             let parts =
                 parts.iter().map(|part| format!("{} {}", duration(part.held_ns), long(part.held)));
@@ -155,7 +176,9 @@ impl Story<'_> {
             Held::Cork | Held::MsgMore => format!("held by {}{idle}", long(held)),
             Held::Nagle => {
                 let unacked = self.facts().find_map(|fact| match fact {
-                    Fact::Held { cause: Held::Nagle, unacked_bytes, .. } => *unacked_bytes,
+                    Fact::Held { cause: Held::Nagle, unacked_bytes, .. } => {
+                        unacked_bytes.map(Number::get)
+                    }
                     _ => None,
                 });
                 let behind = match unacked {
@@ -238,6 +261,9 @@ impl Story<'_> {
             }
             Held::NotEstablished => "the connection was not established yet".to_owned(),
             Held::SendBuffer => "the send buffer was full, and the writer slept".to_owned(),
+            Held::NotsentLowat => {
+                "as much waited as TCP_NOTSENT_LOWAT allows, and the writer slept".to_owned()
+            }
             _ => "cause not determined".to_owned(),
         }
     }
@@ -269,6 +295,7 @@ impl Story<'_> {
             Release::WindowUpdate => format!("; a window update released {them}"),
             Release::MoreData => "; released by more data".to_owned(),
             Release::Push => format!("; a write without MSG_MORE sent {them}"),
+            Release::UrgentData => format!("; urgent data (MSG_OOB) behind {them} sent {them}"),
             Release::Nodelay => format!("; setting TCP_NODELAY sent {them}"),
             Release::Uncork => format!("; clearing TCP_CORK sent {them}"),
             Release::ProbeTimer => format!("; the probe timer sent {them}"),
@@ -279,6 +306,10 @@ impl Story<'_> {
             }
             Release::PacingTimer => format!("; the pacing timer sent {them}"),
             Release::Discarded => format!("; the connection ended and {} never left", self.they()),
+            Release::GivenUp => {
+                "; its call ended before it had given all of them (a signal, or SO_SNDTIMEO)"
+                    .to_owned()
+            }
             Release::StillHeld => match self.due() {
                 Some(due) => format!("; {due}"),
                 None => String::new(),
@@ -290,11 +321,15 @@ impl Story<'_> {
     /// An ACK released them, and what is known of the end that sent it.
     fn by_ack(&self) -> String {
         let last = self.facts().filter_map(|fact| match fact {
-            Fact::Ack { acked_bytes, data_bytes, .. } => Some(acked_bytes + data_bytes),
+            Fact::Ack { acked_bytes, data_bytes, .. } => Some((*acked_bytes, *data_bytes)),
             _ => None,
         });
-        let nothing = if last.last() == Some(0) { " that acknowledged nothing new" } else { "" };
-        let released = format!("; an ACK{nothing} released {}", self.them());
+        let what = match last.last() {
+            Some((0, 0)) => "an ACK that acknowledged nothing new",
+            Some((0, _)) => "a segment with data that acknowledged nothing new",
+            _ => "an ACK",
+        };
+        let released = format!("; {what} released {}", self.them());
         match self.hold.peer_ack {
             Some((PeerAck::Delayed, Known::Seen)) => {
                 ", and the receiver delayed its ACK".to_owned()
@@ -330,7 +365,8 @@ impl Story<'_> {
 
     /// The writer slept in its call.
     fn sleeps(&self) -> bool {
-        self.hold.parts.iter().all(|part| part.held == Held::SendBuffer)
+        let room = |held| matches!(held, Held::SendBuffer | Held::NotsentLowat);
+        self.hold.parts.iter().all(|part| room(part.held))
     }
 
     /// What the first attempt came up against.
@@ -365,7 +401,7 @@ impl Story<'_> {
 
     pub(super) fn mss(&self) -> Option<u32> {
         self.facts().find_map(|fact| match fact {
-            Fact::Held { mss_bytes, .. } => *mss_bytes,
+            Fact::Held { mss_bytes, .. } => mss_bytes.map(Number::get),
             _ => None,
         })
     }
@@ -400,19 +436,24 @@ impl Story<'_> {
 
     fn advice(&self, held: Held) -> Option<String> {
         match held {
-            Held::Cork => {
-                let alone =
-                    self.hold.release == Release::ProbeTimer && self.hold.packets_out == Some(0);
-                let alone = if alone { "; nothing else came to send these bytes" } else { "" };
-                Some(format!("clear TCP_CORK when the reply is complete{alone}."))
-            }
-            Held::MsgMore | Held::Nagle => {
+            Held::Cork | Held::MsgMore | Held::Nagle => {
                 let never = self.hold.from_start
                     && self.context.all_tasks
                     && !self.hold.nodelay_seen
                     && self.certainty == Certainty::Seen;
                 let never = if never { " (never set on this socket since connect)" } else { "" };
-                Some(remedy(held, self.hold.pattern.map(|pattern| pattern.name), never))
+                let shape = self.hold.pattern.map(|pattern| pattern.name);
+                // What the first write since the other end spoke waits behind is no part of the same message.
+                let (way, alone) = (self.hold.way, self.hold.part == 1);
+                let advice = remedy(held, Written { shape, way, alone }, never)?;
+                let only =
+                    self.hold.release == Release::ProbeTimer && self.hold.packets_out == Some(0);
+                Some(match advice.strip_suffix('.') {
+                    Some(advice) if held == Held::Cork && only => {
+                        format!("{advice}; nothing else came to send these bytes.")
+                    }
+                    _ => advice,
+                })
             }
             Held::TransmitFailed => Some(
                 "look at what drops: tc -s qdisc, the counters of the firewall's OUTPUT chain."
@@ -423,17 +464,48 @@ impl Story<'_> {
     }
 }
 
-/// What to change where `held` makes writes of that shape wait; `never` says what is known of `TCP_NODELAY`.
-pub(in crate::explain) fn remedy(held: Held, shape: Option<Shape>, never: &str) -> String {
-    match (held, shape) {
+/// How the bytes were written that wait.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::explain) struct Written {
+    /// The pattern that they are part of.
+    pub(in crate::explain) shape: Option<Shape>,
+    /// How they were given to TCP.
+    pub(in crate::explain) way: Option<Way>,
+    /// No other write is known to belong to the same message.
+    pub(in crate::explain) alone: bool,
+}
+
+/// What to change where `held` makes such writes wait, in words of the calls that gave them; `never` says what is known of
+/// `TCP_NODELAY`. Nothing where no program can change anything: the socket is the kernel's.
+pub(in crate::explain) fn remedy(held: Held, written: Written, never: &str) -> Option<String> {
+    let Written { shape, way, alone } = written;
+    let nodelay = format!("set TCP_NODELAY{never}");
+    let small = shape.is_none() && !alone || shape == Some(Shape::WriteWriteRead);
+    Some(match (held, way) {
+        (_, Some(Way::Kernel)) => return None,
         (Held::Cork, _) => "clear TCP_CORK when the reply is complete.".to_owned(),
+        (Held::MsgMore, Some(Way::Pages)) => {
+            "let the last part not say that more follows: splice() without SPLICE_F_MORE, sendfile() of no more bytes than there are."
+                .to_owned()
+        }
         (Held::MsgMore, _) => "send the last part without MSG_MORE.".to_owned(),
-        (_, Some(Shape::HeaderBody)) => format!(
-            "send header and body with one writev(), or the header with MSG_MORE, or set TCP_NODELAY{never}."
+        // The option would have to be set on the subflow.
+        (_, Some(Way::Mptcp)) if small || shape == Some(Shape::HeaderBody) => {
+            "send both parts with one writev().".to_owned()
+        }
+        (_, Some(Way::Mptcp)) => return None,
+        (_, Some(Way::Pages)) => {
+            format!("{nodelay}, or TCP_CORK from the first part to the end of the last.")
+        }
+        (_, Some(Way::Call)) if shape == Some(Shape::HeaderBody) => format!(
+            "send header and body with one writev(), or the header with MSG_MORE, or {nodelay}."
         ),
-        (_, Some(Shape::Tail)) => format!("set TCP_NODELAY{never}."),
-        _ => format!("send both parts with one writev(), or set TCP_NODELAY{never}."),
-    }
+        (_, Some(Way::Call)) if small => {
+            format!("send both parts with one writev(), or {nodelay}.")
+        }
+        // Of kernel TLS two records may be one write, which nothing could join; of a call that was not seen, likewise.
+        _ => format!("{nodelay}."),
+    })
 }
 
 fn spelled(number: u32) -> String {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::words::headline;
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
         nagle::{
-            Fact, Held, Hold, Known, Limit, Part, Pattern, PeerAck, Release, Shape, Timer, Write,
+            Fact, Held, Hold, Known, Limit, Number, Part, Pattern, PeerAck, Release, Shape, Timer,
+            Way, Write,
         },
     },
     event::{Facts, SocketId},
@@ -23,11 +26,12 @@ fn hold(held: Held, release: Release) -> Hold {
         writer: WRITER,
         bytes: 8,
         written_bytes: Some(8),
+        way: Some(Way::Call),
         tail: false,
         packets_out: Some(1),
-        parts: vec![Part::of(held, 42 * MS)],
+        parts: smallvec![Part::of(held, 42 * MS)],
         release,
-        writes: vec![Write { bytes: 8, at_ns: 0, held_ns: 42 * MS }],
+        writes: smallvec![Write { bytes: 8, at_ns: 0, held_ns: 42 * MS }],
         writes_left_out: 0,
         nodelay_seen: false,
         turn: 0,
@@ -53,12 +57,12 @@ fn waiting(cause: Held) -> Fact {
     Fact::Held {
         cause,
         bytes: 8,
-        nonagle: Some(1),
-        packets_out: Some(0),
-        small_end_seq: Some(50),
-        unacked_bytes: Some(10),
-        mss_bytes: Some(50),
-        icsk_pending: Some(0),
+        nonagle: Number::new(1),
+        packets_out: Number::new(0),
+        small_end_seq: Number::new(50),
+        unacked_bytes: Number::new(10),
+        mss_bytes: Number::new(50),
+        icsk_pending: Number::new(0),
         limit: match cause {
             Held::Cwnd => Some(Limit::Cwnd { snd_cwnd: 10 }),
             Held::PeerWindow | Held::ZeroWindow => Some(Limit::PeerWindow { window_bytes: 4 }),
@@ -99,7 +103,7 @@ fn told_on(
         probes: 14,
         ..Facts::default()
     };
-    let comms = BTreeMap::from([(2211, "server".to_owned())]);
+    let comms = [(2211, "server")].into();
     let context = Context {
         facts: &facts,
         comms: &comms,
@@ -155,6 +159,7 @@ fn held_number(held: Held) -> usize {
         Held::TransmitFailed => 11,
         Held::NotEstablished => 12,
         Held::SendBuffer => 13,
+        Held::NotsentLowat => 14,
     }
 }
 
@@ -174,6 +179,8 @@ fn release_number(release: Release) -> usize {
         Release::Undetermined => 11,
         Release::WindowUpdate => 12,
         Release::PacingTimer => 13,
+        Release::UrgentData => 14,
+        Release::GivenUp => 15,
     }
 }
 
@@ -227,10 +234,14 @@ fn every_cause_has_its_sentence() {
             Held::SendBuffer,
             "8 B waited 42.0 ms: the send buffer was full, and the writer slept; an ACK made room.",
         ),
+        (
+            Held::NotsentLowat,
+            "8 B waited 42.0 ms: as much waited as TCP_NOTSENT_LOWAT allows, and the writer slept; an ACK made room.",
+        ),
     ];
     let mut numbers: Vec<_> = sentences.iter().map(|(held, _)| held_number(*held)).collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, (0..14).collect::<Vec<_>>());
+    assert_eq!(numbers, (0..15).collect::<Vec<_>>());
     for (held, sentence) in sentences {
         assert_eq!(verdict(hold(held, Release::Ack)), sentence);
     }
@@ -244,6 +255,7 @@ fn every_release_has_its_sentence() {
         (Release::PacingTimer, "; the pacing timer sent them."),
         (Release::MoreData, "; released by more data."),
         (Release::Push, "; a write without MSG_MORE sent them."),
+        (Release::UrgentData, "; urgent data (MSG_OOB) behind them sent them."),
         (Release::Nodelay, "; setting TCP_NODELAY sent them."),
         (Release::Uncork, "; clearing TCP_CORK sent them."),
         (Release::ProbeTimer, "; the probe timer sent them."),
@@ -251,12 +263,16 @@ fn every_release_has_its_sentence() {
         (Release::Fin, "; the FIN took them along."),
         (Release::Tsq, "; they left when the device had room again (TSQ)."),
         (Release::Discarded, "; the connection ended and they never left."),
+        (
+            Release::GivenUp,
+            "; its call ended before it had given all of them (a signal, or SO_SNDTIMEO).",
+        ),
         (Release::Undetermined, "; what released them is not determined."),
     ];
     let mut numbers: Vec<_> = ends.iter().map(|(release, _)| release_number(*release)).collect();
     numbers.push(release_number(Release::StillHeld));
     numbers.sort_unstable();
-    assert_eq!(numbers, (0..14).collect::<Vec<_>>());
+    assert_eq!(numbers, (0..16).collect::<Vec<_>>());
     for (release, end) in ends {
         assert_eq!(
             verdict(hold(Held::Cork, release)),
@@ -275,6 +291,7 @@ fn every_cause_reads_well_with_every_release() {
         Release::Ack,
         Release::MoreData,
         Release::Push,
+        Release::UrgentData,
         Release::Nodelay,
         Release::Uncork,
         Release::ProbeTimer,
@@ -282,6 +299,7 @@ fn every_cause_reads_well_with_every_release() {
         Release::Fin,
         Release::Tsq,
         Release::Discarded,
+        Release::GivenUp,
         Release::StillHeld,
         Release::Undetermined,
     ]
@@ -380,13 +398,20 @@ fn several_writes_are_counted() {
 fn causes_in_a_row_add_up_and_neighbours_join() {
     let mut row = hold(Held::Cork, Release::Ack);
     let part = |held, ms| Part::of(held, ms * MS);
-    row.parts = vec![part(Held::Cork, 30), part(Held::Cork, 6), part(Held::Nagle, 45)];
+    row.parts = smallvec![part(Held::Cork, 30), part(Held::Cork, 6), part(Held::Nagle, 45)];
     assert_eq!(
         verdict(row.clone()),
         "8 B waited 81.0 ms: 36.0 ms TCP_CORK, then 45.0 ms Nagle; an ACK released them."
     );
-    row.parts = vec![part(Held::Undetermined, 3), part(Held::MsgMore, 4)];
-    assert!(verdict(row).contains(": 3.0 ms not determined, then 4.0 ms MSG_MORE; "));
+    row.parts = smallvec![part(Held::Undetermined, 3), part(Held::MsgMore, 4)];
+    assert!(verdict(row.clone()).contains(": 3.0 ms not determined, then 4.0 ms MSG_MORE; "));
+    let turns = [Held::PeerWindow, Held::ZeroWindow].map(|held| part(held, 2));
+    row.parts = turns.iter().cycle().take(7).copied().collect();
+    assert_eq!(
+        verdict(row),
+        "8 B waited 14.0 ms: by turns 8.0 ms peer window too small and 6.0 ms peer window closed (7 spells); an ACK \
+         released them."
+    );
 }
 
 #[test]
@@ -436,9 +461,46 @@ fn advice_only_where_the_evidence_carries_it() {
     assert_eq!(met_late.as_deref(), short);
     assert_eq!(change(Hold { nodelay_seen: true, ..nagle.clone() }).as_deref(), short);
     assert_eq!(change(Hold { release: Release::Nodelay, ..nagle.clone() }), None);
-    let brief = vec![Part::of(Held::Nagle, 40_000)];
+    let brief = smallvec![Part::of(Held::Nagle, 40_000)];
     assert_eq!(change(Hold { parts: brief, ..nagle }), None);
     assert_eq!(change(hold(Held::Undetermined, Release::Ack)), None);
+}
+
+#[test]
+fn advice_is_in_words_of_the_calls_that_gave_the_bytes() {
+    let change = |held, way, part| {
+        told(Hold { way, part, ..hold(held, Release::Ack) }, Vec::new(), Certainty::Seen).change
+    };
+    let never = "set TCP_NODELAY (never set on this socket since connect)";
+    let of = |way| change(Held::Nagle, way, 2).unwrap_or_default();
+    assert_eq!(of(Some(Way::Call)), format!("send both parts with one writev(), or {never}."));
+    assert_eq!(
+        of(Some(Way::Pages)),
+        format!("{never}, or TCP_CORK from the first part to the end of the last.")
+    );
+    // Two records may be one write; of a call that was not seen nothing is known.
+    assert_eq!(of(Some(Way::Tls)), format!("{never}."));
+    assert_eq!(of(None), format!("{never}."));
+    // Nobody has a descriptor of the subflow, but of what gives it its bytes.
+    assert_eq!(of(Some(Way::Mptcp)), "send both parts with one writev().");
+    assert_eq!(of(Some(Way::Kernel)), "");
+    // There is no other part.
+    assert_eq!(change(Held::Nagle, Some(Way::Call), 1).unwrap(), format!("{never}."));
+    assert_eq!(change(Held::Nagle, Some(Way::Mptcp), 1), None);
+    assert_eq!(
+        change(Held::MsgMore, Some(Way::Call), 1),
+        None,
+        "an ACK lets MSG_MORE go whether or not the program was about to write on"
+    );
+    let probed = |way| {
+        told(Hold { way, ..hold(Held::MsgMore, Release::ProbeTimer) }, Vec::new(), Certainty::Seen)
+            .change
+            .unwrap_or_default()
+    };
+    assert_eq!(probed(Some(Way::Call)), "send the last part without MSG_MORE.");
+    assert_eq!(probed(Some(Way::Tls)), "send the last part without MSG_MORE.");
+    assert!(probed(Some(Way::Pages)).contains("splice() without SPLICE_F_MORE"));
+    assert_eq!(probed(Some(Way::Kernel)), "");
 }
 
 fn lines(facts: Vec<Fact>, hz: Option<u32>) -> Vec<(String, String)> {
@@ -602,7 +664,7 @@ fn a_writer_that_still_sleeps_has_no_bytes_to_tell_of() {
     let asleep = Hold {
         bytes: 0,
         written_bytes: None,
-        writes: Vec::new(),
+        writes: SmallVec::new(),
         ..hold(Held::SendBuffer, Release::StillHeld)
     };
     let words = told(asleep, Vec::new(), Certainty::Seen);

@@ -1,5 +1,6 @@
 //! The names of things, and the sentence about all holds.
 
+use smallvec::{SmallVec, smallvec};
 use tcptrace_common::tcp::{
     ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, ICSK_TIME_REO_TIMEOUT, ICSK_TIME_RETRANS,
 };
@@ -7,7 +8,7 @@ use tcptrace_common::tcp::{
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
-        nagle::{Held, Hold, Part, Pattern, Release, Shape as Writes, Timer},
+        nagle::{Held, Hold, Number, Part, Pattern, Release, Shape as Writes, Timer},
     },
     explain::{
         Place, Shape, Slowest, Totals, Words, names_of, printable,
@@ -49,16 +50,20 @@ written is read, shown or stored.",
 };
 
 pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, hold: &Hold) -> Place {
-    let mut causes: Vec<&str> = Vec::new();
-    for part in merged(&hold.parts) {
-        let word = short(part.held);
+    let mut causes: SmallVec<[&'static str; 4]> = SmallVec::new();
+    for word in hold.parts.iter().map(|part| short(part.held)) {
         if !causes.contains(&word) {
             causes.push(word);
         }
     }
+    let causes = match causes.as_slice() {
+        [] => short(Held::Undetermined).into(),
+        [one] => (*one).into(),
+        several => several.join("+").into(),
+    };
     Place {
         task: hold.writer,
-        columns: vec![causes.join("+"), released_by(hold.release).to_owned()],
+        columns: smallvec![causes, released_by(hold.release).into()],
         bytes: u64::from(hold.bytes),
         lasted_ns: finding.until_ns.saturating_sub(finding.from_ns),
         usual: hold.is_usual(),
@@ -171,6 +176,7 @@ pub(in crate::explain) const fn short(held: Held) -> &'static str {
         Held::TransmitFailed => "transmit failed",
         Held::NotEstablished => "not established",
         Held::SendBuffer => "send buffer",
+        Held::NotsentLowat => "TCP_NOTSENT_LOWAT",
         Held::Undetermined => "not determined",
     }
 }
@@ -191,6 +197,7 @@ pub(super) const fn long(held: Held) -> &'static str {
         Held::TransmitFailed => "after a failed transmission",
         Held::NotEstablished => "not established",
         Held::SendBuffer => "a full send buffer",
+        Held::NotsentLowat => "TCP_NOTSENT_LOWAT",
         Held::Undetermined => "not determined",
     }
 }
@@ -201,6 +208,7 @@ pub(in crate::explain) const fn released_by(release: Release) -> &'static str {
         Release::WindowUpdate => "window update",
         Release::MoreData => "more data",
         Release::Push => "push",
+        Release::UrgentData => "urgent data",
         Release::Nodelay => "TCP_NODELAY",
         Release::Uncork => "uncork",
         Release::ProbeTimer => "probe timer",
@@ -209,6 +217,7 @@ pub(in crate::explain) const fn released_by(release: Release) -> &'static str {
         Release::Tsq => "TSQ",
         Release::PacingTimer => "pacing timer",
         Release::Discarded => "discarded",
+        Release::GivenUp => "given up",
         Release::StillHeld => "still held",
         Release::Undetermined => "not determined",
     }
@@ -241,10 +250,12 @@ pub(in crate::explain) const fn timer_name(timer: Timer) -> &'static str {
 
 /// `nonagle=2 packets_out=0 icsk_pending=PROBE0`, by the kernel's own names; what is not known is left out.
 pub(super) fn state(
-    nonagle: Option<u32>,
-    packets_out: Option<u32>,
-    icsk_pending: Option<u32>,
+    nonagle: Option<Number>,
+    packets_out: Option<Number>,
+    icsk_pending: Option<Number>,
 ) -> String {
+    let [nonagle, packets_out, icsk_pending] =
+        [nonagle, packets_out, icsk_pending].map(|told| told.map(Number::get));
     let mut words = named(&[("nonagle", nonagle), ("packets_out", packets_out)]);
     if let Some(timer) = icsk_pending {
         let name = match timer {

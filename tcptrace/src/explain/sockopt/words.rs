@@ -1,5 +1,7 @@
 //! The names of things, and the sentence about all calls.
 
+use smallvec::smallvec;
+
 use super::shown::option;
 use crate::{
     analysis::{
@@ -45,7 +47,6 @@ with --pid. What is set on a listener is inherited by each socket that it accept
 /// Nobody, where nobody was seen.
 const NOBODY: Task = Task { pid: 0, tid: 0 };
 
-/// A finding that is no call.
 /// The effects, then the reasons, then what is no call.
 fn causes() -> Vec<Name> {
     let mut names = names_of_both::<Effect, Reason>();
@@ -58,9 +59,9 @@ pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, told: &Told) 
     let columns = match told {
         Told::Change(change) => {
             let key = (change.level, change.optname);
-            vec![option(key), effect(change.effect).to_owned()]
+            smallvec![option(key).into(), effect(change.effect).into()]
         }
-        Told::Existing(_) => vec!["existing".to_owned(), "read".to_owned()],
+        Told::Existing(_) => smallvec!["existing".into(), "read".into()],
     };
     Place {
         task: told.task().unwrap_or(NOBODY),

@@ -351,6 +351,7 @@ fn set(option: Option<&str>, optname: u32, value: Option<bool>) -> (Mark, String
 const fn no_room(cause: Held) -> &'static str {
     match cause {
         Held::SendBuffer => "the send buffer is full",
+        Held::NotsentLowat => "as much waits as TCP_NOTSENT_LOWAT allows",
         _ => "not connected yet",
     }
 }

@@ -31,7 +31,7 @@ fn told(stretch: Stretch, facts: Vec<Fact>, certainty: Certainty) -> Explanation
         not_seen: Vec::new(),
     };
     let facts = Facts { hz: Some(250), ..Facts::default() };
-    let comms: BTreeMap<u32, String> = [(2211, "server".to_owned())].into();
+    let comms = [(2211, "server")].into();
     let context = Context {
         facts: &facts,
         comms: &comms,

@@ -1,5 +1,6 @@
 //! The names of things, and the sentence about all stretches.
 
+use smallvec::SmallVec;
 use tcptrace_common::tcp::{
     MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_OOB, MSG_ZEROCOPY, TCP_CLOSE, TCP_CLOSE_WAIT,
     TCP_CLOSING, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_LAST_ACK, TCP_LISTEN,
@@ -51,7 +52,7 @@ const NOBODY: Task = Task { pid: 0, tid: 0 };
 pub(in crate::explain) fn place(finding: &Finding<Cause, AnyFact>, stretch: &Stretch) -> Place {
     Place {
         task: stretch.owner.unwrap_or(NOBODY),
-        columns: Vec::new(),
+        columns: SmallVec::new(),
         bytes: stretch.written_bytes,
         lasted_ns: finding.until_ns.saturating_sub(finding.from_ns),
         usual: false,

@@ -1,9 +1,11 @@
 //! Puts the programs on their hooks: the first form that the kernel takes, and why it took none.
 
+use std::any::Any;
+
 use aya::{
     Btf, Ebpf,
     maps::HashMap,
-    programs::{Program, ProgramError, fentry::FEntryLinkId, kprobe::KProbeLinkId},
+    programs::{Program, ProgramError, ProgramFd},
 };
 use tcptrace_common::hook::{At, Hook};
 
@@ -47,8 +49,8 @@ pub(super) fn attach_all(
             tried => tried,
         };
         match tried.map_err(|why| unattached(hook, why)) {
-            Ok((names, at)) => {
-                all.programs.extend(names);
+            Ok((programs, at)) => {
+                all.programs.extend(programs);
                 all.attached.push(at);
             }
             Err(Unattached { why, .. }) if i < request.required => {
@@ -64,10 +66,26 @@ pub(super) fn attach_all(
 /// What was attached, and what could not be.
 #[derive(Debug, Default)]
 pub(super) struct Attachment {
-    /// Names of the programs.
-    pub(super) programs: Vec<String>,
+    pub(super) programs: Vec<On>,
     pub(super) attached: Vec<Attached>,
     pub(super) not_seen: Vec<&'static str>,
+}
+
+/// A program that is on its hook while this lives. The object that it was loaded from is needed no more.
+#[derive(Debug)]
+pub(super) struct On {
+    pub(super) name: String,
+    pub(super) program: ProgramFd,
+    pub(super) is_kprobe: bool,
+    /// Taken off when it is dropped.
+    _link: Box<dyn Any>,
+}
+
+impl On {
+    fn new<L: Any>(name: &str, program: &ProgramFd, link: L) -> Result<Self, ProgramError> {
+        let program = program.try_clone().map_err(ProgramError::IOError)?;
+        Ok(Self { name: name.to_owned(), program, is_kprobe: false, _link: Box::new(link) })
+    }
 }
 
 /// Attaches the first candidate that the kernel takes; otherwise says why each failed, after what is known already.
@@ -77,7 +95,7 @@ fn attach_first(
     hook: Hook,
     candidates: Vec<Candidate>,
     mut why: Vec<String>,
-) -> Result<(Vec<String>, Attached), Vec<String>> {
+) -> Result<(Vec<On>, Attached), Vec<String>> {
     for candidate in candidates {
         let (name, tried) = match &candidate {
             Candidate::Tracing { function, .. } => {
@@ -87,14 +105,18 @@ fn attach_first(
             }
             Candidate::Tracepoint { program, tracepoint } => {
                 let tried = attach_tracepoint(ebpf, btf, program, tracepoint);
-                ((*tracepoint).to_owned(), tried.map(|()| vec![program.clone()]))
+                ((*tracepoint).to_owned(), tried.map(|on| vec![on]))
+            }
+            Candidate::RawTracepoint { program, tracepoint } => {
+                let tried = attach_raw_tracepoint(ebpf, program, tracepoint);
+                ((*tracepoint).to_owned(), tried.map(|on| vec![on]))
             }
             Candidate::Kprobe { symbol, .. } => (symbol.clone(), attach_kprobe(ebpf, &candidate)),
         };
         match tried {
-            Ok(names) => {
+            Ok(programs) => {
                 let kind = kind(&candidate, hook);
-                return Ok((names, Attached { hook, function: name, kind }));
+                return Ok((programs, Attached { hook, function: name, kind }));
             }
             Err(e) => why.push(format!("{} on {name}: {}", kind(&candidate, hook), brief(&e))),
         }
@@ -137,6 +159,7 @@ fn kind(candidate: &Candidate, hook: Hook) -> &'static str {
         (Candidate::Tracing { .. }, At::Exit) => "fexit",
         (Candidate::Tracing { .. }, _) => "fentry",
         (Candidate::Tracepoint { .. }, _) => "tp_btf",
+        (Candidate::RawTracepoint { .. }, _) => "raw_tp",
         (Candidate::Kprobe { at_return: Some(_), .. }, _) => "kretprobe",
         (Candidate::Kprobe { .. }, _) => "kprobe",
     }
@@ -168,35 +191,11 @@ fn attach_tracing(
     btf: &Btf,
     candidate: &Candidate,
     at_entry: Option<&str>,
-) -> Result<Vec<String>, ProgramError> {
+) -> Result<Vec<On>, ProgramError> {
     let Candidate::Tracing { program: name, function } = candidate else { return Ok(Vec::new()) };
-    let entry = match at_entry {
-        Some(entry) => Some((entry, attach_at_entry(ebpf, btf, entry, function)?)),
-        None => None,
-    };
-    if let Err(error) = attach_one_tracing(ebpf, btf, name, function) {
-        if let Some((entry, link)) = entry
-            && let Some(Program::FEntry(p)) = ebpf.program_mut(entry)
-        {
-            p.detach(link)?;
-        }
-        return Err(error);
-    }
-    Ok(entry.map(|(entry, _)| entry.to_owned()).into_iter().chain([name.clone()]).collect())
-}
-
-/// The program that keeps what the function's return does not show.
-fn attach_at_entry(
-    ebpf: &mut Ebpf,
-    btf: &Btf,
-    name: &str,
-    function: &str,
-) -> Result<FEntryLinkId, ProgramError> {
-    let Some(Program::FEntry(p)) = ebpf.program_mut(name) else {
-        return Err(ProgramError::NotLoaded);
-    };
-    p.load(function, btf)?;
-    p.attach()
+    let entry = at_entry.map(|entry| attach_one_tracing(ebpf, btf, entry, function)).transpose()?;
+    let own = attach_one_tracing(ebpf, btf, name, function)?;
+    Ok(entry.into_iter().chain([own]).collect())
 }
 
 fn attach_one_tracing(
@@ -204,19 +203,22 @@ fn attach_one_tracing(
     btf: &Btf,
     name: &str,
     function: &str,
-) -> Result<(), ProgramError> {
+) -> Result<On, ProgramError> {
     match ebpf.program_mut(name) {
         Some(Program::FEntry(p)) => {
             p.load(function, btf)?;
-            p.attach()?;
+            let id = p.attach()?;
+            let link = p.take_link(id)?;
+            On::new(name, p.fd()?, link)
         }
         Some(Program::FExit(p)) => {
             p.load(function, btf)?;
-            p.attach()?;
+            let id = p.attach()?;
+            let link = p.take_link(id)?;
+            On::new(name, p.fd()?, link)
         }
-        _ => return Err(ProgramError::NotLoaded),
+        _ => Err(ProgramError::NotLoaded),
     }
-    Ok(())
 }
 
 fn attach_tracepoint(
@@ -224,62 +226,60 @@ fn attach_tracepoint(
     btf: &Btf,
     program: &str,
     tracepoint: &str,
-) -> Result<(), ProgramError> {
+) -> Result<On, ProgramError> {
     let Some(Program::BtfTracePoint(p)) = ebpf.program_mut(program) else {
         return Err(ProgramError::NotLoaded);
     };
     p.load(tracepoint, btf)?;
-    p.attach().map(drop)
+    let id = p.attach()?;
+    let link = p.take_link(id)?;
+    On::new(program, p.fd()?, link)
 }
 
-fn attach_kprobe(ebpf: &mut Ebpf, candidate: &Candidate) -> Result<Vec<String>, ProgramError> {
+fn attach_raw_tracepoint(
+    ebpf: &mut Ebpf,
+    program: &str,
+    tracepoint: &str,
+) -> Result<On, ProgramError> {
+    let Some(Program::RawTracePoint(p)) = ebpf.program_mut(program) else {
+        return Err(ProgramError::NotLoaded);
+    };
+    p.load()?;
+    let id = p.attach(tracepoint)?;
+    let link = p.take_link(id)?;
+    On::new(program, p.fd()?, link)
+}
+
+fn attach_kprobe(ebpf: &mut Ebpf, candidate: &Candidate) -> Result<Vec<On>, ProgramError> {
     let Candidate::Kprobe { program, at_return, symbol } = candidate else { return Ok(Vec::new()) };
     // The return first: an entry without it would only fill its table.
-    let at_return = match at_return {
-        Some(name) => Some((name, attach_one_kprobe(ebpf, name, symbol)?)),
-        None => None,
-    };
-    if let Err(error) = attach_one_kprobe(ebpf, program, symbol) {
-        if let Some((name, link)) = at_return
-            && let Some(Program::KProbe(p)) = ebpf.program_mut(name)
-        {
-            p.detach(link)?;
-        }
-        return Err(error);
-    }
-    let names =
-        at_return.map(|(name, _)| name.clone()).into_iter().chain([program.clone()]).collect();
-    Ok(names)
+    let at_return =
+        at_return.as_ref().map(|name| attach_one_kprobe(ebpf, name, symbol)).transpose()?;
+    let entry = attach_one_kprobe(ebpf, program, symbol)?;
+    Ok(at_return.into_iter().chain([entry]).collect())
 }
 
-fn attach_one_kprobe(
-    ebpf: &mut Ebpf,
-    name: &str,
-    symbol: &str,
-) -> Result<KProbeLinkId, ProgramError> {
+fn attach_one_kprobe(ebpf: &mut Ebpf, name: &str, symbol: &str) -> Result<On, ProgramError> {
     let Some(Program::KProbe(p)) = ebpf.program_mut(name) else {
         return Err(ProgramError::NotLoaded);
     };
     if p.fd().is_err() {
         p.load()?;
     }
-    p.attach(symbol, 0)
+    let id = p.attach(symbol, 0)?;
+    let link = p.take_link(id)?;
+    Ok(On { is_kprobe: true, ..On::new(name, p.fd()?, link)? })
 }
 
-/// Watches the process of a command and those that will descend from it; the names of the programs that do.
-fn follow_command(ebpf: &mut Ebpf, btf: &Btf, pid: u32) -> Result<Vec<String>, AttachError> {
+/// Watches the process of a command and those that will descend from it.
+fn follow_command(ebpf: &mut Ebpf, btf: &Btf, pid: u32) -> Result<Vec<On>, AttachError> {
     let broken = || AttachError::Object("map PROCESSES");
     let mut processes: HashMap<_, u32, u32> =
         ebpf.map_mut("PROCESSES").and_then(|map| map.try_into().ok()).ok_or_else(broken)?;
     processes.insert(pid, 1, 0).map_err(|_unwritable| broken())?;
-    for name in TREE_PROGRAMS {
-        let attached = match ebpf.program_mut(name) {
-            Some(Program::BtfTracePoint(program)) => {
-                program.load(name, btf).and_then(|()| program.attach().map(drop))
-            }
-            _ => return Err(AttachError::Object("program for processes")),
-        };
-        attached.map_err(|e| AttachError::Hook { hook: name, why: brief(&e) })?;
-    }
-    Ok(TREE_PROGRAMS.map(str::to_owned).into())
+    let attached = |name| {
+        attach_tracepoint(ebpf, btf, name, name)
+            .map_err(|e| AttachError::Hook { hook: name, why: brief(&e) })
+    };
+    TREE_PROGRAMS.into_iter().map(attached).collect()
 }

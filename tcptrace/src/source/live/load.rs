@@ -13,13 +13,14 @@ use aya::{
     programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use tcptrace_common::{
+    exchange::BUCKETS,
     field::Field,
     filter::{Filter, MAX_PROCESSES},
     hook::Hook,
     layout::{self, Layout},
 };
 
-use super::{LostCounters, Request, Want, attach::brief, object};
+use super::{LostCounters, Request, Want, attach::brief, fold::fold, object};
 use crate::{
     kernel::{btf::Types, privilege},
     source::refusal::AttachError,
@@ -31,10 +32,23 @@ static OBJECT: &[u8] = include_bytes!(env!("TCPTRACE_BPF_OBJECT_PATH"));
 const WAKE_BYTES: u64 = 64 << 10;
 /// Most user stacks that the kernel keeps apart; one whose place is taken is not told.
 const MAX_STACKS: u32 = 4096;
-/// Requests that are followed at once, where they are wanted: their table takes memory from the start.
-const MAX_REQUESTS: u32 = 65_536;
+/// Sockets, and requests where they are wanted, that are followed at once unless the run says otherwise: where the kernel takes
+/// memory for each as it comes, and where it takes the memory for all of them from the start.
+const MAX_SOCKETS: u32 = 131_072;
+const MAX_SOCKETS_AT_START: u32 = 65_536;
+/// `BPF_F_NO_PREALLOC` (`linux/bpf.h`).
+const NO_PREALLOC: u32 = 1;
+/// Minisocks that are told apart, where what closes is wanted; system calls that set an option, where these are; SYNs with
+/// Fast Open, where that is.
+const MAX_MINISOCKS: u32 = 16_384;
+const MAX_CALLS: u32 = 4096;
+const MAX_TRIES: u32 = 1024;
 /// Fields that explain a hold and decide neither its cause nor what let it go.
 const EXPLAINS: [Field; 3] = [Field::mss_cache, Field::srtt_us, Field::icsk_rto];
+
+/// Fields that only the programs look at, where what closes is wanted.
+const CLOSING: [Field; 4] =
+    [Field::rtx_root, Field::rtx_right, Field::skb_mstamp_ns, Field::sk_socket];
 
 /// Fields that only the programs look at, where what Fast Open does is wanted.
 const OPENING: [Field; 12] = [
@@ -90,6 +104,17 @@ unsafe impl aya::Pod for Global<Layout> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Global<Filter> {}
 
+/// A variable that is 1 or 0.
+const fn flag(is_set: bool) -> [u8; 4] {
+    (is_set as u32).to_ne_bytes()
+}
+
+/// The value as it lies in memory.
+fn bytes_of<T: aya::Pod>(value: &T) -> &[u8] {
+    // SAFETY: the pointer and the size are those of one live value, which has no padding: aya hands it to the kernel as bytes.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
 /// The fields that are read, and where this kernel has them.
 pub(super) struct Wanted {
     fields: Vec<Field>,
@@ -127,7 +152,11 @@ impl Wanted {
 }
 
 /// The maps and the read-only data of the programs; none of them is in the kernel yet.
-pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachError> {
+pub(super) fn loaded(
+    request: &Request,
+    wanted: &Wanted,
+    types: &Types,
+) -> Result<Ebpf, AttachError> {
     // Of the state, the programs read one byte.
     let lacks = |field: &&Field| match wanted.size(**field) {
         0 => field.is_vital(),
@@ -140,35 +169,60 @@ pub(super) fn loaded(request: &Request, wanted: &Wanted) -> Result<Ebpf, AttachE
     let layout = Global(wanted.layout);
     let filter = Global(request.filter);
     let wake_bytes = u64::from(request.buffer_bytes / 4).min(WAKE_BYTES);
-    let wants = |want: Want| u32::from(request.wants.contains(&want));
-    let (everything, closing) = (wants(Want::Everything), wants(Want::Closing));
-    let (opening, deferring) = (wants(Want::Opening), wants(Want::Deferring));
-    let (counting, user_stacks) = (wants(Want::Counting), wants(Want::Stacks));
-    let kernel_reads = u32::from(!privilege::locked_down());
-    let processes = if request.command.is_some() { MAX_PROCESSES } else { 1 };
-    let stacks = if user_stacks == 1 { MAX_STACKS } else { 1 };
-    let requests = if deferring == 1 { MAX_REQUESTS } else { 1 };
+    let wants = |want: Want| request.wants.contains(&want);
+    // From 6.16 on it tells of segments that the layers below did not take, too.
+    let tells_err =
+        types.tracepoint_arguments("tcp_retransmit_skb").is_some_and(|arguments| arguments > 2);
+    let constants: [(&str, &[u8]); 11] = [
+        ("LAYOUT", bytes_of(&layout)),
+        ("FILTER", bytes_of(&filter)),
+        ("EVERYTHING", &flag(wants(Want::Everything))),
+        ("CLOSING", &flag(wants(Want::Closing))),
+        ("OPENING", &flag(wants(Want::Opening))),
+        ("DEFERRING", &flag(wants(Want::Deferring))),
+        ("KERNEL_READS", &flag(!privilege::locked_down())),
+        ("RETRANSMIT_TELLS_ERR", &flag(tells_err)),
+        ("COUNTING", &flag(wants(Want::Counting))),
+        ("USER_STACKS", &flag(wants(Want::Stacks))),
+        ("WAKE_BYTES", &wake_bytes.to_ne_bytes()),
+    ];
     let mut object = object()?;
     object::keep(&mut object, |program| is_for(&request.hooks, program));
-    let mut ebpf = EbpfLoader::new()
-        .override_global("LAYOUT", &layout, true)
-        .override_global("FILTER", &filter, true)
-        .override_global("EVERYTHING", &everything, true)
-        .override_global("CLOSING", &closing, true)
-        .override_global("OPENING", &opening, true)
-        .override_global("DEFERRING", &deferring, true)
-        .override_global("KERNEL_READS", &kernel_reads, true)
-        .override_global("COUNTING", &counting, true)
-        .override_global("USER_STACKS", &user_stacks, true)
-        .override_global("WAKE_BYTES", &wake_bytes, true)
-        .map_max_entries("EVENTS", request.buffer_bytes)
-        .map_max_entries("PROCESSES", processes)
-        .map_max_entries("STACKS", stacks)
-        .map_max_entries("REQUESTS", requests)
-        .load(&object)
-        .map_err(|e| AttachError::Load(e.to_string()))?;
+    let grows = types.has_allocator()
+        && ["SOCKETS", "REQUESTS"]
+            .iter()
+            .all(|map| object::set_flags(&mut object, map, NO_PREALLOC));
+    fold(&mut object, &constants);
+    let mut loader = EbpfLoader::new();
+    for (name, bytes) in constants {
+        loader.override_global(name, bytes, true);
+    }
+    for (name, entries) in sizes(request, grows) {
+        loader.map_max_entries(name, entries);
+    }
+    let mut ebpf = loader.load(&object).map_err(|e| AttachError::Load(e.to_string()))?;
     put_in_cgroups(&mut ebpf, &request.cgroups)?;
     Ok(ebpf)
+}
+
+/// How many entries the maps have: those that a run does not want have one. `grows` says that the kernel takes memory for
+/// sockets as they come.
+fn sizes(request: &Request, grows: bool) -> [(&'static str, u32); 9] {
+    let wants = |want: Want| request.wants.contains(&want);
+    let usual = if grows { MAX_SOCKETS } else { MAX_SOCKETS_AT_START };
+    let sockets = request.max_sockets.unwrap_or(usual);
+    let or_one = |is_wanted: bool, entries: u32| if is_wanted { entries } else { 1 };
+    [
+        ("EVENTS", request.buffer_bytes),
+        ("SOCKETS", sockets),
+        ("EXCHANGES", or_one(wants(Want::Counting), BUCKETS)),
+        ("MINISOCKS", or_one(request.hooks.contains(&Hook::inet_twsk_alloc), MAX_MINISOCKS)),
+        ("PROCESSES", or_one(request.command.is_some(), MAX_PROCESSES)),
+        ("STACKS", or_one(wants(Want::Stacks), MAX_STACKS)),
+        ("REQUESTS", or_one(wants(Want::Deferring), sockets)),
+        ("CALLS", or_one(request.hooks.contains(&Hook::option_before), MAX_CALLS)),
+        ("TRIES", or_one(request.hooks.contains(&Hook::tcp_try_fastopen), MAX_TRIES)),
+    ]
 }
 
 /// What programs can be put on, as aya wants it: the kernel's own BTF it would read whole, and look through all names for each
@@ -208,6 +262,7 @@ fn wanted_fields(request: &Request) -> Vec<Field> {
         Field::snd_nxt,
         Field::skc_portpair,
         Field::skc_hash,
+        Field::sk_write_queue_len,
         Field::skc_state,
         Field::seq,
         Field::end_seq,
@@ -226,8 +281,9 @@ fn wanted_fields(request: &Request) -> Vec<Field> {
     let mut wanted: BTreeSet<Field> =
         own.into_iter().chain(Hook::socket.fields().iter().copied()).collect();
     // What a program writes besides the record of its own hook.
-    if request.hooks.contains(&Hook::__tcp_transmit_skb) {
-        wanted.extend(Hook::segment_sent.fields().iter().chain(Hook::ack_sent.fields()).copied());
+    if request.wants.contains(&Want::Closing) {
+        wanted.extend(Hook::departure.fields().iter().chain(Hook::fin_queued.fields()).copied());
+        wanted.extend(CLOSING);
     }
     if request.wants.contains(&Want::Opening) {
         let written = [Hook::fastopen_write, Hook::fastopen_syn, Hook::fastopen_option];

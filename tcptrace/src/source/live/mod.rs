@@ -3,11 +3,17 @@
 //! Only this folder names aya and tokio, and no kernel address gets past `source`.
 
 mod attach;
+mod elf;
 mod exchanges;
 mod existing;
+mod fold;
 mod listeners;
 mod load;
+mod meter;
 mod object;
+mod pace;
+mod pulse;
+mod spare;
 mod unclosed;
 
 use std::{
@@ -20,7 +26,6 @@ use std::{
 use aya::{
     Btf, Ebpf,
     maps::{MapData, PerCpuArray, RingBuf, StackTraceMap},
-    programs::Program,
 };
 use tcptrace_common::{
     filter::Filter,
@@ -30,26 +35,30 @@ use tcptrace_common::{
 use tokio::{
     io::unix::AsyncFd,
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 pub use self::load::object_hash;
 use self::{
-    attach::{Attachment, attach_all},
+    attach::{Attachment, On, attach_all},
     exchanges::Exchanges,
     listeners::Before,
     load::{Wanted, attachable, clock_sample, enable, loaded, readers},
+    meter::{Measured, Meter},
+    pace::Pace,
+    pulse::Pulse,
     unclosed::Unclosed,
 };
 use crate::{
-    event::{About, Event, Facts, Raw},
+    event::{About, Attached, Event, Facts, Raw},
     kernel::{
         btf::Types,
-        facts, netns, privilege, process,
+        facts, ftrace, netns, privilege, process,
         program::{self, Counts},
+        signals,
     },
     source::{
-        Cost, Ending, Flow, Item, Reach, Source, SourceError,
+        Cost, Ending, Flow, Item, Reach, Source, SourceError, Spent,
         names::Names,
         plan::{Candidate, Form, hook_of, tracing},
         refusal::AttachError,
@@ -57,8 +66,8 @@ use crate::{
     },
 };
 
-/// How often the ring buffer is looked at when nothing wakes the reader.
-const POLL: Duration = Duration::from_millis(50);
+/// How often the ring buffer is looked at when nothing wakes the reader: a finding is told so long after its end at most.
+const POLL: Duration = Duration::from_millis(125);
 /// Events of several CPUs may lie in the ring buffer in another order than that of their times, by less than this.
 const ORDER_NS: u64 = 1_000_000;
 /// Shortest time between the two samples that tell the kernel's HZ.
@@ -83,6 +92,8 @@ pub enum Want {
     Deferring,
     /// The options of sockets that were there before the start.
     Existing,
+    /// What the programs themselves cost, by samples.
+    Cost,
 }
 
 /// What to attach, and for how long.
@@ -104,6 +115,8 @@ pub struct Request {
     pub form: Form,
     /// Bytes of the ring buffer, a power of two.
     pub buffer_bytes: u32,
+    /// Most sockets that are followed at once; `None` as many as is usual on this kernel.
+    pub max_sockets: Option<u32>,
     /// Ends by itself after this time.
     pub duration: Option<Duration>,
 }
@@ -115,8 +128,9 @@ type StackMap = StackTraceMap<MapData>;
 
 /// The programs are attached while this lives.
 pub struct Live {
+    /// The object, while a program of it has not been run.
     ebpf: Option<Ebpf>,
-    programs: Vec<String>,
+    programs: Vec<Probe>,
     ring: RingBuf<MapData>,
     lost: LostCounters,
     facts: Facts,
@@ -128,11 +142,6 @@ pub struct Live {
     command: Option<OwnedFd>,
     started_ns: u64,
     counted: BTreeMap<(Hook, u8), u64>,
-    missed: BTreeMap<String, u64>,
-    /// `missed` when the last probe was on.
-    missed_before: BTreeMap<String, u64>,
-    /// The links of kprobes, by the kernel's number of the program.
-    kprobes: BTreeMap<u32, OwnedFd>,
     /// What the programs count of every exchange, where that is wanted.
     exchanges: Option<Exchanges>,
     /// What was there before the first event, where that is wanted.
@@ -141,16 +150,70 @@ pub struct Live {
     existing: Option<(Filter, Vec<PathBuf>)>,
     /// Sockets that their peer has closed, where the question is about such.
     unclosed: Option<Unclosed>,
+    /// Takes the time of the programs.
+    meter: Meter,
     /// `counted` when the last probe was on.
     before: BTreeMap<(Hook, u8), u64>,
     #[cfg(feature = "bpf-log")]
     logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
+/// An attached program, and the runs of it that the kernel has skipped.
+struct Probe {
+    on: On,
+    hook: Option<Hook>,
+    /// Of a kprobe, where the kernel has links for them.
+    link: Option<OwnedFd>,
+    /// Runs skipped, when last asked.
+    missed: u64,
+    /// The same when the last probe was on.
+    missed_before: u64,
+}
+
+impl Probe {
+    fn new(on: On) -> Self {
+        Self { hook: hook_of(&on.name), on, link: None, missed: 0, missed_before: 0 }
+    }
+
+    /// What the kernel counts of it. Skipped runs are counted by nobody before 5.12, and of kprobes before 6.7: of these by
+    /// the program, when another one was running on that CPU, and by its link, when another kprobe was.
+    fn counts(&self) -> Option<Counts> {
+        let mut counts = program::counts(self.on.program.as_fd()).ok()?;
+        if self.on.is_kprobe {
+            let missed = self.link.as_ref().and_then(|link| program::kprobe_missed(link.as_fd()));
+            counts.recursion_misses = counts.recursion_misses.zip(missed).map(|(own, of)| own + of);
+        }
+        Some(counts)
+    }
+}
+
+/// What is known of the programs when they are off.
+#[derive(Default)]
+struct Detached {
+    /// Runs that the kernel has skipped, where it counts them.
+    misses: Option<u64>,
+    cost: Option<Cost>,
+    /// Runs that were skipped since the last look.
+    missed: Vec<(Hook, u64)>,
+    /// Hooks at which somebody else sat too.
+    shared: Vec<Hook>,
+}
+
+/// What a look into the ring buffer has come to.
+struct Taken {
+    flow: Flow,
+    /// Nothing was left that had been there before.
+    is_all: bool,
+    events: u64,
+}
+
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Live")
-            .field("programs", &self.programs)
+            .field(
+                "programs",
+                &self.programs.iter().map(|probe| &probe.on.name).collect::<Vec<_>>(),
+            )
             .field("facts", &self.facts)
             .finish_non_exhaustive()
     }
@@ -177,12 +240,7 @@ impl Live {
     /// [`AttachError`]: rights, type information or an indispensable function are missing.
     pub fn attach(request: &Request) -> Result<Self, AttachError> {
         let live = Self::attached(request)?;
-        // Half of what the process has by now was for the kernel's types, in pieces that the allocator would keep.
-        #[cfg(target_env = "gnu")]
-        // SAFETY: it takes a number, and changes nothing that anybody has.
-        unsafe {
-            libc::malloc_trim(0)
-        };
+        spare::give_back();
         Ok(live)
     }
 
@@ -190,7 +248,7 @@ impl Live {
         has_rights()?;
         let types = Types::of_running_kernel()?;
         let wanted = Wanted::of(request, &types);
-        let mut ebpf = loaded(request, &wanted)?;
+        let mut ebpf = loaded(request, &wanted, &types)?;
         let has = |name: &str| ebpf.program(name).is_some();
         let form = if wanted.has_plain() { request.form } else { Form::Kprobe };
         let plan: Vec<(Hook, Vec<Candidate>)> =
@@ -206,6 +264,8 @@ impl Live {
         let stacks =
             request.wants.contains(&Want::Stacks).then(|| stacks(&mut ebpf)).transpose()?;
         let before_all = Before::now(request);
+        // From here on an end has a summary.
+        signals::put_off(true);
         enable(&mut ebpf)?;
         let facts = Facts {
             hz: facts::hz(first, second),
@@ -221,9 +281,10 @@ impl Live {
             aya_log::EbpfLogger::init(&mut ebpf).ok()
         };
         let (ring, lost) = readers(&mut ebpf)?;
+        let programs = programs.into_iter().map(Probe::new).collect();
         let exchanges = Exchanges::of(&mut ebpf, &request.wants);
         let mut live = Self {
-            ebpf: Some(ebpf),
+            ebpf: existing.is_some().then_some(ebpf),
             programs,
             ring,
             lost,
@@ -234,14 +295,12 @@ impl Live {
             started_ns: facts.mono_ns,
             facts,
             counted: BTreeMap::new(),
-            missed: BTreeMap::new(),
-            missed_before: BTreeMap::new(),
-            kprobes: BTreeMap::new(),
             before: BTreeMap::new(),
             exchanges,
             before_all,
             existing,
             unclosed: request.wants.contains(&Want::Closing).then(Unclosed::default),
+            meter: Meter::new(request.wants.contains(&Want::Cost)),
             #[cfg(feature = "bpf-log")]
             logger,
         };
@@ -253,57 +312,66 @@ impl Live {
     fn forget_losses(&mut self) -> Result<(), AttachError> {
         self.new_losses().map_err(|_unreadable| AttachError::Object("map LOST"))?;
         self.before = self.counted.clone();
-        self.kprobes = program::kprobe_links(&self.kprobe_programs());
+        let kprobes = self.kprobe_programs();
+        let numbers: Vec<u32> = kprobes.iter().map(|(_, id)| *id).collect();
+        let mut links = program::kprobe_links(&numbers);
+        for (at, id) in kprobes {
+            if let Some(probe) = self.programs.get_mut(at) {
+                probe.link = links.remove(&id);
+            }
+        }
         self.new_misses();
-        self.missed_before = self.missed.clone();
+        for probe in &mut self.programs {
+            probe.missed_before = probe.missed;
+        }
         Ok(())
     }
 
-    /// The kernel's numbers of the programs that are kprobes.
-    fn kprobe_programs(&self) -> Vec<u32> {
-        let of = |name: &String| {
-            let program = self.ebpf.as_ref()?.program(name)?;
-            let counts = program::counts(program.fd().ok()?.as_fd()).ok()?;
-            matches!(program, Program::KProbe(_)).then_some(counts.id)
+    /// The programs that are kprobes, and the kernel's numbers of them.
+    fn kprobe_programs(&self) -> Vec<(usize, u32)> {
+        let of = |(at, probe): (usize, &Probe)| {
+            let counts = program::counts(probe.on.program.as_fd()).ok()?;
+            probe.on.is_kprobe.then_some((at, counts.id))
         };
-        self.programs.iter().filter_map(of).collect()
+        self.programs.iter().enumerate().filter_map(of).collect()
     }
 
     /// Hands over what did not come from the ring buffer. Its sockets are numbers that no socket has for an address.
     fn tell(&mut self, found: Vec<Raw>, on: &mut dyn FnMut(Item) -> Flow) -> Flow {
-        let names = &mut self.names;
-        let mut items = found.into_iter().flat_map(|raw| names.name(raw).collect::<Vec<_>>());
-        if items.all(|item| on(item) == Flow::Continue) { Flow::Continue } else { Flow::Stop }
+        let all = found.into_iter().all(|raw| self.names.name(raw, on) == Flow::Continue);
+        if all { Flow::Continue } else { Flow::Stop }
     }
 
-    /// Hands over what is in the ring buffer, up to the first event that is later than `until_ns`, and what was lost before
-    /// that; whether that was all.
+    /// Hands over what is in the ring buffer, up to the first event that is later than `until_ns`.
     fn drain(
         &mut self,
         until_ns: u64,
         on: &mut dyn FnMut(Item) -> Flow,
-    ) -> Result<(Flow, bool), SourceError> {
-        // Asked for first and told last: every event from before a loss has been told then.
-        let at_ns = now_ns(libc::CLOCK_MONOTONIC);
-        let mut lost = self.new_losses()?;
-        lost.extend(self.new_misses());
-        let mut is_all = true;
+    ) -> Result<Taken, SourceError> {
+        let mut taken = Taken { flow: Flow::Continue, is_all: true, events: 0 };
         while let Some(record) = self.ring.next() {
             let mut raw = Raw::decode(&record)
                 .map_err(|e| SourceError(format!("the ring buffer holds no event: {e}")))?;
             drop(record);
-            is_all = raw.event.at_ns <= until_ns;
+            taken.is_all = raw.event.at_ns <= until_ns;
+            taken.events += 1;
             self.before_all.iter_mut().for_each(|it| it.notice(&raw.event));
-            let stack = stack_of(&mut self.stacks, &mut raw.event).map(Item::About);
-            for item in stack.into_iter().chain(self.names.name(raw)) {
-                if let (Some(unclosed), Item::Event(event)) = (&mut self.unclosed, &item) {
-                    unclosed.notice(event);
-                }
-                if on(item) == Flow::Stop {
-                    return Ok((Flow::Stop, false));
-                }
+            if let Some(stack) = stack_of(&mut self.stacks, &mut raw.event) {
+                taken.flow = on(Item::About(stack));
             }
-            if !is_all {
+            if taken.flow == Flow::Continue {
+                let unclosed = &mut self.unclosed;
+                taken.flow = self.names.name(raw, &mut |item| {
+                    if let (Some(unclosed), Item::Event(event)) = (&mut *unclosed, &item) {
+                        unclosed.notice(event);
+                    }
+                    on(item)
+                });
+            }
+            if taken.flow == Flow::Stop {
+                taken.is_all = false;
+            }
+            if !taken.is_all {
                 break;
             }
         }
@@ -311,18 +379,35 @@ impl Live {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
+        Ok(taken)
+    }
+
+    /// As [`Self::drain`], and then what was lost until it began, `missed` among it; `last` says that nothing can come any
+    /// more.
+    fn drain_and_tell_losses(
+        &mut self,
+        last: bool,
+        missed: Vec<(Hook, u64)>,
+        on: &mut dyn FnMut(Item) -> Flow,
+    ) -> Result<Taken, SourceError> {
+        // Asked for first and told last: every event from before a loss has been told then.
+        let mut lost = self.new_losses()?;
+        lost.extend(missed);
+        lost.extend(self.new_misses());
+        let at_ns = now_ns(libc::CLOCK_MONOTONIC);
+        let mut taken = self.drain(if last { u64::MAX } else { at_ns + ORDER_NS }, on)?;
         for (hook, events) in lost {
-            if on(Item::Loss { hook, at_ns, events }) == Flow::Stop {
-                return Ok((Flow::Stop, is_all));
+            if taken.flow == Flow::Continue {
+                taken.flow = on(Item::Loss { hook, at_ns, events });
             }
         }
-        Ok((Flow::Continue, is_all))
+        Ok(taken)
     }
 
     /// Tells who has a socket open that its peer has closed; while the probes are on, so that one that is closed meanwhile
     /// is told as closed.
     fn tell_holders(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<(), SourceError> {
-        if self.unclosed.is_none() || self.drain(u64::MAX, on)?.0 == Flow::Stop {
+        if self.unclosed.is_none() || self.drain(u64::MAX, on)?.flow == Flow::Stop {
             return Ok(());
         }
         for item in self.unclosed.iter().flat_map(Unclosed::holders) {
@@ -341,6 +426,10 @@ impl Live {
             for reason in Loss::ALL {
                 let counter = reason.index(*hook) as usize;
                 let total: u64 = per_cpu.iter().filter_map(|cpu| cpu.get(counter)).sum();
+                // Nearly all of them, in nearly every run, and they are looked at with every poll.
+                if total == 0 {
+                    continue;
+                }
                 let before = self.counted.insert((*hook, *reason as u8), total).unwrap_or(0);
                 events += total - before;
             }
@@ -354,12 +443,10 @@ impl Live {
     /// Runs skipped since the last look, where this kernel counts them.
     fn new_misses(&mut self) -> Vec<(Hook, u64)> {
         let mut missed = Vec::new();
-        for name in &self.programs {
-            let counts = self.counts_of(name);
-            let Some(total) = counts.and_then(|c| c.recursion_misses) else { continue };
-            let before = self.missed.insert(name.clone(), total).unwrap_or(0);
-            let hook = hook_of(name);
-            if let Some(hook) = hook.filter(|_| total > before) {
+        for probe in &mut self.programs {
+            let Some(total) = probe.counts().and_then(|c| c.recursion_misses) else { continue };
+            let before = std::mem::replace(&mut probe.missed, total);
+            if let Some(hook) = probe.hook.filter(|_| total > before) {
                 missed.push((hook, total - before));
             }
         }
@@ -372,58 +459,84 @@ impl Live {
         // SAFETY: the descriptor is ours alone and stays open while it is registered.
         let ready = unsafe { AsyncFd::register(fd) }.map_err(|e| SourceError(e.to_string()))?;
         let mut stop = Stop::new(self.duration, self.command.take()).map_err(fails)?;
-        let mut poll = interval(POLL);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        signals::put_off(false);
+        let pulse = Pulse::new(POLL).map_err(fails)?;
+        let mut pace = Pace::from(now_ns(libc::CLOCK_MONOTONIC));
         let mut behind = false;
+        self.look_at_cost(now_ns(libc::CLOCK_MONOTONIC));
         loop {
             tokio::select! {
                 () = stop.asked() => return Ok(()),
                 () = tokio::task::yield_now(), if behind => {}
                 guard = ready.readable() => guard.map_err(fails)?.clear_ready(),
-                _ = poll.tick() => {}
+                beat = pulse.beat() => beat.map_err(fails)?,
             }
             // Where events come faster than they are taken the buffer is never empty: time goes on all the same.
             let began_ns = now_ns(libc::CLOCK_MONOTONIC);
-            let (flow, is_all) = self.drain(began_ns + ORDER_NS, on)?;
-            behind = !is_all;
-            if flow == Flow::Stop || on(Item::Tick { now_ns: began_ns }) == Flow::Stop {
+            self.look_at_cost(began_ns);
+            let mut taken = self.drain(began_ns + ORDER_NS, on)?;
+            pace.took(began_ns, taken.events);
+            if taken.flow == Flow::Continue && pace.is_due(began_ns) {
+                // What is lost from here on, the next tick tells.
+                let asked_ns = now_ns(libc::CLOCK_MONOTONIC);
+                taken = self.drain_and_tell_losses(false, Vec::new(), on)?;
+                if taken.flow == Flow::Continue {
+                    taken.flow = on(Item::Tick { now_ns: asked_ns });
+                }
+                pace.ticked(asked_ns, taken.events);
+            }
+            behind = !taken.is_all;
+            if taken.flow == Flow::Stop {
                 return Ok(());
             }
         }
     }
 
-    /// Takes the programs off; what they cost and missed is asked for while they are still there.
-    fn detach(&mut self) -> (Option<u64>, Option<Cost>) {
-        if self.ebpf.is_none() {
-            return (None, None);
-        }
-        let mut misses = Some(0);
-        let mut cost = Cost { run_ns: 0, runs: 0 };
-        for name in &self.programs {
-            let counts = self.counts_of(name).unwrap_or_default();
-            let before = self.missed_before.get(name).copied().unwrap_or(0);
-            misses = misses
+    /// Takes the programs off; what they cost and missed is asked for while they are still there: all the runs that were
+    /// skipped, and those since the last look.
+    fn detach(&mut self) -> Detached {
+        let mut told = Detached { missed: self.new_misses(), ..Detached::default() };
+        let counts: Vec<Counts> =
+            self.programs.iter().map(|probe| probe.counts().unwrap_or_default()).collect();
+        told.misses = Some(0);
+        for (probe, counts) in self.programs.iter().zip(&counts) {
+            told.misses = told
+                .misses
                 .zip(counts.recursion_misses)
-                .map(|(sum, n): (u64, u64)| sum + n.saturating_sub(before));
-            cost.run_ns += counts.run_time_ns;
-            cost.runs += counts.run_cnt;
+                .map(|(sum, n): (u64, u64)| sum + n.saturating_sub(probe.missed_before));
         }
-        self.kprobes.clear();
-        self.ebpf = None;
-        (misses, (cost.runs > 0).then_some(cost))
+        let measured = std::mem::take(&mut self.meter).end(now_ns(libc::CLOCK_MONOTONIC), &counts);
+        told.cost = measured.map(|measured| self.cost(measured));
+        let mixed = ftrace::mixed();
+        let is_shared = |at: &&Attached| mixed.contains(&at.function);
+        told.shared = self.facts.attached.iter().filter(is_shared).map(|at| at.hook).collect();
+        self.programs.clear();
+        told
     }
 
-    /// What the kernel counts of a program. Skipped runs are counted by nobody before 5.12, and of kprobes before 6.7: of
-    /// these by the program, when another one was running on that CPU, and by its link, when another kprobe was.
-    fn counts_of(&self, name: &str) -> Option<Counts> {
-        let program = self.ebpf.as_ref()?.program(name)?;
-        let mut counts = program::counts(program.fd().ok()?.as_fd()).ok()?;
-        if matches!(program, Program::KProbe(_)) {
-            let missed =
-                self.kprobes.get(&counts.id).and_then(|l| program::kprobe_missed(l.as_fd()));
-            counts.recursion_misses = counts.recursion_misses.zip(missed).map(|(own, of)| own + of);
+    /// What the programs have cost, from their runs and times.
+    fn cost(&self, measured: Measured) -> Cost {
+        let mut cost = Cost { sampled_ns: measured.sampled_ns, ..Cost::default() };
+        let mut by_hook: BTreeMap<Hook, (u64, u64)> = BTreeMap::new();
+        for (probe, (runs, run_ns)) in self.programs.iter().zip(measured.by_program) {
+            cost.runs += runs;
+            cost.run_ns += run_ns;
+            if let Some(hook) = probe.hook {
+                let of = by_hook.entry(hook).or_default();
+                *of = (of.0 + runs, of.1 + run_ns);
+            }
         }
-        Some(counts)
+        cost.by_hook = by_hook
+            .into_iter()
+            .map(|(hook, (runs, run_ns))| Spent { hook, runs, run_ns })
+            .collect();
+        cost
+    }
+
+    /// Takes the time of the programs, where that is wanted and it is time to.
+    fn look_at_cost(&mut self, now_ns: u64) {
+        let counts = |probe: &Probe| probe.counts().unwrap_or_default();
+        self.meter.look(now_ns, || self.programs.iter().map(counts).collect());
     }
 
     fn losses(&self) -> Vec<(Hook, Loss, u64)> {
@@ -448,8 +561,9 @@ impl Source for Live {
             .map_err(|e| SourceError(format!("cannot start the reader: {e}")))?;
         let found = self.before_all.as_ref().map(|it| it.listeners(self.started_ns));
         let mut found = found.unwrap_or_default();
-        if let (Some(ebpf), Some((filter, cgroups))) = (&mut self.ebpf, self.existing.take()) {
-            found.extend(existing::read(ebpf, &filter, &cgroups)?);
+        if let (Some(mut ebpf), Some((filter, cgroups))) = (self.ebpf.take(), self.existing.take())
+        {
+            found.extend(existing::read(&mut ebpf, &filter, &cgroups)?);
         }
         if self.tell(found, on) == Flow::Continue {
             runtime.block_on(self.follow(on))?;
@@ -458,9 +572,9 @@ impl Source for Live {
         // SAFETY: restores the default action of a signal.
         unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
         self.tell_holders(on)?;
-        let (misses, cost) = self.detach();
+        let Detached { misses, cost, missed, shared } = self.detach();
         let ended_ns = now_ns(libc::CLOCK_MONOTONIC);
-        let (flow, _) = self.drain(u64::MAX, on)?;
+        let flow = self.drain_and_tell_losses(true, missed, on)?.flow;
         let risen = self.before_all.as_ref().map_or_else(Vec::new, |it| it.risen(ended_ns));
         if flow == Flow::Continue {
             let of = |(sk, event): (u64, Event)| Raw { sk, event };
@@ -472,6 +586,7 @@ impl Source for Live {
             lost: self.losses(),
             misses,
             cost,
+            shared,
             counted: self.exchanges.as_ref().map(|exchanges| exchanges.counted(self.started_ns)),
             reach: Reach::Whole,
         })

@@ -1,13 +1,16 @@
-//! The BPF object before aya reads it: aya links every program that it finds, ten times as many as a question wants.
+//! The BPF object before aya reads it: aya links every program that it finds, ten times as many as a question wants, and has
+//! no say in the flags of a map.
 
 use std::collections::BTreeSet;
 
-/// `SHT_SYMTAB`, and the sizes of a section's header and of a symbol (`Elf64_Shdr`, `Elf64_Sym`; `elf(5)`).
-const SYMTAB: u64 = 2;
-const SECTION_BYTES: usize = 64;
-const SYMBOL_BYTES: usize = 24;
+use super::elf::Elf;
+
 /// The sections that have a program for each hook.
 const OF_HOOKS: [&str; 4] = ["fentry", "fexit", "kprobe", "kretprobe"];
+
+/// The section that defines maps, and where the flags stand in a definition (`struct bpf_map_def`).
+const MAPS: &str = "maps";
+const FLAGS_AT: usize = 16;
 
 /// Takes the programs of hooks out of the table of symbols that `is_wanted` does not name, but for the first of each
 /// section, without which aya takes the section for a damaged one. An object that is not understood stays as it is.
@@ -20,48 +23,45 @@ pub(super) fn keep(elf: &mut [u8], is_wanted: impl Fn(&str) -> bool) {
     }
 }
 
+/// Gives a map `flags` (`BPF_F_*`, `linux/bpf.h`); whether it was found.
+pub(super) fn set_flags(elf: &mut [u8], map: &str, flags: u32) -> bool {
+    let field = definition(elf, map).and_then(|at| elf.get_mut(at + FLAGS_AT..at + FLAGS_AT + 4));
+    let is_found = field.is_some();
+    if let Some(field) = field {
+        field.copy_from_slice(&flags.to_le_bytes());
+    }
+    is_found
+}
+
+/// Where a map is defined.
+fn definition(elf: &[u8], map: &str) -> Option<usize> {
+    let elf = Elf::read(elf)?;
+    let symbol = elf.symbols.iter().find(|symbol| symbol.name == map)?;
+    let section = elf.sections.get(symbol.section).filter(|section| section.name == MAPS)?;
+    section.at.checked_add(symbol.value)
+}
+
 /// Where the symbols stand that are to be taken out; `None` where something is not as it should be.
 fn unwanted(elf: &[u8], is_wanted: impl Fn(&str) -> bool) -> Option<Vec<usize>> {
-    let sections = usize::try_from(number(elf, 0x28, 8)?).ok()?;
-    let many = usize::try_from(number(elf, 0x3c, 2)?).ok()?;
-    let header = |index: usize| (index < many).then_some(sections + index * SECTION_BYTES);
-    let place = |header: usize| {
-        let at = usize::try_from(number(elf, header + 0x18, 8)?).ok()?;
-        Some((at, usize::try_from(number(elf, header + 0x20, 8)?).ok()?))
-    };
-    let text = |strings: usize, offset: u64| {
-        let from = elf.get(strings.checked_add(usize::try_from(offset).ok()?)?..)?;
-        str::from_utf8(from.split(|byte| *byte == 0).next()?).ok()
-    };
-    let (names, _) = place(header(usize::try_from(number(elf, 0x3e, 2)?).ok()?)?)?;
-    let is_table = |header: &usize| number(elf, header + 4, 4).is_some_and(|kind| kind == SYMTAB);
-    let table = (0..many).filter_map(header).find(is_table)?;
-    let (strings, _) = place(header(usize::try_from(number(elf, table + 0x28, 4)?).ok()?)?)?;
-    let (symbols, bytes) = place(table)?;
+    let elf = Elf::read(elf)?;
     let (mut kept, mut found) = (BTreeSet::new(), Vec::new());
-    for at in (symbols..symbols.checked_add(bytes)?).step_by(SYMBOL_BYTES) {
-        let section = usize::try_from(number(elf, at + 6, 2)?).ok()?;
-        let Some(header) = header(section).filter(|_| section != 0) else { continue };
-        let is_of_hooks = OF_HOOKS.contains(&text(names, number(elf, header, 4)?)?);
-        let is_first = is_of_hooks && kept.insert(section);
-        if is_of_hooks && !is_first && !is_wanted(text(strings, number(elf, at, 4)?)?) {
-            found.push(at);
+    for symbol in elf.symbols.iter().filter(|symbol| symbol.section != 0) {
+        // Symbols of no section have numbers beyond those of sections.
+        let Some(section) = elf.sections.get(symbol.section) else { continue };
+        let is_of_hooks = OF_HOOKS.contains(&section.name);
+        let is_first = is_of_hooks && kept.insert(symbol.section);
+        if is_of_hooks && !is_first && !is_wanted(symbol.name) {
+            found.push(symbol.at);
         }
     }
     Some(found)
-}
-
-/// A number of so many bytes, low byte first.
-fn number(elf: &[u8], at: usize, bytes: usize) -> Option<u64> {
-    let bytes = elf.get(at..at.checked_add(bytes)?)?;
-    Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
 #[cfg(test)]
 mod tests {
     use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 
-    use super::{OF_HOOKS, keep, unwanted};
+    use super::{OF_HOOKS, keep, set_flags, unwanted};
     use crate::source::live::load::object;
 
     /// The programs of hooks, by section, as another reader sees them.
@@ -97,11 +97,26 @@ mod tests {
     }
 
     #[test]
+    fn a_map_gets_its_flags_and_nothing_else_changes() {
+        let before = object().unwrap();
+        let mut elf = before.clone();
+        assert!(set_flags(&mut elf, "SOCKETS", 1));
+        assert!(!set_flags(&mut elf, "tcp_push", 1) && !set_flags(&mut elf, "NO_MAP", 1));
+        let file = object::File::parse(&*before).unwrap();
+        let sockets = file.symbols().find(|symbol| symbol.name() == Ok("SOCKETS")).unwrap();
+        let maps = file.section_by_index(sockets.section_index().unwrap()).unwrap();
+        let at = usize::try_from(maps.file_range().unwrap().0 + sockets.address()).unwrap();
+        let differ = (0..elf.len()).filter(|at| elf[*at] != before[*at]).collect::<Vec<_>>();
+        assert_eq!((differ, elf[at + 16]), (vec![at + 16], 1));
+    }
+
+    #[test]
     fn what_is_no_object_stays_as_it_is() {
         let whole = object().unwrap();
         for cut in [0, 0x30, 0x3f, whole.len() / 2] {
             let mut bytes = whole[..cut].to_vec();
             assert_eq!(unwanted(&bytes, |_| false), None, "{cut}");
+            assert!(!set_flags(&mut bytes, "SOCKETS", 1), "{cut}");
             keep(&mut bytes, |_| false);
             assert!(bytes == whole[..cut]);
         }

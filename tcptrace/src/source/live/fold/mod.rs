@@ -1,0 +1,197 @@
+//! The constants of a run, put into the instructions of the programs before the kernel sees them.
+//!
+//! The programs read the places of the kernel's fields, and what is asked for, from read-only data. The verifier knows the
+//! values and takes out the branches that they rule out; the loads, and what is computed from them, stay: half of the
+//! instructions on the path of a send that nobody holds. Here they become immediates and offsets, and what nobody reads
+//! any more is taken out. Nothing else moves, so that jumps and line numbers stay as they are, and branches stay for the
+//! verifier, which refuses what no branch leads to.
+//!
+//! A function in which something is not understood stays as it was: it is only slower.
+
+mod blocks;
+mod flow;
+mod insn;
+mod life;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, ops::Range};
+
+use self::{
+    blocks::Blocks,
+    flow::{Code, State, Value},
+    insn::{Insn, Kind, SLOT},
+    life::{add_to_offsets, remove_unread},
+};
+use super::elf::{Elf, Relocation, Section, number};
+
+/// Puts constants into the programs of an object: by name, the bytes that the loader will give them. An object that is not
+/// understood stays as it is.
+pub(super) fn fold(elf: &mut [u8], constants: &[(&str, &[u8])]) {
+    for (at, bytes) in edits(elf, constants).unwrap_or_default() {
+        if let Some(place) = elf.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(&bytes);
+        }
+    }
+}
+
+/// What changes: where in the object, to what.
+type Edits = Vec<(usize, Vec<u8>)>;
+
+fn edits(elf: &[u8], constants: &[(&str, &[u8])]) -> Option<Edits> {
+    let read = Elf::read(elf)?;
+    let known = Known::of(&read, constants)?;
+    let mut all = Vec::new();
+    let is_wanted = |section: &Section<'_>| section.is_code() && !STAY.contains(&section.name);
+    for (index, section) in read.sections.iter().enumerate().filter(|(_, one)| is_wanted(one)) {
+        let relocations: Places =
+            read.relocations(elf, index)?.into_iter().map(|at| (at.offset / SLOT, at)).collect();
+        let mut unused = Vec::new();
+        for symbol in read.symbols.iter().filter(|one| one.section == index && one.is_function) {
+            let slots = symbol.value / SLOT..(symbol.value + symbol.bytes) / SLOT;
+            if slots.len() > LONG {
+                continue;
+            }
+            let Some(before) = instructions(elf, section, &slots) else { continue };
+            let filled_in = |at: usize| relocations.get(&(slots.start + at));
+            let place = |at: usize| {
+                let to = read.symbols.get(filled_in(at)?.symbol)?;
+                let more = i64::from(before.get(at)?.imm);
+                (to.section == known.section).then_some(i64::try_from(to.value).ok()? + more)
+            };
+            let code = Code {
+                insns: &before,
+                place: &place,
+                is_filled_in: &|at| filled_in(at).is_some(),
+                constant: &|at, bytes| known.number(at, bytes),
+            };
+            let Some((after, removed)) = folded(&code) else { continue };
+            unused.extend(removed.into_iter().filter_map(|at| filled_in(at).copied()));
+            for (at, (before, after)) in before.iter().zip(&after).enumerate() {
+                if before != after {
+                    all.push((section.at + (slots.start + at) * SLOT, after.bytes().to_vec()));
+                }
+            }
+        }
+        all.extend(without(elf, &relocations, &unused)?);
+    }
+    Some(all)
+}
+
+/// Sections that stay as they are: programs that stand in where the kernel takes no tracing programs, and what programs call
+/// only where something is to be told. The verifier takes longer for what is taken out there than is gained.
+const STAY: [&str; 3] = ["kprobe", "kretprobe", ".text"];
+
+/// So long is no program whose work is done by others: it only runs where something is to be told.
+const LONG: usize = 512;
+
+/// By slot of its section, the places that the loader fills in.
+type Places = BTreeMap<usize, Relocation>;
+
+/// The constants that are known: the section that has them, and their bytes by where they lie in it.
+struct Known<'a> {
+    section: usize,
+    bytes: Vec<(usize, &'a [u8])>,
+}
+
+impl<'a> Known<'a> {
+    fn of(elf: &Elf<'_>, constants: &[(&str, &'a [u8])]) -> Option<Self> {
+        let (mut section, mut bytes) = (None, Vec::new());
+        for (name, value) in constants {
+            let symbol = elf.symbols.iter().find(|symbol| symbol.name == *name)?;
+            if symbol.bytes != value.len() || section.is_some_and(|one| one != symbol.section) {
+                return None;
+            }
+            section = Some(symbol.section);
+            bytes.push((symbol.value, *value));
+        }
+        Some(Self { section: section?, bytes })
+    }
+
+    fn number(&self, at: i64, many: usize) -> Option<u64> {
+        let at = usize::try_from(at).ok()?;
+        let of = |(start, bytes): &(usize, &[u8])| number(bytes, at.checked_sub(*start)?, many);
+        self.bytes.iter().find_map(of)
+    }
+}
+
+fn instructions(elf: &[u8], section: &Section<'_>, slots: &Range<usize>) -> Option<Vec<Insn>> {
+    if slots.end * SLOT > section.bytes {
+        return None;
+    }
+    let bytes = elf.get(section.at + slots.start * SLOT..section.at + slots.end * SLOT)?;
+    let (whole, _) = bytes.as_chunks();
+    Some(whole.iter().map(|slot| Insn::from_bytes(*slot)).collect())
+}
+
+/// The function with its constants in it, and where it does not want the loader to fill anything in any more; `None` where
+/// something is not understood.
+fn folded(code: &Code<'_>) -> Option<(Vec<Insn>, Vec<usize>)> {
+    let mut blocks = Blocks::of(code.insns)?;
+    let states = code.states(&blocks)?;
+    let mut insns = code.insns.to_vec();
+    let mut outcomes = vec![None; insns.len()];
+    for (first, state) in states.iter().enumerate() {
+        let Some(state) = state else { continue };
+        code.walk(&blocks, first, **state, |at, state| {
+            *insns.get_mut(at)? = plainer(code, at, state)?;
+            *outcomes.get_mut(at)? = code.outcome(at, state);
+            Some(())
+        })?;
+    }
+    let removed = remove_unread(&mut insns, &mut blocks, &outcomes)?;
+    add_to_offsets(&mut insns, &blocks, &outcomes)?;
+    Some((insns, removed))
+}
+
+/// The instruction at `at`, with what is known before it in it.
+fn plainer(code: &Code<'_>, at: usize, state: &State) -> Option<Insn> {
+    let insn = *code.insns.get(at)?;
+    let second = match state.get(insn.src)? {
+        Value::Number(number) if insn.is_by_register() => insn.with_number(*number),
+        _ => None,
+    };
+    Some(match insn.kind()? {
+        Kind::Branch => second.unwrap_or(insn),
+        Kind::Alu if code.keeps(at, state)? => Insn::NOTHING,
+        Kind::Alu => known(code, at, state).or(second).unwrap_or(insn),
+        Kind::Load(_) => {
+            let by_another = || nearer(state, insn.src, insn.off);
+            known(code, at, state)
+                .or_else(|| by_another().map(|(src, off)| Insn { src, off, ..insn }))
+                .unwrap_or(insn)
+        }
+        Kind::Store | Kind::Atomic => {
+            nearer(state, insn.dst, insn.off).map_or(insn, |(dst, off)| Insn { dst, off, ..insn })
+        }
+        Kind::Wide | Kind::Goto | Kind::Call | Kind::Exit => insn,
+    })
+}
+
+/// What gives the register of the instruction at `at` its number, where that is known and can be said at once.
+fn known(code: &Code<'_>, at: usize, state: &State) -> Option<Insn> {
+    match code.result(at, state)? {
+        Value::Number(number) => Insn::number(code.insns.get(at)?.dst, number),
+        _ => None,
+    }
+}
+
+/// The register that an address was computed from, and how far it is from there.
+fn nearer(state: &State, base: usize, off: i16) -> Option<(usize, i16)> {
+    let Value::Sum { made, more } = *state.get(base)? else { return None };
+    if more == 0 {
+        return None;
+    }
+    let from = state.iter().position(|value| *value == Value::Sum { made, more: 0 })?;
+    Some((from, i16::try_from(more.checked_add(i64::from(off))?).ok()?))
+}
+
+/// Relocations cannot be taken out without moving the others: each one that is not wanted becomes another one once more, which
+/// says the same twice.
+fn without(elf: &[u8], all: &Places, unused: &[Relocation]) -> Option<Edits> {
+    let Some(stays) = all.values().find(|one| !unused.contains(one)) else {
+        return unused.is_empty().then(Vec::new);
+    };
+    let bytes = elf.get(stays.at..stays.at + Relocation::BYTES)?;
+    Some(unused.iter().map(|one| (one.at, bytes.to_vec())).collect())
+}
