@@ -7,7 +7,7 @@ use tcptrace::{
     event::{About, Event, SocketId},
     trace::{
         Header,
-        item::{Cost, Counted, Ending, Item, Reach, Slowest},
+        item::{Cost, Counted, Ending, Item, Reach, Slowest, Spent},
     },
 };
 use tcptrace_common::{field::Field, hook::Hook, loss::Loss};
@@ -120,9 +120,22 @@ impl Bytes<'_> {
             ended_ns: self.number(),
             lost,
             misses: (flags & 4 != 0).then(|| self.number()),
-            cost: (flags & 8 != 0).then(|| Cost { run_ns: self.number(), runs: self.number() }),
+            cost: (flags & 8 != 0).then(|| self.cost()),
+            shared: (0..flags >> 5 & 3).map(|_| self.hook()).collect(),
             counted: (flags & 16 != 0).then(|| self.counted()),
             reach: Reach::Whole,
+        }
+    }
+
+    fn cost(&mut self) -> Cost {
+        let flags = self.byte();
+        let spent =
+            |it: &mut Self| Spent { hook: it.hook(), runs: it.number(), run_ns: it.number() };
+        Cost {
+            run_ns: self.number(),
+            runs: self.number(),
+            sampled_ns: (flags & 4 != 0).then(|| self.number()),
+            by_hook: (0..flags & 3).map(|_| spent(self)).collect(),
         }
     }
 

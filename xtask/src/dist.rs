@@ -18,12 +18,20 @@ use crate::{
 };
 
 /// The program may have so many bytes.
-const MOST_BYTES: usize = 8_000_000;
+pub(crate) const MOST_BYTES: usize = 8_000_000;
 /// What people read, from the repository's top.
 const PAGES: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
 /// What a shell calls the file that it looks for.
 const COMPLETIONS: [(&str, &str); 3] =
     [("bash", "tcptrace.bash"), ("zsh", "_tcptrace"), ("fish", "tcptrace.fish")];
+
+/// What was packed.
+pub(crate) struct Packed {
+    /// The program, in its folder.
+    pub(crate) program: PathBuf,
+    /// The archive of that folder.
+    pub(crate) archive: PathBuf,
+}
 
 /// Builds, checks and packs it.
 pub(crate) fn task() -> Result<ExitCode> {
@@ -33,6 +41,15 @@ pub(crate) fn task() -> Result<ExitCode> {
 
 /// As [`task`], for a task that goes on.
 pub(crate) fn run() -> Result<()> {
+    let Packed { program, archive } = packed()?;
+    print!("{}", command::text(Command::new(&program).arg("--version"))?);
+    println!("{:>10}  {}", fs::metadata(&program)?.len(), program.display());
+    println!("{:>10}  {}", fs::metadata(&archive)?.len(), archive.display());
+    Ok(())
+}
+
+/// Builds, checks and packs it, and says nothing.
+pub(crate) fn packed() -> Result<Packed> {
     setup::ensure(&[])?;
     let program = binaries::build(Program::Tcptrace, Some(&ebpf::object()?))?;
     let bytes = fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
@@ -51,10 +68,7 @@ pub(crate) fn run() -> Result<()> {
     let folder = dist.join(&name);
     fill(&folder, &program)?;
     let archive = pack(&dist, &name)?;
-    print!("{version}");
-    println!("{:>10}  {}", bytes.len(), folder.join("bin/tcptrace").display());
-    println!("{:>10}  {}", fs::metadata(&archive)?.len(), archive.display());
-    Ok(())
+    Ok(Packed { program: folder.join("bin/tcptrace"), archive })
 }
 
 /// Makes the folder anew.

@@ -27,12 +27,15 @@ const MODES: [(&str, bool); 4] = [
     ("everything-of-own", true),
     ("everything-of-another", false),
 ];
-/// Told only of a segment that was not taken, which takes a queueing discipline: the story `transmit_failed` fails without it.
+/// Told only of a segment that was not taken, which takes a queueing discipline: the story `transmit_failed` fails without it; or of
+/// one that was sent again while its socket closes, as the stories of repeated FINs want it.
 /// And what Fast Open and `TCP_DEFER_ACCEPT` do, which is not wanted there: the rows `fastopen` and `defer_accept` fail without
-/// each. The ways to set an option are no hooks with events of their own: the row `sockopt` fails without them. All but the
+/// each. The ways to set an option are no hooks with events of their own: the row `sockopt` fails without them, but for
+/// `tcp_sock_set_quickack`, which no module that it loads calls. All but the
 /// first are attached only where no row attaches them.
-const BY_A_STORY: [&str; 43] = [
+const BY_A_STORY: [&str; 44] = [
     "__tcp_transmit_skb",
+    "__tcp_retransmit_skb",
     "tcp_fastopen_defer_connect",
     "tcp_fastopen_cookie_check",
     "tcp_fastopen_cache_set",

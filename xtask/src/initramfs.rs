@@ -79,7 +79,10 @@ impl Archive {
 pub(crate) struct Contents<'a> {
     /// A static busybox.
     pub(crate) busybox: &'a [u8],
+    /// Loaded at the start.
     pub(crate) modules: &'a [Module],
+    /// Only there, for whoever loads them.
+    pub(crate) carried: &'a [Module],
     /// Path in the guest and content; all can be run.
     pub(crate) files: &'a [(String, Vec<u8>)],
     pub(crate) command: &'a [String],
@@ -99,7 +102,7 @@ pub(crate) fn make(contents: &Contents<'_>) -> Vec<u8> {
     archive.entry("dev/console", DEVICE, (5, 1), &[]);
     archive.program("bin/busybox", contents.busybox);
     archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n");
-    for module in contents.modules {
+    for module in contents.modules.iter().chain(contents.carried) {
         archive.file(&format!("lib/modules/{}.ko", module.name), &module.content);
     }
     let mut made = Vec::new();

@@ -62,6 +62,22 @@ pub(crate) const USUAL: &str = "6.1";
 /// How many versions of a series are asked for: the archive lists some that are gone.
 const TRIES: usize = 8;
 
+/// The kinds of modules that are kept of a package: what a test of the network may want, and what speaks TCP by itself.
+const KINDS: [&str; 11] = [
+    "net",
+    "drivers/net",
+    "lib",
+    "crypto",
+    "arch/x86/crypto",
+    "drivers/nvme/host",
+    "fs/nfs",
+    "fs/nfs_common",
+    "fs/lockd",
+    // What the file systems need.
+    "fs/fscache",
+    "fs/netfs",
+];
+
 /// An unpacked kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
@@ -193,8 +209,10 @@ impl Series {
         Ok(Kernel { series, folder: self.store()?.join(&package), package })
     }
 
+    /// Where its kernels are kept. What was unpacked with other kinds of modules lies in another folder and is left alone:
+    /// another checkout may be at work with it.
     fn store(&self) -> Result<PathBuf> {
-        let folder = cache()?.join("kernels").join(self.name);
+        let folder = cache()?.join("kernels").join(format!("{}-{:08x}", self.name, digest(&KINDS)));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(folder)
     }
@@ -215,10 +233,18 @@ fn find_image(tree: &Path) -> Result<PathBuf> {
     beside.context("no kernel image in the package")
 }
 
-/// Keeps the kinds of modules that a network test may want.
+/// A number that changes with the words (FNV-1a).
+fn digest(words: &[&str]) -> u32 {
+    words
+        .iter()
+        .flat_map(|word| word.bytes().chain([0]))
+        .fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Keeps [`KINDS`].
 fn keep_modules(tree: &Path, to: &Path) -> Result<()> {
     for folder in release_folders(tree)? {
-        for kind in ["net", "drivers/net", "lib", "crypto", "arch/x86/crypto"] {
+        for kind in KINDS {
             let from = folder.join("kernel").join(kind);
             if from.is_dir() {
                 fs::rename(from, to.join(kind.replace('/', "-")))?;
@@ -237,4 +263,17 @@ fn release_folders(tree: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KINDS, digest};
+
+    #[test]
+    fn what_is_kept_decides_where_it_is_kept() {
+        let fewer: Vec<&str> = KINDS.into_iter().skip(1).collect();
+        assert_ne!(digest(&KINDS), digest(&fewer));
+        // The parts of two words are not those of one.
+        assert_ne!(digest(&["ab", "c"]), digest(&["a", "bc"]));
+    }
 }

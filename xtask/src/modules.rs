@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::command;
 
@@ -52,6 +52,25 @@ pub(crate) fn in_order(tree: &Path, wanted: &[&str]) -> Result<Vec<Module>> {
         add(name, &files, &mut loaded)?;
     }
     Ok(loaded)
+}
+
+/// Where a guest has them.
+const IN_GUEST: &str = "/lib/modules";
+
+/// Loads modules into the guest that this runs in, each after those it depends on; one that is loaded is passed over.
+pub(crate) fn load(wanted: &[&str]) -> Result<()> {
+    for module in in_order(Path::new(IN_GUEST), wanted)? {
+        let (content, no_parameters) = (module.content.as_ptr(), c"".as_ptr());
+        // SAFETY: the pointer and the length describe the module, and the parameters end in zero.
+        let result = unsafe {
+            libc::syscall(libc::SYS_init_module, content, module.content.len(), no_parameters)
+        };
+        let error = io::Error::last_os_error();
+        if result != 0 && error.kind() != io::ErrorKind::AlreadyExists {
+            return Err(error).with_context(|| format!("load {}", module.name));
+        }
+    }
+    Ok(())
 }
 
 fn add(name: &str, files: &BTreeMap<String, PathBuf>, loaded: &mut Vec<Module>) -> Result<()> {

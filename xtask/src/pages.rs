@@ -113,10 +113,15 @@ const NOT_SHOWN: &str = "
 Not shown by a story:
 
 - Other senders inside the kernel (NFS, SMB, iSCSI, NVMe over TCP and the like) go by the functions that KCM goes by,
-  `tcp_sendmsg_locked()` and, to 6.4, `do_tcp_sendpages()`; where a kernel thread sends, it is the writer that is named.
-- On 5.10 a worker of io_uring is a kernel thread: it is named, not the program it works for.
-- The size of a write to an MPTCP socket is not told, because MPTCP gives its subflows bytes by a function of its own; until
-  such a subflow has once been seen with nothing waiting, its holds say *may*.
+  `tcp_sendmsg_locked()` and, to 6.4, `do_tcp_sendpages()`; where a kernel thread sends, it is the writer that is named. Where the
+  socket is the kernel's own, `way` says so, and nothing is advised.
+- On 5.10 no sender inside the kernel is shown: of those that are built there, NFS and NVMe over TCP switch Nagle off before they
+  send, so that only windows and the device hold their bytes.
+- Before 5.12, and in 5.10 before 5.10.162, a worker of io_uring is a kernel thread: it is named, not the program it works for.
+- A ring whose own thread polls for requests (`IORING_SETUP_SQPOLL`) has no story: that thread keeps a guest's processor busy. Since
+  5.12 it belongs to the program, which is named.
+- The size of a write to an MPTCP socket is not told, because MPTCP gives its subflows bytes by a function of its own; holds of the
+  first write that is seen on such a subflow say *may*. Where MPTCP gives them later, in softirq, no writer is named.
 - What kernel TLS, MPTCP or a sockmap have not given to TCP yet is not seen.
 ";
 

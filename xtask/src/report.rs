@@ -111,8 +111,8 @@ pub(crate) struct WitnessedHold {
     pub(crate) tail: bool,
 }
 
-/// Starts each console line that carries an [`Attached`] in JSON.
-pub(crate) const ATTACH: &str = "@@attach ";
+/// Starts each console line that carries a figure of a benchmark in JSON.
+pub(crate) const FIGURE: &str = "@@figure ";
 
 /// How a command came and went, of several starts.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -133,9 +133,6 @@ pub(crate) struct Attached {
     pub(crate) left_killed: usize,
 }
 
-/// Starts each console line that carries a [`Figure`] in JSON.
-pub(crate) const COST: &str = "@@cost ";
-
 /// One workload without and with a tool beside it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Figure {
@@ -154,5 +151,103 @@ pub(crate) struct Figure {
     /// As charged to the workload's thread.
     pub(crate) traced_own: Vec<Vec<f64>>,
     /// Where the tool told something else than what was done.
+    pub(crate) wrong: Vec<String>,
+    /// Why there are no figures: it does not run on this kernel.
+    #[serde(default)]
+    pub(crate) refused: Option<String>,
+}
+
+/// A command beside held sockets.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    /// The command, as it is typed.
+    pub(crate) words: String,
+    /// Sockets that held bytes at one time.
+    pub(crate) sockets: u32,
+    /// Resident memory once it had attached, while the sockets held, once they were closed, and the most of all, KiB.
+    pub(crate) attached_kib: u64,
+    pub(crate) held_kib: u64,
+    pub(crate) closed_kib: u64,
+    pub(crate) peak_kib: u64,
+    /// Resident memory once as many more had held bytes and were closed, KiB.
+    pub(crate) again_kib: u64,
+    /// Of what was resident while the sockets held, the pages of maps, which the kernel's account has as well, KiB.
+    pub(crate) mapped_kib: u64,
+    /// What the kernel had for it, by the account of its cgroup: maps, the ring buffer, programs, once it had attached, while the
+    /// sockets held and once they were closed, KiB.
+    pub(crate) kernel_attached_kib: u64,
+    pub(crate) kernel_kib: u64,
+    pub(crate) kernel_closed_kib: u64,
+    /// Holds that it told of both times, and events that it told to be lost.
+    pub(crate) told: u64,
+    pub(crate) lost: u64,
+    /// What it told that was not so.
+    pub(crate) wrong: Vec<String>,
+}
+
+/// A command while all processors are busy.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Flooded {
+    /// The command, as it is typed.
+    pub(crate) words: String,
+    pub(crate) cpus: u32,
+    /// How long the processors were busy.
+    pub(crate) busy_ns: u64,
+    /// By kernel function: what happened, what was reported, what was told to be lost.
+    pub(crate) hooks: Vec<FloodedHook>,
+    /// Events that the command received, and those of all functions that it told to be lost.
+    pub(crate) received: u64,
+    pub(crate) lost: u64,
+    /// Writes that were made outside of all gaps that were told.
+    pub(crate) outside_gaps: u64,
+    /// The most resident memory it has had, KiB.
+    pub(crate) peak_kib: u64,
+    /// What it told that was not so.
+    pub(crate) wrong: Vec<String>,
+}
+
+/// One kernel function in a flood.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct FloodedHook {
+    pub(crate) hook: String,
+    /// Calls, as the workload or the kernel's own counters have them.
+    pub(crate) happened: u64,
+    /// Those in the command's output.
+    pub(crate) reported: u64,
+    /// Those it told to be lost.
+    pub(crate) lost: u64,
+}
+
+/// What a command takes of its own to follow a workload.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Followed {
+    /// The command, as it is typed.
+    pub(crate) words: String,
+    /// Its CPU time beyond that of idling, nanoseconds of the guest, which are instructions.
+    pub(crate) cpu_ns: u64,
+    /// How long the workload took.
+    pub(crate) busy_ns: u64,
+    /// How often it woke meanwhile.
+    pub(crate) wakes: u64,
+    /// Events that it took, findings that it made, and those it printed singly.
+    pub(crate) events: u64,
+    pub(crate) findings: u64,
+    pub(crate) printed: u64,
+    /// What it told that was not so.
+    pub(crate) wrong: Vec<String>,
+}
+
+/// A command with nothing to do.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Idled {
+    /// The command, as it is typed.
+    pub(crate) words: String,
+    /// How long, how often it woke meanwhile, and its CPU time.
+    pub(crate) for_ns: u64,
+    pub(crate) wakes: u64,
+    pub(crate) cpu_ns: u64,
+    /// Work that it has nothing to do with.
+    pub(crate) unrelated: Vec<Figure>,
+    /// What it told that was not so.
     pub(crate) wrong: Vec<String>,
 }

@@ -18,7 +18,7 @@ use crate::{
     command, debian, ebpf,
     guest::{
         closers, defer_accept, deferrers, fastopen, filters, openers, refusals, rows, servers,
-        sockopt, stack, trace, tree, verdicts,
+        setters, sockopt, spending, stack, trace, tree, verdicts,
     },
     hooks, host_tests,
     kernels::{self, Series},
@@ -41,10 +41,10 @@ pub(crate) struct Args {
     /// Build deliberate mistakes into tcptrace and want the scenarios to find each of them
     #[arg(long, conflicts_with = "scenario")]
     pub(crate) mutate: bool,
-    /// So many random schedules besides the scenarios, on each kernel
-    #[arg(long, default_value_t = 200, conflicts_with = "mutate")]
+    /// So many random schedules besides the scenarios, on each kernel others
+    #[arg(long, default_value_t = 40, conflicts_with = "mutate")]
     pub(crate) random: u64,
-    /// Seed of the first random schedule; the next ones count up
+    /// Seed of the first random schedule; the next ones count up, from one kernel to the next
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Guests side by side
@@ -52,6 +52,9 @@ pub(crate) struct Args {
     pub(crate) jobs: usize,
 }
 
+/// The kernels that are locked down in a guest of their own: which kinds of programs they take differs most from the oldest
+/// to the newest.
+const LOCKED_DOWN: [&str; 3] = ["5.10", "6.12", "7.3"];
 /// The kernel whose guest runs the long rows about disks and signals.
 const STORING: &str = "6.1";
 /// The scenario that a seed makes.
@@ -118,6 +121,8 @@ fn names() -> Vec<String> {
         deferrers::NAME,
         openers::NAME,
         sockopt::NAME,
+        setters::NAME,
+        spending::NAME,
         verdicts::NAME,
     ];
     let others = scenario::APART.into_iter().chain(others).chain(trace::NAMES);
@@ -150,8 +155,15 @@ fn jobs(wanted: &[&'static Series], args: &Args) -> Vec<Job> {
     let newest_first = wanted.iter().rev();
     let mut jobs: Vec<Job> =
         newest_first.flat_map(|series| parts.map(|part| job(series, part, false))).collect();
+    // Each kernel has schedules of its own.
+    for (at, series) in (0..).zip(wanted) {
+        for job in jobs.iter_mut().filter(|job| job.series.name == series.name) {
+            job.random = job.random.map(|(many, seed)| (many, seed.saturating_add(at * many)));
+        }
+    }
     jobs.sort_by_key(|job| (!job.stores(), !job.filters()));
-    jobs.extend(wanted.iter().map(|series| job(series, Part::Whole, true)));
+    let locked_down = wanted.iter().filter(|series| LOCKED_DOWN.contains(&series.name));
+    jobs.extend(locked_down.map(|series| job(series, Part::Whole, true)));
     jobs
 }
 
@@ -263,9 +275,8 @@ impl Job {
 
     /// Whether real servers run here.
     fn has_servers(&self) -> bool {
-        let named = |only: &String| {
-            [servers::NAME, closers::NAME, openers::NAME, deferrers::NAME].contains(&only.as_str())
-        };
+        let rows = [servers::NAME, closers::NAME, openers::NAME, deferrers::NAME, setters::NAME];
+        let named = |only: &String| rows.contains(&only.as_str());
         let wanted = self.scenario.as_ref().is_none_or(named);
         wanted && self.part.has_rows() && !self.lockdown && self.mutation.is_none()
     }
@@ -435,6 +446,9 @@ fn boot(job: &Job, programs: &Programs, console: &mut Vec<String>) -> Result<vm:
     guest.lockdown = job.lockdown;
     guest.limit = Duration::from_mins(30);
     programs.add_to(&mut guest)?;
+    if job.part.has_rows() && !job.lockdown {
+        guest.carried = &sockopt::MODULES;
+    }
     if job.has_servers() {
         guest.append(debian::tree(&tree::PACKAGES)?);
     }

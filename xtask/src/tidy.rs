@@ -12,28 +12,30 @@ use anyhow::{Context as _, Result};
 use crate::{command, imports};
 
 /// Module of tcptrace and the modules it may import; those that are not here (`cli`, `main`, `lib`) may import all.
-const IMPORTS: [(&str, &[&str]); 13] = [
+const IMPORTS: [(&str, &[&str]); 14] = [
     ("event", &["tcptrace_common"]),
     ("filter", &["tcptrace_common"]),
     ("finding", &["tcptrace_common", "event"]),
     ("kernel", &["tcptrace_common", "event"]),
     ("source", &["tcptrace_common", "event", "kernel", "trace"]),
     ("record", &["tcptrace_common", "event", "trace"]),
-    ("trace", &["tcptrace_common", "event"]),
+    ("cost", &["tcptrace_common", "event"]),
+    ("trace", &["tcptrace_common", "event", "cost"]),
     ("analysis", &["tcptrace_common", "event", "finding"]),
     ("timeline", &["event", "finding", "analysis"]),
     ("correlate", &["tcptrace_common", "event", "finding", "analysis", "timeline"]),
     ("joined", &["tcptrace_common", "event", "finding", "analysis", "timeline"]),
     ("explain", &["tcptrace_common", "analysis", "finding", "event", "joined"]),
-    ("render", &["event", "filter", "finding", "timeline", "explain"]),
+    ("render", &["event", "cost", "filter", "finding", "timeline", "explain"]),
 ];
 
 /// May import everything.
 const TOP: [&str; 3] = ["cli", "main", "lib"];
 
 /// Functions of their input: same trace in, same bytes out.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "event",
+    "cost",
     "filter",
     "finding",
     "trace",
@@ -213,7 +215,9 @@ fn pairs(repository: &Path, broken: &mut Broken) {
         let names = entries
             .map(|entry| entry.file_name().to_string_lossy().trim_end_matches(".rs").to_owned());
         // Shared by several questions, each of them.
-        names.filter(|name| !["mod", "units", "delack"].contains(&name.as_str())).collect()
+        names
+            .filter(|name| !["mod", "units", "delack", "episode"].contains(&name.as_str()))
+            .collect()
     };
     let (machines, words) = (questions("analysis"), questions("explain"));
     for name in machines.symmetric_difference(&words) {

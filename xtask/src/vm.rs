@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::{
     binaries::{self, Program},
     debian, ebpf,
+    guest::sockopt,
     initramfs::{self, BEGIN, END},
     kernels::{self, Kernel},
     modules,
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Virtual CPUs
     #[arg(long, default_value_t = 1)]
     smp: u32,
+    /// Memory of the guest, MiB
+    #[arg(long, default_value_t = 1024)]
+    memory: u32,
     /// Seconds of the host's clock after which the guest is killed
     #[arg(long, default_value_t = 600)]
     limit: u64,
@@ -55,7 +59,9 @@ pub(crate) fn task(args: &Args) -> Result<ExitCode> {
     guest.lockdown = args.lockdown;
     guest.icount = !args.no_icount;
     guest.smp = args.smp;
+    guest.memory = args.memory;
     guest.limit = Duration::from_secs(args.limit);
+    guest.carried = &sockopt::MODULES;
     guest.add(&binaries::build(Program::Xtask, None)?, "/xtask")?;
     match ebpf::object().and_then(|object| binaries::build(Program::Tcptrace, Some(&object))) {
         Ok(file) => guest.add(&file, "/tcptrace")?,
@@ -95,6 +101,8 @@ pub(crate) struct Guest {
     pub(crate) memory: u32,
     /// Of the host's clock.
     pub(crate) limit: Duration,
+    /// Modules that lie in the guest and are not loaded at its start ([`modules::load`]).
+    pub(crate) carried: &'static [&'static str],
     files: Vec<(String, Vec<u8>)>,
     archives: Vec<PathBuf>,
 }
@@ -138,6 +146,7 @@ impl Guest {
             smp: 1,
             memory: 1024,
             limit,
+            carried: &[],
             files: Vec::new(),
             archives: Vec::new(),
         }
@@ -181,9 +190,12 @@ impl Guest {
         let busybox =
             fs::read("/bin/busybox").context("no /bin/busybox (cargo xtask setup installs it)")?;
         let modules = modules::in_order(&self.kernel.modules(), &modules::WANTED)?;
+        let mut carried = modules::in_order(&self.kernel.modules(), self.carried)?;
+        carried.retain(|own| modules.iter().all(|module| module.name != own.name));
         let mut archive = initramfs::make(&initramfs::Contents {
             busybox: &busybox,
             modules: &modules,
+            carried: &carried,
             files: &self.files,
             command: &self.command,
             lockdown: self.lockdown,

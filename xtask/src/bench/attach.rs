@@ -1,29 +1,23 @@
 //! `bench attach`: how long each question takes to attach and to end, in guests whose clock counts instructions.
 
-use std::{fmt::Write as _, process::ExitCode, time::Duration};
+use std::{fmt::Write as _, process::ExitCode};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
-use super::cost::median;
-use crate::{
-    binaries::{self, Program},
-    ebpf, kernels,
-    report::{ATTACH, Attached},
-    setup, vm,
+use super::{
+    guests::{self, Boot, Page, Programs, Table, Where, mib},
+    row::median,
 };
+use crate::{kernels, report::Attached};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Series of kernels
-    #[arg(long, value_delimiter = ',', default_value = kernels::USUAL)]
-    kernel: Vec<String>,
+    #[command(flatten)]
+    place: Where,
     /// Starts of each command
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: u32,
-    /// Writes the section of docs/performance.md
-    #[arg(long)]
-    write: bool,
 }
 
 /// What is started.
@@ -42,50 +36,18 @@ const LINES_MS: [f64; 2] = [800.0, 1500.0];
 
 /// The task.
 pub(crate) fn task(args: &Args) -> Result<ExitCode> {
-    let series =
-        args.kernel.iter().map(|name| kernels::series(name)).collect::<Result<Vec<_>>>()?;
-    setup::ensure(&series)?;
-    let (mut text, mut is_clean) = (String::new(), true);
-    for series in series {
-        let (release, figures) = in_guest(series, args.rounds)?;
-        is_clean &= figures.iter().all(|figure| figure.left + figure.left_killed == 0);
-        let _ = writeln!(text, "### Linux {release}\n\n{}", table(&figures));
-    }
-    print!("{text}");
-    if args.write {
-        super::write_section("attach", &section(&text, args.rounds)?)?;
-    }
-    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let page = Page { suite: "attach", heading: "Attaching and ending", text: text(args.rounds) };
+    guests::suite(&args.place, &page, &|programs, series| in_guest(programs, series, args.rounds))
 }
 
-/// The kernel that ran, and the figures of each command.
-fn in_guest(series: &'static kernels::Series, rounds: u32) -> Result<(String, Vec<Attached>)> {
-    let object = ebpf::object()?;
-    let mut words: Vec<String> =
-        ["/xtask", "guest", "attach", "--rounds"].map(str::to_owned).into();
-    words.push(rounds.to_string());
+fn in_guest(programs: &Programs, series: &'static kernels::Series, rounds: u32) -> Result<Table> {
+    let mut boot = Boot::new(&["attach"]).with("--rounds", &rounds);
     for command in COMMANDS {
-        words.extend(["--words".to_owned(), command.to_owned()]);
+        boot = boot.with("--words", command);
     }
-    let mut guest = vm::Guest::new(series.ready()?, words);
-    guest.steady = true;
-    guest.limit = Duration::from_mins(30);
-    guest.add(&binaries::build(Program::Xtask, None)?, "/xtask")?;
-    guest.add(&binaries::build(Program::Tcptrace, Some(&object))?, "/tcptrace")?;
-    let (mut figures, mut console) = (Vec::new(), Vec::new());
-    let run = guest.run(&mut |line| match line.strip_prefix(ATTACH) {
-        Some(figure) => figures.extend(serde_json::from_str::<Attached>(figure)),
-        None => console.push(line.to_owned()),
-    })?;
-    ensure!(
-        run.exit == 0 && figures.len() == COMMANDS.len(),
-        "the guest ended with {}, after {} of {} commands: {}",
-        run.exit,
-        figures.len(),
-        COMMANDS.len(),
-        console.join(" / ")
-    );
-    Ok((run.release, figures))
+    let (release, figures) = programs.figures::<Attached>(series, &boot, COMMANDS.len())?;
+    let is_right = figures.iter().all(|figure| figure.left + figure.left_killed == 0);
+    Ok(Table { release, text: table(&figures), is_right })
 }
 
 fn table(figures: &[Attached]) -> String {
@@ -109,7 +71,7 @@ fn table(figures: &[Attached]) -> String {
         let said = [&first.attach_ns, &first.exit_ns].map(|all| middle_ms(all));
         let _ = writeln!(text, "\n| target 12 | value, ms | line, ms | |\n|---|--:|--:|---|");
         for ((what, value), line) in ["attach", "end"].into_iter().zip(said).zip(LINES_MS) {
-            let verdict = if value <= line { "ok" } else { "over" };
+            let verdict = guests::verdict(value, line);
             let _ = writeln!(text, "| {what} | {value:.0} | {line:.0} | {verdict} |");
         }
     }
@@ -121,23 +83,14 @@ fn middle_ms(all: &[u64]) -> f64 {
     median(all.iter().map(|ns| *ns as f64 / 1e6)).unwrap_or(0.0)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "figures for people")]
-fn mib(kib: u64) -> f64 {
-    kib as f64 / 1024.0
-}
-
-fn section(text: &str, rounds: u32) -> Result<String> {
-    Ok(format!(
-        "## Attaching and ending\n\n\
-         Written by `cargo xtask bench attach --write` on {}.\n\n\
-         From the start of a command to its banner, and from SIGINT to its end, in milliseconds of a guest whose clock \
+fn text(rounds: u32) -> String {
+    format!(
+        "From the start of a command to its banner, and from SIGINT to its end, in milliseconds of a guest whose clock \
          counts instructions, waiting included: the middle of {rounds} starts, after one that is not counted. Most of \
          ending is the kernel's: it waits, for each program that is taken off, until no task can be in it. Memory is \
          `VmRSS` when the banner was there, and `VmHWM`. \"Left\" are BPF programs that the kernel still had \
-         five seconds after the end, or after SIGKILL.\n\n\
-         {text}",
-        super::today()?,
-    ))
+         five seconds after the end, or after SIGKILL."
+    )
 }
 
 #[cfg(test)]

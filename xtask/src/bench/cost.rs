@@ -4,19 +4,17 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
-    time::Duration,
+    process::ExitCode,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    binaries::{self, Program},
-    command, ebpf, kernels,
-    report::{COST, Figure},
-    setup, vm,
+use super::{
+    guests::{Boot, Programs, emulator},
+    row::Row,
 };
+use crate::{guest::peers, kernels, report::Figure, setup};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -30,6 +28,9 @@ pub(crate) struct Args {
     /// Tools beside them
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = TOOLS)]
     tools: Vec<String>,
+    /// Other programs beside the same workloads as well: bpftrace, tcpdump, and some of libbpf-tools
+    #[arg(long)]
+    peers: bool,
     /// Starts of each tool
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: u32,
@@ -48,12 +49,20 @@ pub(crate) struct Args {
     against: Option<PathBuf>,
 }
 
+impl Args {
+    fn wants_floor(&self) -> bool {
+        self.tools.iter().any(|tool| tool == "floor")
+    }
+}
+
 /// The port that the tools are told to watch.
 const WATCHED: u16 = 8080;
 const TOOLS: &str = "floor,nagle,summary,close";
 /// The workloads of tools about holds, and of tools about closes.
 const HOLDS: [&str; 4] = ["pp:8080", "held:8080", "cork:8080", "pp:9090"];
 const CLOSES: [&str; 4] = ["cc:8080", "cc:9090", "pp:8080", "pp:9090"];
+/// What a guest needs in which Debian's tree lies twice, packed and unpacked.
+const PEERS_MIB: u32 = 4096;
 /// Fresh connections of each start.
 const CONNECTIONS: u32 = 2;
 
@@ -72,25 +81,9 @@ struct Found {
     /// Its release and package.
     release: String,
     rows: Vec<Row>,
-}
-
-/// One workload with one tool beside it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Row {
-    tool: String,
-    mode: String,
-    port: u16,
-    /// Guest instructions of one operation without the tool.
-    base: f64,
-    /// Those added, all that ran counted.
-    added: f64,
-    /// Those added to the workload's own thread: the probes, and what runs in its context. `None` where the base moved
-    /// too often.
-    own: Option<f64>,
-    /// Runs that say nothing, because the base moved meanwhile.
-    dropped: usize,
-    /// Where the tool told something else than what was done.
-    wrong: Vec<String>,
+    /// Programs that do not run on it, and why.
+    #[serde(default)]
+    refused: Vec<(String, String)>,
 }
 
 /// The task.
@@ -98,7 +91,7 @@ pub(crate) fn task(args: &Args) -> Result<ExitCode> {
     let series =
         args.kernel.iter().map(|name| kernels::series(name)).collect::<Result<Vec<_>>>()?;
     setup::ensure(&series)?;
-    let guests = Programs::build()?;
+    let guests = Programs::build(args.wants_floor())?;
     let mut all = Vec::new();
     for series in series {
         let found = measured(series, args, &guests)?;
@@ -112,7 +105,8 @@ pub(crate) fn task(args: &Args) -> Result<ExitCode> {
         fs::write(file, serde_json::to_string_pretty(&all)? + "\n")
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
-    let wrong = all.iter().flat_map(|found| &found.rows).any(|row| !row.wrong.is_empty());
+    let own = all.iter().flat_map(|found| &found.rows).filter(|row| !peers::is_peer(&row.tool));
+    let wrong = own.into_iter().any(|row| !row.wrong.is_empty());
     let grown = args.against.as_deref().map(|file| grown(file, &all)).transpose()?.unwrap_or(false);
     Ok(if wrong || grown { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -123,50 +117,19 @@ pub(crate) fn answers() -> Result<()> {
         kernel: vec![kernels::USUAL.to_owned()],
         rows: ["pp:8080", "held:8080", "cc:8080"].map(str::to_owned).to_vec(),
         tools: TOOLS.split(',').map(str::to_owned).collect(),
+        peers: false,
         rounds: 1,
         ops: 200,
         write: false,
         json: None,
         against: None,
     };
-    let found = measured(kernels::series(kernels::USUAL)?, &args, &Programs::build()?)?;
+    let found =
+        measured(kernels::series(kernels::USUAL)?, &args, &Programs::build(args.wants_floor())?)?;
     eprint!("{}", table(&found)?);
     let wrong: Vec<&String> = found.rows.iter().flat_map(|row| &row.wrong).collect();
     ensure!(wrong.is_empty(), "{wrong:?}");
     Ok(())
-}
-
-/// What goes into the guests.
-struct Programs {
-    xtask: PathBuf,
-    tcptrace: PathBuf,
-    /// The loader and its object.
-    floor: Option<(PathBuf, PathBuf)>,
-}
-
-impl Programs {
-    fn build() -> Result<Self> {
-        let object = ebpf::object()?;
-        let floor = match ebpf::floor()? {
-            Some(floor) => Some((binaries::build(Program::Floor, Some(&object))?, floor)),
-            None => None,
-        };
-        Ok(Self {
-            xtask: binaries::build(Program::Xtask, None)?,
-            tcptrace: binaries::build(Program::Tcptrace, Some(&object))?,
-            floor,
-        })
-    }
-
-    fn add_to(&self, guest: &mut vm::Guest) -> Result<()> {
-        guest.add(&self.xtask, "/xtask")?;
-        guest.add(&self.tcptrace, "/tcptrace")?;
-        if let Some((loader, object)) = &self.floor {
-            guest.add(loader, "/floor")?;
-            guest.add(object, "/floor.o")?;
-        }
-        Ok(())
-    }
 }
 
 /// Tools, and the workloads to run beside each of them: one guest.
@@ -181,121 +144,52 @@ fn groups(args: &Args, has_floor: bool) -> Vec<Group> {
     if !args.rows.is_empty() {
         return vec![Group { tools: wanted.collect(), rows: args.rows.clone() }];
     }
-    let (closes, holds): (Vec<_>, Vec<_>) = wanted.partition(|tool| tool == "close");
+    let (mut closes, mut holds): (Vec<_>, Vec<_>) = wanted.partition(|tool| tool == "close");
+    if args.peers {
+        holds.extend(peers::OF_HOLDS.map(str::to_owned));
+        closes.extend(peers::OF_CLOSES.map(str::to_owned));
+    }
     let group = |tools, rows: [&str; 4]| Group { tools, rows: rows.map(str::to_owned).to_vec() };
     let groups = [group(holds, HOLDS), group(closes, CLOSES)];
     groups.into_iter().filter(|group| !group.tools.is_empty()).collect()
 }
 
 fn measured(series: &'static kernels::Series, args: &Args, programs: &Programs) -> Result<Found> {
-    let mut found =
-        Found { kernel: series.name.to_owned(), release: String::new(), rows: Vec::new() };
-    for group in groups(args, programs.floor.is_some()) {
-        let (release, mut rows) = in_guest(series, args, &group, programs)?;
+    let mut found = Found {
+        kernel: series.name.to_owned(),
+        release: String::new(),
+        rows: Vec::new(),
+        refused: Vec::new(),
+    };
+    for group in groups(args, programs.has_floor()) {
+        let (release, figures) = in_guest(series, args, &group, programs)?;
         found.release = release;
-        found.rows.append(&mut rows);
+        found.rows.extend(figures.iter().filter_map(Row::of));
+        for figure in figures {
+            let refused = figure.refused.map(|why| (figure.tool, why));
+            found.refused.extend(refused.filter(|refused| !found.refused.contains(refused)));
+        }
     }
     Ok(found)
 }
 
-/// The kernel that ran, and the rows.
+/// The kernel that ran, and what came out.
 fn in_guest(
     series: &'static kernels::Series,
     args: &Args,
     group: &Group,
     programs: &Programs,
-) -> Result<(String, Vec<Row>)> {
-    let mut words: Vec<String> =
-        ["/xtask", "guest", "cost", "--rows"].map(str::to_owned).into_iter().collect();
-    words.extend([group.rows.join(","), "--tools".to_owned(), group.tools.join(",")]);
-    for (flag, number) in
-        [("--rounds", args.rounds), ("--ops", args.ops), ("--connections", CONNECTIONS)]
-    {
-        words.extend([flag.to_owned(), number.to_string()]);
+) -> Result<(String, Vec<Figure>)> {
+    let mut boot = Boot::new(&["cost"])
+        .with("--rows", &group.rows.join(","))
+        .with("--tools", &group.tools.join(","))
+        .with("--rounds", &args.rounds)
+        .with("--ops", &args.ops)
+        .with("--connections", &CONNECTIONS);
+    if args.peers {
+        (boot.packages, boot.memory) = (&peers::PACKAGES, PEERS_MIB);
     }
-    let mut guest = vm::Guest::new(series.ready()?, words);
-    guest.steady = true;
-    guest.limit = Duration::from_mins(40);
-    programs.add_to(&mut guest)?;
-    let (mut rows, mut console) = (Vec::new(), Vec::new());
-    let run = guest.run(&mut |line| match line.strip_prefix(COST) {
-        Some(figure) => {
-            rows.extend(serde_json::from_str::<Figure>(figure).ok().and_then(|f| Row::of(&f)));
-        }
-        None => console.push(line.to_owned()),
-    })?;
-    let wanted = group.tools.len() * group.rows.len();
-    ensure!(
-        run.exit == 0 && rows.len() == wanted,
-        "the guest ended with {}, after {} of {wanted} rows: {}",
-        run.exit,
-        rows.len(),
-        console.join(" / ")
-    );
-    Ok((run.release, rows))
-}
-
-/// The middle one.
-pub(super) fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut figures: Vec<f64> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    let (low, high) =
-        (figures.get(figures.len().checked_sub(1)? / 2)?, figures.get(figures.len() / 2)?);
-    Some(f64::midpoint(*low, *high))
-}
-
-impl Row {
-    fn of(figure: &Figure) -> Option<Self> {
-        let middle = |runs: &[Vec<f64>], run: usize| median(runs.get(run)?.iter().copied());
-        let added = |base: &[Vec<f64>], traced: &[Vec<f64>], run: usize| {
-            let (before, after) = (middle(base, run)?, middle(base, run + 1)?);
-            Some(Added {
-                more: middle(traced, run)? - f64::midpoint(before, after),
-                moved: (after - before).abs() / before.min(after),
-            })
-        };
-        let own: Vec<Added> = (0..figure.traced_own.len())
-            .filter_map(|run| added(&figure.base_own, &figure.traced_own, run))
-            .collect();
-        let whole = (0..figure.traced.len())
-            .filter_map(|run| added(&figure.base, &figure.traced, run))
-            .map(|added| added.more);
-        // A base that has moved from before a run to after it says nothing about that run.
-        let limit = steady(&figure.mode);
-        let kept = || own.iter().filter(|added| added.moved <= limit).map(|added| added.more);
-        let dropped = own.len() - kept().count();
-        Some(Self {
-            tool: figure.tool.clone(),
-            mode: figure.mode.clone(),
-            port: figure.port,
-            base: median(figure.base_own.iter().flatten().copied())?,
-            added: median(whole)?,
-            own: median(kept()).filter(|_| dropped * 2 < own.len()),
-            dropped,
-            wrong: figure.wrong.clone(),
-        })
-    }
-
-    fn is(&self, tool: &str, mode: &str, port: u16) -> bool {
-        self.tool == tool && self.mode == mode && self.port == port
-    }
-
-    /// What is added to the thread, where it can be said and the answers were right.
-    fn good(&self) -> Option<f64> {
-        self.own.filter(|_| self.wrong.is_empty())
-    }
-}
-
-/// What one run adds, and how far the base moved from before it to after it, as a share.
-#[derive(Clone, Copy, Debug)]
-struct Added {
-    more: f64,
-    moved: f64,
-}
-
-/// How far the base of a workload may move, as a share.
-fn steady(mode: &str) -> f64 {
-    if matches!(mode, "stream" | "cc") { 0.01 } else { 0.002 }
+    programs.figures(series, &boot, group.tools.len() * group.rows.len())
 }
 
 impl Found {
@@ -312,6 +206,9 @@ fn tool(name: &str) -> &str {
         "nagle" => "`tcptrace nagle --port 8080`",
         "summary" => "`tcptrace nagle --summary-only --port 8080`",
         "close" => "`tcptrace close --port 8080`",
+        "bpftrace fentry" => "bpftrace, 3 counts and sizes, fentry",
+        "bpftrace kprobe" => "bpftrace, 3 counts and sizes, kprobes",
+        "tcpdump" => "`tcpdump -w /dev/null`",
         _ => name,
     }
 }
@@ -353,6 +250,9 @@ fn table(found: &Found) -> Result<String> {
         for wrong in &row.wrong {
             writeln!(text, "\nWRONG, {} {} beside {}: {wrong}.", row.mode, row.port, row.tool)?;
         }
+    }
+    for (name, why) in &found.refused {
+        writeln!(text, "\n{name} does not run here: {why}.")?;
     }
     text += &floor(found)?;
     text += &closes(found);
@@ -527,9 +427,7 @@ fn growth(before: &[Found], now: &[Found]) -> Vec<String> {
 }
 
 fn section(all: &[Found], args: &Args) -> Result<String> {
-    let emulator = command::text(Command::new("qemu-system-x86_64").arg("--version"))?;
-    let emulator = emulator.lines().next().unwrap_or_default();
-    let emulator = emulator.trim_start_matches("QEMU emulator version ");
+    let emulator = emulator()?;
     let mut text = format!(
         "## Cost\n\n\
          Written by `cargo xtask bench cost --kernel {} --write` on {}, with QEMU {emulator}.\n\n\
@@ -575,6 +473,7 @@ mod tests {
             traced_own: traced.clone(),
             traced,
             wrong: Vec::new(),
+            refused: None,
         }
     }
 
@@ -582,7 +481,8 @@ mod tests {
 
     fn found(figures: &[Figure]) -> Found {
         let rows = figures.iter().map(|figure| Row::of(figure).unwrap()).collect();
-        Found { kernel: "6.1".to_owned(), release: "6.1.0".to_owned(), rows }
+        let (kernel, release) = ("6.1".to_owned(), "6.1.0".to_owned());
+        Found { kernel, release, rows, refused: Vec::new() }
     }
 
     #[test]

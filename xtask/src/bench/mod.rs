@@ -1,8 +1,16 @@
 //! `cargo xtask bench`: numbers, which depend on the machine and are never asserted.
 
 mod attach;
+mod bulk;
 mod cost;
+mod flood;
+mod guests;
+mod idle;
+mod live;
+mod memory;
 mod replay;
+mod row;
+mod size;
 
 use std::{
     fs,
@@ -30,6 +38,18 @@ enum Suite {
     Cost(cost::Args),
     /// How long attaching and ending take, in guest time, and what memory they take
     Attach(attach::Args),
+    /// What the probes add to bulk data
+    Bulk(bulk::Args),
+    /// Whether nothing is lost in silence while every processor is busy
+    Flood(flood::Args),
+    /// What memory it takes while very many sockets hold bytes
+    Memory(memory::Args),
+    /// What it takes of its own to follow holds
+    Live(live::Args),
+    /// What it takes with nothing to do
+    Idle(idle::Args),
+    /// How large the program is, and what it consists of
+    Size(size::Args),
 }
 
 /// The task.
@@ -38,6 +58,12 @@ pub(crate) fn task(args: &Args) -> Result<ExitCode> {
         Suite::Replay(args) => replay::task(args),
         Suite::Cost(args) => cost::task(args),
         Suite::Attach(args) => attach::task(args),
+        Suite::Bulk(args) => bulk::task(args),
+        Suite::Flood(args) => flood::task(args),
+        Suite::Memory(args) => memory::task(args),
+        Suite::Live(args) => live::task(args),
+        Suite::Idle(args) => idle::task(args),
+        Suite::Size(args) => size::task(args),
     }
 }
 

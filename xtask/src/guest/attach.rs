@@ -1,15 +1,16 @@
 //! `guest attach`: how long tcptrace takes to attach and to end, its memory then, and whether the kernel keeps anything of it.
 
-use std::{fs, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 
 use super::{
     bpf::bpf,
+    process::memory,
     sys::{now_ns, sleep_until},
     tool::Tool,
 };
-use crate::report::{ATTACH, Attached};
+use crate::report::{Attached, FIGURE};
 
 /// `BPF_PROG_GET_NEXT_ID` (`linux/bpf.h`).
 const NEXT_PROGRAM: i32 = 11;
@@ -47,13 +48,15 @@ pub(crate) fn task(args: &Args) -> Result<()> {
             figure.programs = programs().saturating_sub(before);
             (figure.rss_kib, figure.peak_kib) = memory(tool.pid())?;
             let asked_ns = now_ns();
-            tool.stop()?;
+            let (_, complaints) = tool.stop()?;
             figure.exit_ns.push(now_ns() - asked_ns);
+            let killed = complaints.iter().any(|line| line.starts_with("tcptrace ended with"));
+            ensure!(!killed, "{words}: {complaints:?}");
             figure.left = figure.left.max(left(before));
         }
         started(args, words)?.kill()?;
         figure.left_killed = left(before);
-        println!("{ATTACH}{}", serde_json::to_string(&figure)?);
+        println!("{FIGURE}{}", serde_json::to_string(&figure)?);
     }
     Ok(())
 }
@@ -84,14 +87,4 @@ fn left(before: usize) -> usize {
         sleep_until(now_ns() + APART_NS);
     }
     programs().saturating_sub(before)
-}
-
-/// Resident memory of a process, and the most it has had, KiB.
-fn memory(pid: u32) -> Result<(u64, u64)> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("read its status")?;
-    let of = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).context("its memory")
-    };
-    Ok((of("VmRSS:")?, of("VmHWM:")?))
 }

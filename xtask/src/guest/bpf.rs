@@ -19,6 +19,9 @@ pub(super) const fn instruction(code: u8, to: u8, from: u8, offset: i16, number:
         | (number.cast_unsigned() as u64) << 32
 }
 
+/// How often a load that was interrupted is tried again.
+const AGAIN: u32 = 5;
+
 /// Loads a program of this kind (`BPF_PROG_TYPE_*`).
 pub(super) fn load(kind: u32, code: &[u64]) -> io::Result<OwnedFd> {
     // To 5.10 a program counts as locked memory.
@@ -31,7 +34,14 @@ pub(super) fn load(kind: u32, code: &[u64]) -> io::Result<OwnedFd> {
     attributes[0] = u64::from(kind) | (code.len() as u64) << 32;
     attributes[1] = code.as_ptr() as u64;
     attributes[2] = license.as_mut_ptr() as u64;
-    let program = bpf(LOAD, &mut attributes)?;
+    let mut loaded = bpf(LOAD, &mut attributes);
+    for _ in 0..AGAIN {
+        // The verifier gives up where a signal is pending, and the end of a ring looks like one.
+        if loaded.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            loaded = bpf(LOAD, &mut attributes);
+        }
+    }
+    let program = loaded?;
     // SAFETY: the call has returned a descriptor that nobody else has.
     Ok(unsafe { OwnedFd::from_raw_fd(program) })
 }

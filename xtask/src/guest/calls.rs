@@ -18,7 +18,10 @@ use super::{
     stage::{Family, TUN},
     ways,
 };
-use crate::oracle::{Call, CallRecord, Way};
+use crate::{
+    oracle::{Call, CallRecord, Way},
+    scenario::Opener,
+};
 
 /// `SOCK_DESTROY` of `linux/sock_diag.h`.
 const SOCK_DESTROY: u16 = 21;
@@ -28,18 +31,20 @@ const SOCK_DESTROY: u16 = 21;
 pub(crate) struct Program {
     stream: Option<TcpStream>,
     kept: Option<TcpStream>,
+    /// Where the first write will connect to.
+    remote: Option<SocketAddr>,
     log: Vec<CallRecord>,
 }
 
 impl Program {
     /// A connection without calls so far.
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream: Some(stream), kept: None, log: Vec::new() }
+        Self { stream: Some(stream), kept: None, remote: None, log: Vec::new() }
     }
 
     /// A connection just accepted, which inherits what was called on the listener.
     pub(crate) fn accepted(stream: TcpStream, inherited: &[CallRecord]) -> Self {
-        Self { stream: Some(stream), kept: None, log: inherited.to_vec() }
+        Self { log: inherited.to_vec(), ..Self::new(stream) }
     }
 
     /// Makes one call and notes it.
@@ -60,6 +65,11 @@ impl Program {
                 self.stream = None;
                 Ok(0)
             }),
+            Call::By(way, bytes) if way.opens() => {
+                let remote = self.remote.context("no write is to open this connection")?;
+                let payload = vec![b'r'; *bytes];
+                timed(call, || opening(fd, remote, *way, &payload))
+            }
             _ => made(fd, call),
         }?;
         self.log.extend(messages(record));
@@ -117,6 +127,9 @@ pub(crate) fn made(fd: RawFd, call: &Call) -> anyhow::Result<CallRecord> {
         Call::SendBuffer(bytes) => {
             option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes.cast_signed())
         }
+        Call::NotsentLowat(bytes) => {
+            option(fd, libc::SOL_TCP, libc::TCP_NOTSENT_LOWAT, bytes.cast_signed())
+        }
         Call::DeviceDrops(on) => drops(TUN, *on).map(|()| 0).map_err(io::Error::other),
         Call::DeviceRate(rate) => shape(TUN, *rate).map(|()| 0).map_err(io::Error::other),
         Call::Encrypt => ways::encrypt(fd),
@@ -141,6 +154,10 @@ pub(crate) fn made(fd: RawFd, call: &Call) -> anyhow::Result<CallRecord> {
         Call::Abort => abort(fd),
         Call::Disconnect => disconnect(fd),
         Call::Write(_) => send(fd, &payload, 0),
+        Call::WriteRefused(_) => match send(fd, &payload, 0) {
+            Ok(taken) => Err(io::Error::other(format!("{taken} bytes were taken"))),
+            Err(_) => Ok(0),
+        },
         Call::SendMore(_) => send(fd, &payload, libc::MSG_MORE),
         Call::Writev(_) => writev(fd, &mut pieces),
         Call::By(way, _) => ways::give(fd, *way, &payload),
@@ -198,12 +215,8 @@ fn orphans_allowed(on: bool) -> anyhow::Result<()> {
     first.join().map_err(|_panic| anyhow::anyhow!("the thread panicked"))?
 }
 
-/// A connection that is being opened, by a `connect` that does not wait, or only by the first write. Writes do wait.
-pub(crate) fn opened(
-    local: SocketAddr,
-    remote: SocketAddr,
-    deferred: bool,
-) -> anyhow::Result<Program> {
+/// A connection that is being opened, or that the first write will open. Writes do wait.
+pub(crate) fn opened(local: SocketAddr, remote: SocketAddr, by: Opener) -> anyhow::Result<Program> {
     let domain = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: socket() takes three numbers.
@@ -212,17 +225,24 @@ pub(crate) fn opened(
     let stream = unsafe { TcpStream::from_raw_fd(fd) };
     named(local, |address, size| {
         // SAFETY: the pointer and the size describe the address.
-        unsafe { libc::bind(fd, address, size) }
+        checked(i64::from(unsafe { libc::bind(fd, address, size) }))
     })
     .context("bind")?;
-    if deferred {
-        for option in [libc::TCP_FASTOPEN_CONNECT, libc::TCP_FASTOPEN_NO_COOKIE] {
-            set_option(fd, libc::SOL_TCP, option, &1_i32).context("defer the connect")?;
-        }
+    let options: &[libc::c_int] = match by {
+        Opener::FirstWrite => &[libc::TCP_FASTOPEN_CONNECT, libc::TCP_FASTOPEN_NO_COOKIE],
+        Opener::SendtoWithoutCookie => &[libc::TCP_FASTOPEN_NO_COOKIE],
+        Opener::Connect | Opener::Sendto => &[],
+    };
+    for option in options {
+        set_option(fd, libc::SOL_TCP, *option, &1_i32).context("defer the connect")?;
+    }
+    if matches!(by, Opener::Sendto | Opener::SendtoWithoutCookie) {
+        stream.set_nonblocking(false)?;
+        return Ok(Program { remote: Some(remote), ..Program::new(stream) });
     }
     let connected = named(remote, |address, size| {
         // SAFETY: the pointer and the size describe the address.
-        unsafe { libc::connect(fd, address, size) }
+        checked(i64::from(unsafe { libc::connect(fd, address, size) }))
     });
     match connected {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
@@ -233,13 +253,38 @@ pub(crate) fn opened(
     Ok(Program::new(stream))
 }
 
+/// A write that opens the connection; says how many bytes were taken.
+fn opening(fd: RawFd, remote: SocketAddr, way: Way, payload: &[u8]) -> io::Result<i64> {
+    let flags = libc::MSG_FASTOPEN
+        | libc::MSG_NOSIGNAL
+        | match way {
+            Way::FastopenMore => libc::MSG_MORE,
+            Way::FastopenDontWait => libc::MSG_DONTWAIT,
+            _ => 0,
+        };
+    let sent = named(remote, |address, size| {
+        let (from, bytes) = (payload.as_ptr().cast(), payload.len());
+        // SAFETY: the pointers and the sizes describe the payload and the address.
+        let sent = unsafe { libc::sendto(fd, from, bytes, flags, address, size) };
+        checked(i64::try_from(sent).unwrap_or(-1))
+    });
+    match sent {
+        Err(error)
+            if way == Way::FastopenDontWait && error.raw_os_error() == Some(libc::EINPROGRESS) =>
+        {
+            Ok(0)
+        }
+        sent => sent,
+    }
+}
+
 /// A listening MPTCP socket.
 pub(crate) fn listening_mptcp(local: SocketAddr) -> anyhow::Result<TcpListener> {
     let socket = mptcp(local)?;
     let fd = socket.as_raw_fd();
     named(local, |address, size| {
         // SAFETY: the pointer and the size describe the address.
-        unsafe { libc::bind(fd, address, size) }
+        checked(i64::from(unsafe { libc::bind(fd, address, size) }))
     })
     .context("bind")?;
     // SAFETY: listen() takes two numbers.
@@ -252,7 +297,7 @@ pub(crate) fn connected_mptcp(remote: SocketAddr) -> anyhow::Result<TcpStream> {
     let socket = mptcp(remote)?;
     named(remote, |address, size| {
         // SAFETY: the pointer and the size describe the address.
-        unsafe { libc::connect(socket.as_raw_fd(), address, size) }
+        checked(i64::from(unsafe { libc::connect(socket.as_raw_fd(), address, size) }))
     })
     .context("connect")?;
     Ok(socket.into())
@@ -270,11 +315,11 @@ fn mptcp(like: SocketAddr) -> anyhow::Result<OwnedFd> {
 /// Hands a socket address to a call, in the kernel's form.
 fn named(
     address: SocketAddr,
-    call: impl FnOnce(*const libc::sockaddr, libc::socklen_t) -> libc::c_int,
-) -> io::Result<()> {
+    call: impl FnOnce(*const libc::sockaddr, libc::socklen_t) -> io::Result<i64>,
+) -> io::Result<i64> {
     let size = |bytes: usize| libc::socklen_t::try_from(bytes).unwrap_or(0);
     let port = address.port().to_be();
-    let result = match address.ip() {
+    match address.ip() {
         IpAddr::V4(ip) => {
             let name = libc::sockaddr_in {
                 sin_family: u16::try_from(libc::AF_INET).unwrap_or(0),
@@ -294,8 +339,7 @@ fn named(
             };
             call((&raw const name).cast(), size(size_of_val(&name)))
         }
-    };
-    checked(i64::from(result)).map(drop)
+    }
 }
 
 /// A call that gives several messages is as many writes.
@@ -325,7 +369,10 @@ fn option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<i64> {
 impl Call {
     fn size(&self) -> usize {
         match self {
-            Self::Write(bytes) | Self::SendMore(bytes) | Self::By(_, bytes) => *bytes,
+            Self::Write(bytes)
+            | Self::WriteRefused(bytes)
+            | Self::SendMore(bytes)
+            | Self::By(_, bytes) => *bytes,
             Self::Writev(pieces) => pieces.iter().sum(),
             _ => 0,
         }

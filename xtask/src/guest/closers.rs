@@ -27,15 +27,19 @@ pub(crate) const NAME: &str = "closers";
 const SETTLED_NS: u64 = 2_500_000_000;
 
 /// Files of the tree.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 6] = [
     ("keepalive.conf", include_str!("programs/keepalive.conf")),
     ("haproxy.cfg", include_str!("programs/haproxy.cfg")),
     ("idle.py", include_str!("programs/idle.py")),
+    ("forker.py", include_str!("programs/forker.py")),
+    ("unaccepted.py", include_str!("programs/unaccepted.py")),
     ("www/page", "a page\n"),
 ];
 
 const NGINX: u16 = 8082;
 const HAPROXY: u16 = 8083;
+const FORKER: u16 = 8084;
+const UNACCEPTED: u16 = 8085;
 
 /// A client, the port of its server, and what tcptrace must say of both ends.
 struct Case {
@@ -48,7 +52,7 @@ struct Case {
     told: &'static str,
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 7] = [
     // nginx ends the idle connection after a second, and the client closes at once.
     Case {
         name: "keepalive",
@@ -71,6 +75,23 @@ const CASES: [Case; 5] = [
         client: &["/usr/bin/curl", "-s", "http://127.0.0.1:8082/page"],
         wanted: [("curl", "merged", "ack_pending"), ("nginx", "merged", "ack_pending")],
         told: "FIN and ACK were merged: nginx",
+    },
+    // A server with a process for each connection, which ends as soon as the client has closed: nobody can ask for its name
+    // then, and at the client's FIN it was not at work yet.
+    Case {
+        name: "a process for each connection",
+        port: FORKER,
+        client: &["/usr/bin/curl", "-s", "http://127.0.0.1:8084/page"],
+        wanted: [("curl", "merged", "ack_pending"), ("worker", "merged", "ack_pending")],
+        told: "FIN and ACK were merged: worker",
+    },
+    // A server that is stopped with a connection in its queue.
+    Case {
+        name: "a listener that is closed",
+        port: UNACCEPTED,
+        client: &[PYTHON, "/root/unaccepted.py"],
+        wanted: [("python3", "reset_sent", "not_accepted"), ("", "reset_received", "peer")],
+        told: "closed its listener before the connection was accepted",
     },
     // The client never closes, and lives on.
     Case {
@@ -98,11 +119,12 @@ pub(crate) fn outcome(tcptrace: &Path, offset_ns: u64) -> Outcome {
         form: "auto".to_owned(),
         ..Outcome::default()
     };
-    let servers: [&[&str]; 2] = [
+    let servers: [&[&str]; 3] = [
         &["/usr/sbin/nginx", "-c", "/root/keepalive.conf"],
         &["/usr/sbin/haproxy", "-db", "-f", "/root/haproxy.cfg"],
+        &[PYTHON, "/root/forker.py"],
     ];
-    match Servers::start(&FILES, &servers, &[NGINX, HAPROXY]) {
+    match Servers::start(&FILES, &servers, &[NGINX, HAPROXY, FORKER]) {
         Err(error) => outcome.broken.push(format!("{error:#}")),
         Ok(_servers) => {
             for case in &CASES {

@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
 use super::{
     ops::{Done, Mode},
+    peers,
     tool::{Found, Tool, parse},
+    turns::{self, Row, Turns, WATCHED, ops},
 };
-use crate::{
-    oracle::ReportedClose,
-    report::{COST, Figure},
-};
+use crate::{oracle::ReportedClose, report::Figure};
 
 /// What is measured, and how often.
 #[derive(Debug, clap::Args)]
@@ -36,20 +35,10 @@ pub(crate) struct Args {
     ops: u32,
 }
 
-/// A workload at a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Row {
-    mode: Mode,
-    port: u16,
-}
-
-/// The port that the tools are told to watch.
-const WATCHED: u16 = 8080;
-
 fn row(text: &str) -> Result<Row, String> {
     let (mode, port) = text.split_once(':').ok_or("MODE:PORT is wanted")?;
     let mode = <Mode as clap::ValueEnum>::from_str(mode, false)?;
-    Ok(Row { mode, port: port.parse().map_err(|error| format!("{port}: {error}"))? })
+    Ok(Row { mode, port: port.parse().map_err(|error| format!("{port}: {error}"))?, ops: None })
 }
 
 /// Runs it and prints one line for each tool and row.
@@ -57,116 +46,77 @@ pub(crate) fn task(args: &Args) -> Result<()> {
     // Without a place for its minisock a connection ends otherwise: thousands are in TIME-WAIT at a time here.
     let buckets = "/proc/sys/net/ipv4/tcp_max_tw_buckets";
     std::fs::write(buckets, "262144").with_context(|| format!("cannot write {buckets}"))?;
+    let turns = Turns {
+        rows: &args.rows,
+        rounds: args.rounds,
+        connections: args.connections,
+        ops: args.ops,
+    };
     for name in &args.tools {
-        let mut figures: Vec<Figure> = args
-            .rows
-            .iter()
-            .map(|row| Figure {
-                tool: name.clone(),
-                mode: row.mode.name().to_owned(),
-                port: row.port,
-                ..Figure::default()
-            })
-            .collect();
-        for _ in 0..args.rounds {
-            base(args, &mut figures)?;
-            beside(args, name, &mut figures)?;
+        if let Some(why) = refused(name) {
+            let none = Figure { tool: name.clone(), refused: Some(why), ..Figure::default() };
+            turns::print(&vec![none; args.rows.len()])?;
+            continue;
         }
-        base(args, &mut figures)?;
+        let judge = |text: &str, complaints: &[String], all: &[(Row, Done)]| {
+            if peers::is_peer(name) {
+                let wrong = peers::wrong(name, text, complaints, all);
+                return Ok(all.iter().map(|_| wrong.clone()).collect());
+            }
+            let told = told(name, text, complaints)?;
+            Ok(all.iter().map(|(row, done)| told.as_ref()?.wrong(*row, done, all)).collect())
+        };
+        let mut figures = turns.measure(name, &|| started(args, name), &judge)?;
         match name.as_str() {
             "nagle" => one_by_one(args, &mut figures)?,
             "close" => each_close(args, &mut figures)?,
             _ => {}
         }
-        for figure in figures {
-            println!("{COST}{}", serde_json::to_string(&figure)?);
-        }
+        turns::print(&figures)?;
     }
     Ok(())
 }
 
-/// Every row with no tool beside it.
-fn base(args: &Args, figures: &mut [Figure]) -> Result<()> {
-    for (row, figure) in args.rows.iter().zip(figures) {
-        let done = ops(*row, args.connections, args.ops)?;
-        figure.base.push(done.whole);
-        figure.base_own.push(done.own);
-    }
-    Ok(())
+/// Why a peer does not run here, where it does not.
+fn refused(name: &str) -> Option<String> {
+    let tried = peers::is_peer(name).then(|| peers::start(name))?;
+    tried.and_then(Tool::kill).err().map(|error| format!("{error:#}"))
 }
 
-/// Every row with the tool beside it, and whether it tells what has happened.
-fn beside(args: &Args, name: &str, figures: &mut [Figure]) -> Result<()> {
-    let mut tool = Beside::start(args, name)?;
-    let mut all = Vec::new();
-    for (row, figure) in args.rows.iter().zip(&mut *figures) {
-        let done = ops(*row, args.connections, args.ops)?;
-        figure.traced.push(done.whole.clone());
-        figure.traced_own.push(done.own.clone());
-        all.push((*row, done));
+/// The tool of this name, ready.
+fn started(args: &Args, name: &str) -> Result<Tool> {
+    if peers::is_peer(name) {
+        return peers::start(name);
     }
-    ensure!(!tool.tool.has_ended()?, "{name} ended before it was asked to");
-    let told = tool.stop()?;
-    for ((row, done), figure) in all.iter().zip(&mut *figures) {
-        let wrong = told.as_ref().and_then(|told| told.wrong(*row, done, &all));
-        figure.wrong.extend(wrong);
-    }
-    Ok(())
+    let port = WATCHED.to_string();
+    let (program, words): (PathBuf, &[&str]) = match name {
+        "floor" => ("/floor".into(), &["/floor.o"]),
+        "nagle" => (args.tcptrace.clone(), &["nagle", "--port", &port]),
+        "summary" => (args.tcptrace.clone(), &["nagle", "--summary-only", "--port", &port]),
+        "close" => (args.tcptrace.clone(), &["close", "--port", &port]),
+        _ => bail!("no tool has the name {name}"),
+    };
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    Tool::start(&program, &words, false)
 }
 
-/// The workload in a process of its own, which has one thread and nothing open.
-fn ops(row: Row, connections: u32, ops: u32) -> Result<Done> {
-    let mut command = std::process::Command::new("/proc/self/exe");
-    command.args(["guest", "ops", row.mode.name(), "--port", &row.port.to_string()]);
-    command.args(["--connections", &connections.to_string(), "--ops", &ops.to_string()]);
-    let said = crate::command::text(&mut command)?;
-    serde_json::from_str(&said).with_context(|| format!("the workload says {said}"))
-}
-
-/// A tool that runs beside the workloads.
-struct Beside {
-    tool: Tool,
-    name: String,
-}
-
-impl Beside {
-    fn start(args: &Args, name: &str) -> Result<Self> {
-        let port = WATCHED.to_string();
-        let (program, words): (PathBuf, &[&str]) = match name {
-            "floor" => ("/floor".into(), &["/floor.o"]),
-            "nagle" => (args.tcptrace.clone(), &["nagle", "--port", &port]),
-            "summary" => (args.tcptrace.clone(), &["nagle", "--summary-only", "--port", &port]),
-            "close" => (args.tcptrace.clone(), &["close", "--port", &port]),
-            _ => bail!("no tool has the name {name}"),
-        };
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        Ok(Self { tool: Tool::start(&program, &words, false)?, name: name.to_owned() })
-    }
-
-    /// What it has said; `None` of a tool that tells no holds.
-    fn stop(self) -> Result<Option<Told>> {
-        let (text, complaints) = self.tool.stop()?;
-        if let Some(failed) = complaints.iter().find(|line| line.starts_with("error:")) {
-            bail!("{}: {failed}", self.name);
+/// What it has said; `None` of a tool that tells no holds.
+fn told(name: &str, text: &str, complaints: &[String]) -> Result<Option<Told>> {
+    match name {
+        "floor" => {
+            let mut counts = text.split_whitespace().map(str::parse);
+            let (Some(Ok(begun)), Some(Ok(ended))) = (counts.next(), counts.next()) else {
+                bail!("the floor says {text}");
+            };
+            Ok(Some(Told::Counts { begun, ended }))
         }
-        match self.name.as_str() {
-            "floor" => {
-                let mut counts = text.split_whitespace().map(str::parse);
-                let (Some(Ok(begun)), Some(Ok(ended))) = (counts.next(), counts.next()) else {
-                    bail!("the floor says {text}");
-                };
-                Ok(Some(Told::Counts { begun, ended }))
-            }
-            "nagle" | "summary" => {
-                Ok(Some(Told::Table { lines: table(&text)?, lost: lost(&text) }))
-            }
-            "close" => {
-                let closes = closes(&text).with_context(|| format!("close says {text}"))?;
-                eprintln!("{complaints:?}");
-                Ok(Some(Told::Closes { closes, lost: lost(&text) }))
-            }
-            _ => Ok(None),
+        "nagle" | "summary" => Ok(Some(Told::Table { lines: table(text)?, lost: lost(text) })),
+        "close" => {
+            let closes = closes(text).with_context(|| format!("close says {text}"))?;
+            eprintln!("{complaints:?}");
+            Ok(Some(Told::Closes { closes, lost: lost(text) }))
         }
+        _ => Ok(None),
     }
 }
 
@@ -232,7 +182,7 @@ impl Line {
         let wanted = match mode {
             Mode::Held => ("Nagle", "ACK"),
             Mode::Cork => ("cork", "uncork"),
-            Mode::Pp | Mode::Stream | Mode::Cc => return false,
+            _ => return false,
         };
         (self.cause.as_str(), self.release.as_str()) == wanted
     }
@@ -364,7 +314,7 @@ mod tests {
     fn rows() -> Vec<(Row, Done)> {
         let of = |mode, holds| {
             let done = Done { holds, held_bytes: holds, ..Done::default() };
-            (Row { mode, port: WATCHED }, done)
+            (Row { mode, port: WATCHED, ops: None }, done)
         };
         vec![of(Mode::Pp, 0), of(Mode::Held, 1131), of(Mode::Cork, 1131)]
     }
@@ -393,7 +343,7 @@ mod tests {
     fn closes_are_counted_by_the_headline() {
         let text = "1.3 s, port 8080: 2,262 closes on 2,262 sockets; 2,262 not printed\n";
         assert_eq!((closes(text), closes("no connection was closed.")), (Some(2262), None));
-        let row = Row { mode: Mode::Cc, port: WATCHED };
+        let row = Row { mode: Mode::Cc, port: WATCHED, ops: None };
         let all = [(row, Done { closes: 2262, ..Done::default() })];
         let wrong = |closes, lost: bool| {
             let told = Told::Closes { closes, lost: lost.then(String::new) };

@@ -212,7 +212,7 @@ fn command(tcptrace: &str, run: &Run) -> anyhow::Result<Option<String>> {
 }
 
 /// Where the cgroups of version 2 are, and those that hold bytes: one by itself, one below it, one beside both.
-const CGROUPS: &str = "/sys/fs/cgroup";
+pub(super) const CGROUPS: &str = "/sys/fs/cgroup";
 const OUTER: &str = "/outer";
 const INNER: &str = "/outer/web";
 const BESIDE: &str = "/beside";

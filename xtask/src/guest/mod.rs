@@ -3,6 +3,7 @@
 mod apart;
 mod attach;
 mod bpf;
+mod bulk;
 mod calls;
 mod capture;
 pub(crate) mod closers;
@@ -13,8 +14,12 @@ pub(crate) mod defer_accept;
 pub(crate) mod deferrers;
 pub(crate) mod fastopen;
 pub(crate) mod filters;
+mod flood;
 mod held;
+mod idle;
 mod kcm;
+mod live;
+mod memory;
 mod netlink;
 mod netns;
 pub(crate) mod openers;
@@ -22,12 +27,17 @@ mod ops;
 mod packet;
 mod pair;
 mod peer;
+pub(crate) mod peers;
+mod process;
 mod qdisc;
 pub(crate) mod refusals;
 pub(crate) mod rows;
 mod run;
+mod said;
 pub(crate) mod servers;
+pub(crate) mod setters;
 pub(crate) mod sockopt;
+pub(crate) mod spending;
 pub(crate) mod stack;
 mod stage;
 mod sys;
@@ -36,8 +46,12 @@ mod traces;
 pub(crate) mod trace;
 pub(crate) mod tree;
 mod tun;
+mod turns;
 pub(crate) mod verdicts;
 mod ways;
+
+/// Bytes of one write of the workloads that move much.
+pub(crate) const BULK_BYTES: u32 = 64 << 10;
 
 /// What to run, and with which tcptrace.
 #[derive(Debug, clap::Args)]
@@ -56,6 +70,16 @@ enum Task {
     Cost(cost::Args),
     /// Starts and stops a tool
     Attach(attach::Args),
+    /// Sends much without and with a tool beside it
+    Bulk(bulk::Args),
+    /// Keeps every processor busy under a tool
+    Flood(flood::Args),
+    /// Holds bytes on very many sockets under a tool
+    Memory(memory::Args),
+    /// Lets a tool follow holds
+    Live(live::Args),
+    /// Gives a tool nothing to do
+    Idle(idle::Args),
     /// A workload whose cost is measured
     Ops(ops::Args),
     /// Plays the story of a small write under `TCP_CORK` in front of tcptrace's own text
@@ -68,11 +92,18 @@ enum Task {
 
 /// Runs inside the guest; prints one line for each outcome or trace, as [`crate::report`] marks them.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    // Rows that play their cases at once need more than a shell's 1,024.
+    sys::allow_files()?;
     match &args.task {
         Task::Run(args) => run::task(args),
         Task::Contended(args) => contended::task(args),
         Task::Cost(args) => cost::task(args),
         Task::Attach(args) => attach::task(args),
+        Task::Bulk(args) => bulk::task(args),
+        Task::Flood(args) => flood::task(args),
+        Task::Memory(args) => memory::task(args),
+        Task::Live(args) => live::task(args),
+        Task::Idle(args) => idle::task(args),
         Task::Ops(args) => ops::task(*args),
         Task::Demo(args) => demo::task(args),
         Task::Traces(args) => traces::task(args),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{
     netns::set,
+    said::{Counter, Process, disagreeing},
     sys::{now_ns, sleep_until},
     tool::{Tool, findings},
     tree::{Servers, within},
@@ -135,18 +136,6 @@ struct Found {
     text: String,
 }
 
-#[derive(Debug, Deserialize)]
-struct Process {
-    comm: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Counter {
-    name: String,
-    kernel: u64,
-    findings: u64,
-}
-
 /// Starts the servers and plays every case in front of a tcptrace of its own.
 pub(crate) fn outcome(tcptrace: &Path) -> Outcome {
     let mut outcome = Outcome {
@@ -206,14 +195,6 @@ fn played(case: &Case, tcptrace: &Path, outcome: &mut Outcome) -> anyhow::Result
     if !found.iter().any(|one| one.text.contains(case.told)) {
         wrong.push(format!("the text does not say: {}", case.told));
     }
-    if counters.is_empty() {
-        wrong.push("no counter was compared".to_owned());
-    }
-    for Counter { name, kernel, findings } in counters {
-        if kernel != findings {
-            wrong
-                .push(format!("the kernel counted {name} {kernel} times, the findings {findings}"));
-        }
-    }
+    wrong.extend(disagreeing(&counters));
     Ok(wrong)
 }

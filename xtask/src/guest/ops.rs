@@ -3,13 +3,17 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
 };
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::sys::{self, set_option};
+use super::{
+    netns::{Netns, address, up},
+    stage::{Family, SETTLE_NS},
+    sys::{self, set_option},
+};
 
 /// What one operation is.
 #[derive(
@@ -34,8 +38,14 @@ pub(crate) enum Mode {
     Cork,
     /// 64 KiB and their reads: one send
     Stream,
+    /// The same from one network namespace to another, behind a veth pair, so that segments are of 1448 B
+    Veth,
     /// A connection from connect to the end of both sides: no send
     Cc,
+    /// 1 B each way by UDP: no TCP at all
+    Udp,
+    /// 1 B each way between two Unix sockets
+    Unix,
 }
 
 /// What is done, where, and how often.
@@ -57,7 +67,9 @@ pub(crate) struct Args {
 /// Operations before those that are measured.
 const WARM_UP: u32 = 64;
 /// Bytes of one write of [`Mode::Stream`].
-const STREAM_BYTES: usize = 64 << 10;
+const STREAM_BYTES: usize = super::BULK_BYTES as usize;
+/// Room for several of these.
+const SEND_BUFFER: i32 = 1 << 20;
 
 /// What was done, and what it took.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -72,6 +84,9 @@ pub(crate) struct Done {
     pub(crate) holds: u64,
     /// Bytes of these.
     pub(crate) held_bytes: u64,
+    /// Bytes of all writes.
+    #[serde(default)]
+    pub(crate) sent_bytes: u64,
     /// Ends of connections that were closed.
     pub(crate) closes: u64,
 }
@@ -88,8 +103,11 @@ pub(crate) fn task(args: Args) -> Result<()> {
 }
 
 fn run(args: Args) -> Result<Done> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    let listener = TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
+    let listener = if args.mode == Mode::Veth {
+        behind_veth(args.port)?
+    } else {
+        listen((Ipv4Addr::LOCALHOST, args.port).into())?
+    };
     let mut done = Done::default();
     for _ in 0..args.connections {
         let mut ends = Ends::new(&listener, args.mode)?;
@@ -110,6 +128,7 @@ fn run(args: Args) -> Result<Done> {
         done.sends += ops * sends;
         done.holds += ops * holds;
         done.held_bytes += ops * holds;
+        done.sent_bytes += ops * sends * args.mode.bytes();
         let connections = 1 + if args.mode == Mode::Cc { ops } else { 0 };
         done.closes += 2 * connections;
     }
@@ -128,9 +147,14 @@ impl Mode {
             Self::Pp => (2, 0),
             Self::Held => (2, 1),
             Self::Cork => (1, 1),
-            Self::Stream => (1, 0),
-            Self::Cc => (0, 0),
+            Self::Stream | Self::Veth => (1, 0),
+            Self::Cc | Self::Udp | Self::Unix => (0, 0),
         }
+    }
+
+    /// Of one send.
+    const fn bytes(self) -> u64 {
+        if matches!(self, Self::Stream | Self::Veth) { STREAM_BYTES as u64 } else { 1 }
     }
 
     /// As the command line and the tables name it.
@@ -140,7 +164,10 @@ impl Mode {
             Self::Held => "held",
             Self::Cork => "cork",
             Self::Stream => "stream",
+            Self::Veth => "veth",
             Self::Cc => "cc",
+            Self::Udp => "udp",
+            Self::Unix => "unix",
         }
     }
 }
@@ -150,6 +177,8 @@ struct Ends {
     mode: Mode,
     client: TcpStream,
     server: TcpStream,
+    udp: [UdpSocket; 2],
+    unix: (UnixStream, UnixStream),
     buffer: Vec<u8>,
 }
 
@@ -162,9 +191,19 @@ impl Ends {
                 server.set_nodelay(true)?;
             }
             Mode::Held => put_ack_off(&client)?,
-            Mode::Cork | Mode::Stream | Mode::Cc => {}
+            // A write for which there is no room at once would be pushed in parts, each of which looks like a write.
+            Mode::Stream | Mode::Veth => {
+                let fd = server.as_raw_fd();
+                set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER)?;
+            }
+            _ => {}
         }
-        Ok(Self { mode, client, server, buffer: vec![0; STREAM_BYTES] })
+        let udp = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+        let udp = [udp()?, udp()?];
+        udp[0].connect(udp[1].local_addr()?)?;
+        udp[1].connect(udp[0].local_addr()?)?;
+        let unix = UnixStream::pair()?;
+        Ok(Self { mode, client, server, udp, unix, buffer: vec![0; STREAM_BYTES] })
     }
 
     /// One operation; with `checked` it asks the kernel whether the bytes are held that should be.
@@ -173,39 +212,76 @@ impl Ends {
         match self.mode {
             Mode::Pp => {
                 self.client.write_all(one)?;
-                unsent(&self.client, checked, 0)?;
+                expect_unsent(&self.client, checked, 0)?;
                 self.server.read_exact(one)?;
                 self.server.write_all(one)?;
-                unsent(&self.server, checked, 0)?;
+                expect_unsent(&self.server, checked, 0)?;
                 self.client.read_exact(one)?;
             }
             Mode::Held => {
                 self.server.write_all(one)?;
-                unsent(&self.server, checked, 0)?;
+                expect_unsent(&self.server, checked, 0)?;
                 self.server.write_all(one)?;
-                unsent(&self.server, checked, 1)?;
+                expect_unsent(&self.server, checked, 1)?;
                 self.client.read_exact(one)?;
                 quick_ack(&self.client, 1)?;
-                unsent(&self.server, checked, 0)?;
+                expect_unsent(&self.server, checked, 0)?;
                 self.client.read_exact(one)?;
                 put_ack_off(&self.client)?;
             }
             Mode::Cork => {
                 cork(&self.server, 1)?;
                 self.server.write_all(one)?;
-                unsent(&self.server, checked, 1)?;
+                expect_unsent(&self.server, checked, 1)?;
                 cork(&self.server, 0)?;
-                unsent(&self.server, checked, 0)?;
+                expect_unsent(&self.server, checked, 0)?;
                 self.client.read_exact(one)?;
             }
-            Mode::Stream => {
+            Mode::Stream | Mode::Veth => {
                 self.server.write_all(&self.buffer)?;
+                expect_unsent(&self.server, checked, 0)?;
                 self.client.read_exact(&mut self.buffer)?;
             }
             Mode::Cc => drop(connection(listener)?),
+            Mode::Udp => {
+                let [here, there] = &self.udp;
+                here.send(one)?;
+                there.recv(one)?;
+                there.send(one)?;
+                here.recv(one)?;
+            }
+            Mode::Unix => {
+                let (here, there) = &mut self.unix;
+                here.write_all(one)?;
+                there.read_exact(one)?;
+                there.write_all(one)?;
+                here.read_exact(one)?;
+            }
         }
         Ok(())
     }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("listen on {address}"))
+}
+
+/// Listens in a network namespace of its own; this thread is in another one, from which a veth pair leads there.
+fn behind_veth(port: u16) -> Result<TcpListener> {
+    let (here, there) = Family::V4.addresses();
+    let far = Netns::create()?;
+    let near = Netns::create()?;
+    Netns::veth("veth0", "veth1", &far)?;
+    up("veth0")?;
+    address("veth0", here)?;
+    far.enter()?;
+    up("veth1")?;
+    address("veth1", there)?;
+    // The kernel notices a carrier a moment later, and drops what is sent before.
+    sys::sleep_until(sys::now_ns() + SETTLE_NS);
+    let listener = listen((there, port).into())?;
+    near.enter()?;
+    Ok(listener)
 }
 
 fn connection(listener: &TcpListener) -> Result<(TcpStream, TcpStream)> {
@@ -229,15 +305,21 @@ fn cork(stream: &TcpStream, on: i32) -> std::io::Result<()> {
 /// `SIOCOUTQNSD` (`include/uapi/linux/sockios.h`).
 const SIOCOUTQNSD: libc::c_ulong = 0x894b;
 
-/// The kernel's own count of bytes that have not left must be this.
-fn unsent(stream: &TcpStream, asked: bool, wanted: i32) -> Result<()> {
-    if !asked {
-        return Ok(());
-    }
+/// The kernel's own count of bytes that have not left.
+pub(super) fn unsent(stream: &TcpStream) -> Result<i32> {
     let mut bytes: i32 = -1;
     // SAFETY: the call writes one integer.
     let result = unsafe { libc::ioctl(stream.as_raw_fd(), SIOCOUTQNSD, &raw mut bytes) };
     sys::checked(i64::from(result)).context("SIOCOUTQNSD")?;
+    Ok(bytes)
+}
+
+/// So many have not left, where that is asked.
+fn expect_unsent(stream: &TcpStream, asked: bool, wanted: i32) -> Result<()> {
+    if !asked {
+        return Ok(());
+    }
+    let bytes = unsent(stream)?;
     ensure!(bytes == wanted, "{bytes} B have not left, {wanted} B were to be held");
     Ok(())
 }

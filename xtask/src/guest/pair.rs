@@ -13,7 +13,7 @@ use super::{
     sys::{now_ns, sleep_until},
 };
 use crate::{
-    oracle::{Call, Segment},
+    oracle::{Call, Conversation, Segment},
     scenario::{Step, Story},
 };
 
@@ -86,7 +86,8 @@ pub(crate) fn over_loopback(stage: &Stage, mptcp: bool) -> anyhow::Result<Vec<Se
     moved(&stage.story)?;
     let netns = netns.number()?;
     let seen = |program, local: SocketAddr, remote: SocketAddr| {
-        let mut conversation = conversation(program, &sent, &[], local.port());
+        let mut conversation =
+            Conversation { mptcp, ..conversation(program, &sent, &[], local.port()) };
         for segment in &mut conversation.wire {
             segment.outgoing = segment.sport == local.port();
         }

@@ -347,7 +347,7 @@ impl Connection {
         if came.syn {
             self.first = came.seq.wrapping_add(1);
             // A SYN can carry data.
-            self.arrived = came.bytes;
+            self.arrived = if self.answer == Answer::LeavesData { 0 } else { came.bytes };
             let after_ns = self.answers_after_ns.unwrap_or(HANDSHAKE_NS);
             self.due.push((now + after_ns, self.arrived));
             return;

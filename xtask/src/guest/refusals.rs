@@ -8,6 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use super::tool::Tool;
 use crate::report::Outcome;
 
 /// The row of the table.
@@ -50,7 +51,11 @@ const LOCKED_DOWN: [Refusal; 1] =
 /// Tries them all.
 pub(crate) fn outcome(tcptrace: &Path, lockdown: bool) -> Outcome {
     let all: &[Refusal] = if lockdown { &LOCKED_DOWN } else { &REFUSALS };
-    let broken = all.iter().filter_map(|refusal| wrong(tcptrace, refusal)).collect();
+    let mut broken: Vec<String> =
+        all.iter().filter_map(|refusal| wrong(tcptrace, refusal)).collect();
+    if !lockdown {
+        broken.extend(stopped_at_once(tcptrace).unwrap_or_else(|error| Some(format!("{error:#}"))));
+    }
     Outcome {
         scenario: NAME.to_owned(),
         family: "no".to_owned(),
@@ -75,6 +80,18 @@ fn wrong(tcptrace: &Path, refusal: &Refusal) -> Option<String> {
         return None;
     }
     Some(format!("{}: it ended with {status} and said {said:?}", refusal.what))
+}
+
+/// Interrupted as soon as it says that it goes on, it ends with its summary, however often that is tried.
+fn stopped_at_once(tcptrace: &Path) -> anyhow::Result<Option<String>> {
+    for _ in 0..5 {
+        let tool = Tool::start(tcptrace, &["nagle", "--json"].map(str::to_owned), false)?;
+        let (text, complaints) = tool.stop()?;
+        if !complaints.is_empty() || !text.contains("\"type\":\"summary\"") {
+            return Ok(Some(format!("stopped at once: it said {text:?}, {complaints:?}")));
+        }
+    }
+    Ok(None)
 }
 
 fn without_rights(command: &mut Command) {

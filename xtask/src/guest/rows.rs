@@ -7,7 +7,7 @@ use super::{
     netns::Netns,
     openers, refusals,
     run::{Args, print},
-    servers, sockopt, stack,
+    servers, setters, sockopt, spending, stack,
     tool::runs_skipped,
     trace, verdicts,
 };
@@ -37,7 +37,7 @@ enum When {
     Filtering,
 }
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 13] = [
     Row {
         name: refusals::NAME,
         when: When::Program,
@@ -100,6 +100,16 @@ const ROWS: [Row; 11] = [
             let form = args.form.as_deref().or(args.is_short().then_some("fentry"));
             sockopt::outcomes(&args.tcptrace, form, args.seed, !args.is_short())
         },
+    },
+    Row {
+        name: setters::NAME,
+        when: When::Unlocked,
+        play: |args, _| vec![setters::outcome(&args.tcptrace)],
+    },
+    Row {
+        name: spending::NAME,
+        when: When::Unlocked,
+        play: |args, _| vec![spending::outcome(&args.tcptrace)],
     },
     Row {
         name: verdicts::NAME,

@@ -1,6 +1,6 @@
 //! `guest run`: all stories in front of one tcptrace for each form of attaching, and the verdicts.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, ops::Range, path::PathBuf, time::Duration};
 
 use super::{
     apart,
@@ -27,8 +27,8 @@ pub(crate) const PORTS: &str = "8080-8099";
 pub(crate) const FIRST_PORT: u16 = 20_000;
 /// Ports for the connections of one run.
 pub(crate) const PORTS_A_RUN: u16 = 10;
-/// So many runs have ports of their own.
-const MOST_RUNS: u16 = 4_500;
+/// So many runs of a question have ports of their own, below those that the kernel gives away.
+const MOST_RUNS: u16 = 620;
 /// The form of attaching of a recording that is explained afterwards.
 const RECORDED: &str = "recorded";
 /// What a guest in lockdown runs: one story of each of two causes.
@@ -245,7 +245,7 @@ fn dry(args: &Args, at: u16, run: &Run, offset_ns: u64) {
 
 /// Prints what the witnesses saw, in the order of time, in milliseconds since the SYN.
 pub(crate) fn testify(seen: &Seen) {
-    let Conversation { calls, wire, device } = &seen.conversation;
+    let Conversation { calls, wire, device, .. } = &seen.conversation;
     let start_ns = wire.first().map_or(0, |segment| segment.at_ns);
     let isn = wire
         .iter()
@@ -405,6 +405,9 @@ fn judge(
         }
         judged.push(outcome);
     }
+    // A connection of the stories of holds ends long after them: nobody is there any more.
+    let left_behind = ports_of(Question::Nagle);
+    closes.retain(|it| !it.remote.is_some_and(|end| left_behind.contains(&end.port())));
     let notes = found.iter().map(|it| format!("{it:?}"));
     let notes: Vec<String> = notes.chain(closes.iter().map(|it| format!("{it:?}"))).collect();
     judged.push(strays(form, notes, complaints));
@@ -435,10 +438,20 @@ fn wrong_witness(seen: &Seen, hold: &Reported) -> Option<String> {
     (certainty != wanted).then(|| format!("{ack} is {certainty}, not {wanted}: {hold:?}"))
 }
 
+/// The peer's ports of the runs of a question: what one has left behind ends while the other is asked.
+fn ports_of(question: Question) -> Range<u16> {
+    let all = MOST_RUNS * PORTS_A_RUN;
+    let first = match question {
+        Question::Nagle => FIRST_PORT,
+        Question::Close => FIRST_PORT + all,
+    };
+    first..first + all
+}
+
 /// Plays one run and compares the oracle with the story.
 fn started(run: &Run, form: &str, at: u16, offset_ns: u64) -> (Outcome, Vec<Seen>) {
     let mut outcome = unplayed(run, form);
-    let first_port = FIRST_PORT + at % MOST_RUNS * PORTS_A_RUN;
+    let first_port = ports_of(run.story.question()).start + at % MOST_RUNS * PORTS_A_RUN;
     let (story, family) = (run.story.clone(), run.family);
     let played = play(Stage { story, family, first_port, offset_ns });
     let seen = match (played, cannot(&run.story.name)) {

@@ -143,7 +143,7 @@ pub(crate) fn start(stage: Stage) -> Playing {
             Link::Active(active) => behind_tun(&stage, &cue, |peer, local, there| {
                 let remote = SocketAddr::new(there, stage.first_port);
                 peer.listen(remote, &active, by_hand(&stage));
-                Ok((vec![(remote, opened(local, remote, active.deferred)?)], None))
+                Ok((vec![(remote, opened(local, remote, active.by)?)], None))
             }),
             Link::Veth(delay_us) => pair::behind_veth(&stage, delay_us),
             Link::Loopback => pair::over_loopback(&stage, false),
@@ -365,5 +365,5 @@ pub(crate) fn conversation(
         .filter(|segment| segment.sport == port || segment.dport == port)
         .cloned()
         .collect();
-    Conversation { calls: program.into_log(), wire, device }
+    Conversation { calls: program.into_log(), wire, device, mptcp: false }
 }

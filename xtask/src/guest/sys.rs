@@ -86,6 +86,16 @@ pub(crate) fn set_option<T>(fd: RawFd, level: i32, name: i32, value: &T) -> io::
     checked(i64::from(result)).map(drop)
 }
 
+/// Lets this process, and those that it starts, have as many files open as it may.
+pub(crate) fn allow_files() -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure outlives the call.
+    checked(i64::from(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }))?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: as above.
+    checked(i64::from(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })).map(drop)
+}
+
 /// The bytes of a C structure, as the kernel takes them.
 pub(crate) fn bytes_of<T>(value: &T) -> &[u8] {
     // SAFETY: the pointer and the size describe one live value; only C structures without padding are given.

@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::sys::checked;
-use crate::oracle::{Reported, ReportedClose};
+use crate::oracle::{Reported, ReportedClose, Writer};
 
 /// The words its banner on stderr begins with once all probes are attached.
 const READY: [&str; 2] = ["watching", "recording"];
@@ -84,14 +84,20 @@ impl Tool {
     }
 
     fn spawn(program: &Path, arguments: &[String], echo: bool) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Self::spawn_any(command, echo)
+    }
+
+    /// Starts any program that ends by SIGINT, and does not wait for anything.
+    pub(crate) fn spawn_any(mut command: Command, echo: bool) -> anyhow::Result<Self> {
         let stdout = if echo { Stdio::inherit() } else { Stdio::piped() };
-        let mut child = Command::new(program)
-            .args(arguments)
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
+            .with_context(|| format!("start {}", command.get_program().display()))?;
         let stdout = child.stdout.take().map(|mut pipe| {
             thread::spawn(move || {
                 let mut text = String::new();
@@ -193,9 +199,16 @@ struct HoldLine {
     release: String,
     #[serde(default)]
     tail: bool,
+    way: Option<String>,
+    process: Option<ProcessLine>,
     peer_ack: Option<String>,
     peer_ack_certainty: Option<String>,
     certainty: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct ProcessLine {
+    pid: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -217,11 +230,43 @@ struct CauseLine {
     cause: String,
 }
 
+/// The last line of its JSON.
 #[derive(Debug, Deserialize)]
-struct SummaryLine {
-    events_lost: BTreeMap<String, u64>,
+pub(crate) struct SummaryLine {
+    /// By kernel function.
+    pub(crate) events_lost: BTreeMap<String, u64>,
     /// Absent where the kernel does not count them.
     probe_misses: Option<BTreeMap<String, u64>>,
+    /// Events received.
+    #[serde(default)]
+    pub(crate) events: u64,
+    /// Findings that were counted and not printed.
+    #[serde(default)]
+    pub(crate) below_limit: u64,
+    /// Write calls, where it has counted them.
+    pub(crate) writes: Option<u64>,
+    /// All holds, of `nagle`.
+    pub(crate) holds: Option<u64>,
+    /// All closes, of `close`.
+    pub(crate) closes: Option<u64>,
+}
+
+impl SummaryLine {
+    /// Of all functions.
+    pub(crate) fn lost(&self) -> u64 {
+        self.events_lost.values().sum()
+    }
+
+    /// Runs of probes that the kernel skipped.
+    pub(crate) fn missed(&self) -> u64 {
+        self.probe_misses.iter().flat_map(BTreeMap::values).sum()
+    }
+}
+
+/// The summary, which is the last line of its JSON.
+pub(crate) fn summary(text: &str) -> anyhow::Result<SummaryLine> {
+    let last = text.lines().next_back().unwrap_or_default();
+    serde_json::from_str(last).with_context(|| format!("no summary: {last}"))
 }
 
 /// What its JSON says.
@@ -243,9 +288,7 @@ pub(crate) struct Said {
 
 /// Runs that the kernel skipped, by the last line of its JSON; of text none are known.
 fn skipped(text: &str) -> u64 {
-    let last = text.lines().next_back().unwrap_or_default();
-    let summary = serde_json::from_str::<SummaryLine>(last).ok();
-    summary.and_then(|it| it.probe_misses).map_or(0, |misses| misses.values().sum())
+    summary(text).map_or(0, |it| it.missed())
 }
 
 /// The findings of a type in its JSON, and the counters that its summary compares; fails where events were lost.
@@ -323,6 +366,13 @@ impl From<HoldLine> for Found {
             causes: line.causes.into_iter().map(|cause| cause.cause).collect(),
             release: line.release,
             tail: line.tail,
+            way: line.way,
+            writer: match line.process.map(|process| process.pid) {
+                None => Writer::Nobody,
+                // The stories are played by threads of this process.
+                Some(pid) if pid == std::process::id() => Writer::Program,
+                Some(_) => Writer::Other,
+            },
             peer_ack: line.peer_ack.zip(line.peer_ack_certainty),
             certain: line.certainty == "seen",
         };

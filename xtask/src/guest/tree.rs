@@ -15,8 +15,8 @@ use super::sys::now_ns;
 use crate::debian::ROOT;
 
 /// What the rows with real programs want of Debian.
-pub(crate) const PACKAGES: [&str; 6] =
-    ["nginx", "redis-server", "python3", "curl", "haproxy", "httping"];
+pub(crate) const PACKAGES: [&str; 7] =
+    ["nginx", "redis-server", "python3", "curl", "haproxy", "httping", "strace"];
 /// Debian's Python.
 pub(crate) const PYTHON: &str = "/usr/bin/python3";
 /// A program takes a second or two in an emulator, most of it to start.

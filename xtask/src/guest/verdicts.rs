@@ -2,10 +2,11 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     net::{TcpListener, TcpStream},
     path::Path,
     thread,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::{
     stage::{Family, Seen, Stage, play},
     sys::{now_ns, sleep_until},
-    tool::Tool,
+    tool::{self, Tool},
     trace,
 };
 use crate::{
@@ -65,6 +66,12 @@ pub(crate) fn outcome(tcptrace: &Path, offset_ns: u64) -> Outcome {
         if let Err(error) = still_asleep(tcptrace, form) {
             outcome.broken.push(format!("a writer that sleeps to the end, {form}: {error:#}"));
         }
+        if let Err(error) = gives_up(tcptrace, form) {
+            outcome.broken.push(format!("writers that give up, {form}: {error:#}"));
+        }
+        if let Err(error) = pushed_in_parts(tcptrace, form) {
+            outcome.broken.push(format!("writes that are pushed in parts, {form}: {error:#}"));
+        }
     }
     outcome
 }
@@ -99,6 +106,88 @@ fn still_asleep(tcptrace: &Path, form: &str) -> anyhow::Result<()> {
         only == Some("send_buffer".into()),
         "the start does not say what was asked for"
     );
+    Ok(())
+}
+
+/// Two writes do not find room for all of their bytes within the time that the program allows.
+fn gives_up(tcptrace: &Path, form: &str) -> anyhow::Result<()> {
+    const ALLOWED: u64 = 200_000_000;
+    // The kernel counts what is left of the time in ticks, anew after each sleep.
+    const SHORTEST: u64 = ALLOWED - 12_000_000;
+    const LONGEST: u64 = 260_000_000;
+    const BYTES: usize = 16 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let mut writer = TcpStream::connect(address)?;
+    let (reader, _) = listener.accept()?;
+    writer.set_write_timeout(Some(Duration::from_nanos(ALLOWED)))?;
+    let port = address.port().to_string();
+    let flags = ["nagle", "--json", "--attach", form, "--port", &port, "--release", "given_up"];
+    let tool = Tool::start(tcptrace, &flags.map(str::to_owned), false)?;
+    let bytes = vec![0; BYTES];
+    // What has been acknowledged since makes a little room for the second.
+    let mut taken = [0; 2];
+    for taken in &mut taken {
+        *taken = match writer.write(&bytes) {
+            Ok(some) => some,
+            Err(none) if none.kind() == ErrorKind::WouldBlock => 0,
+            Err(other) => return Err(other.into()),
+        };
+    }
+    let (text, _) = tool.stop()?;
+    drop(reader);
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let told: Vec<_> = lines
+        .filter(|line| line.get("release").and_then(Value::as_str) == Some("given_up"))
+        .map(|line| {
+            let number = |name| line.get(name).and_then(Value::as_u64).unwrap_or(0);
+            (number("bytes"), number("written_bytes"), number("held_ns"))
+        })
+        .collect();
+    anyhow::ensure!(told.len() == taken.len(), "{told:?}: {text}");
+    let asked = u64::try_from(BYTES)?;
+    for ((bytes, written, held_ns), taken) in told.into_iter().zip(taken) {
+        // What came in after the first sleep has waited as well.
+        let left = u64::try_from(BYTES - taken)?;
+        anyhow::ensure!(
+            (left..=asked).contains(&bytes)
+                && written == asked
+                && (SHORTEST..LONGEST).contains(&held_ns),
+            "{bytes} of {written} B for {held_ns} ns, and {taken} of {asked} B were taken: {text}"
+        );
+    }
+    Ok(())
+}
+
+/// Writes that sleep for room in the send buffer, and push before they do, are as many as the program has made calls.
+fn pushed_in_parts(tcptrace: &Path, form: &str) -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let mut writer = TcpStream::connect(address)?;
+    let (mut reader, _) = listener.accept()?;
+    let port = address.port().to_string();
+    let flags = ["nagle", "--json", "--attach", form, "--port", &port];
+    let tool = Tool::start(tcptrace, &flags.map(str::to_owned), false)?;
+    let writing = thread::spawn(move || -> std::io::Result<u64> {
+        let (large, small, mut calls) = (vec![0; 8 << 20], [0; 100], 0);
+        for some in [&large, &small[..], &large, &small] {
+            let mut left = some;
+            while !left.is_empty() {
+                let taken = writer.write(left)?;
+                left = left.get(taken..).unwrap_or_default();
+                calls += 1;
+            }
+        }
+        Ok(calls)
+    });
+    // By then the first sleeps.
+    sleep_until(now_ns() + 200_000_000);
+    std::io::copy(&mut reader, &mut std::io::sink())?;
+    let calls = writing.join().map_err(|_panic| anyhow::anyhow!("the writer panicked"))??;
+    let (text, _) = tool.stop()?;
+    anyhow::ensure!(text.contains(r#""cause":"send_buffer""#), "no write slept: {text}");
+    let told = tool::summary(&text)?.writes;
+    anyhow::ensure!(told == Some(calls), "there were {calls} writes, not {told:?}");
     Ok(())
 }
 

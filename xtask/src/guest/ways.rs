@@ -34,8 +34,17 @@ pub(super) fn give(fd: RawFd, way: Way, payload: &[u8]) -> io::Result<i64> {
             send(fd, payload, libc::MSG_ZEROCOPY)
         }
         Way::EndOfRecord => send(fd, payload, libc::MSG_EOR),
-        Way::IoUring => by_ring(fd, payload, squeue::Flags::empty()),
-        Way::IoUringWorker => by_ring(fd, payload, squeue::Flags::ASYNC),
+        Way::Urgent => send(fd, payload, libc::MSG_OOB),
+        Way::UrgentMore => send(fd, payload, libc::MSG_OOB | libc::MSG_MORE),
+        Way::Fastopen | Way::FastopenMore | Way::FastopenDontWait => {
+            Err(io::Error::other("it needs an address"))
+        }
+        Way::IoUring
+        | Way::IoUringWorker
+        | Way::IoUringSendmsg
+        | Way::IoUringWrite
+        | Way::IoUringZerocopy
+        | Way::IoUringSendmsgZerocopy => by_ring(fd, way, payload),
         Way::Kcm => kcm::send(fd, payload),
         Way::DontWait => match send(fd, payload, libc::MSG_DONTWAIT) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -119,15 +128,30 @@ fn splice(fd: RawFd, payload: &[u8], flags: u32) -> io::Result<i64> {
     length(unsafe { libc::splice(reader.as_raw_fd(), none, fd, none, size, flags) })
 }
 
-fn by_ring(fd: RawFd, payload: &[u8], flags: squeue::Flags) -> io::Result<i64> {
-    let mut ring = IoUring::new(2)?;
+fn by_ring(fd: RawFd, way: Way, payload: &[u8]) -> io::Result<i64> {
+    let mut ring = IoUring::new(4)?;
     let size = u32::try_from(payload.len()).map_err(io::Error::other)?;
-    let send = opcode::Send::new(types::Fd(fd), payload.as_ptr(), size)
-        .flags(libc::MSG_NOSIGNAL)
-        .build()
-        .flags(flags);
-    // SAFETY: the payload outlives the request, whose end is waited for.
-    unsafe { ring.submission().push(&send) }.map_err(io::Error::other)?;
+    let (fd, from) = (types::Fd(fd), payload.as_ptr());
+    let mut pieces = pieces(payload);
+    let message = message(&mut pieces);
+    let flags = libc::MSG_NOSIGNAL;
+    let msg_flags = flags.cast_unsigned();
+    let entry = match way {
+        Way::IoUringSendmsg => {
+            opcode::SendMsg::new(fd, &raw const message).flags(msg_flags).build()
+        }
+        Way::IoUringWrite => opcode::Write::new(fd, from, size).build(),
+        Way::IoUringZerocopy => opcode::SendZc::new(fd, from, size).flags(flags).build(),
+        Way::IoUringSendmsgZerocopy => {
+            opcode::SendMsgZc::new(fd, &raw const message).flags(msg_flags).build()
+        }
+        _ => opcode::Send::new(fd, from, size).flags(flags).build(),
+    };
+    let by_worker =
+        if way == Way::IoUringWorker { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
+    // SAFETY: payload and message outlive the request, whose end is waited for. Without a copy the kernel keeps the pages
+    // until they are acknowledged, whatever becomes of them here.
+    unsafe { ring.submission().push(&entry.flags(by_worker)) }.map_err(io::Error::other)?;
     ring.submit_and_wait(1)?;
     let done = ring.completion().next().ok_or(io::ErrorKind::UnexpectedEof)?;
     match done.result() {

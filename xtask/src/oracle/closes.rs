@@ -184,6 +184,9 @@ impl View<'_> {
         if self.called(&Call::Abort) {
             return ("reset_sent", "aborted");
         }
+        if self.called(&Call::Disconnect) {
+            return ("reset_sent", "disconnected");
+        }
         let Some(closed_ns) = self.close_call().map(|call| call.at_ns) else {
             return ("reset_sent", "undetermined");
         };

@@ -24,10 +24,25 @@ pub(crate) struct Reported {
     pub(crate) release: String,
     /// `tail`.
     pub(crate) tail: bool,
+    /// `way`.
+    pub(crate) way: Option<String>,
+    /// `process`.
+    pub(crate) writer: Writer,
     /// `peer_ack`, and its certainty.
     pub(crate) peer_ack: Option<(String, String)>,
     /// `certainty` is `seen`: nothing that matters was lost.
     pub(crate) certain: bool,
+}
+
+/// Who is said to have written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// The program under test.
+    Program,
+    /// Nobody: that was not seen.
+    Nobody,
+    /// Somebody else.
+    Other,
 }
 
 /// What the oracle saw that the story does not state, or the other way round; empty when the kernel did as written.
@@ -140,7 +155,15 @@ fn one(outcome: &mut Outcome, hold: &Hold, tool: &Reported) {
         || hold.after_loss && undetermined_in_part(&hold.causes, &tool.causes);
     let release = hold.release == tool.release;
     let asleep = hold.causes == [SEND_BUFFER];
-    let figures = (hold.bytes == tool.bytes || asleep && tool.bytes > 0)
+    // MPTCP may give the bytes later, in softirq: then nobody is named.
+    let writer = match tool.writer {
+        Writer::Program => true,
+        Writer::Nobody => hold.way == "mptcp",
+        Writer::Other => false,
+    };
+    let figures = writer
+        && tool.way.as_deref() == Some(hold.way)
+        && (hold.bytes == tool.bytes || asleep && tool.bytes > 0)
         && (hold.tail == tool.tail || asleep)
         // Where nothing is lost there is no "may".
         && tool.certain

@@ -1,6 +1,8 @@
 //! Replays the calls and the wire of one connection in time order and finds its holds.
 
-use super::{Call, CallRecord, Conversation, Hold, NOT_ESTABLISHED, SEND_BUFFER, Segment};
+use super::{
+    Call, CallRecord, Conversation, Hold, NOT_ESTABLISHED, NOTSENT_LOWAT, SEND_BUFFER, Segment,
+};
 
 /// An incoming segment lets bytes go in softirq, at once; a timer is later than this.
 const ACK_TO_DEPARTURE_NS: u64 = 500_000;
@@ -50,6 +52,7 @@ struct Waiting {
     from: u64,
     to: u64,
     tail: bool,
+    way: &'static str,
 }
 
 /// The model of one sender: stream offsets count from the first byte written.
@@ -64,6 +67,12 @@ struct Replay {
     in_syn: u64,
     cork: bool,
     nodelay: bool,
+    /// End of the last urgent data written.
+    urgent_end: u64,
+    mptcp: bool,
+    /// `TCP_NOTSENT_LOWAT`, and how much waited when the call at work began.
+    lowat: Option<u64>,
+    waited: u64,
     paced: bool,
     /// What is added to each write.
     record_bytes: u64,
@@ -120,6 +129,10 @@ impl Replay {
             in_syn,
             cork: false,
             nodelay: false,
+            urgent_end: 0,
+            mptcp: conversation.mptcp,
+            lowat: None,
+            waited: 0,
             paced: false,
             record_bytes: 0,
             drops: false,
@@ -160,11 +173,25 @@ impl Replay {
             Call::Nodelay(on) => self.nodelay = on,
             Call::PacingRate(_) => self.paced = true,
             Call::DeviceDrops(on) => self.drops = on,
+            Call::NotsentLowat(bytes) => self.lowat = Some(bytes.into()),
             Call::Encrypt => self.record_bytes = TLS_RECORD_BYTES,
             Call::Close | Call::ShutdownWrite => self.fin = true,
             _ => {}
         }
+        self.waited = self.written - self.sent.min(self.written);
         self.written += self.bytes(record);
+        if record.call.is_urgent() && record.given() > 0 {
+            self.urgent_end = self.written;
+        }
+    }
+
+    /// How a call gave its bytes to TCP.
+    const fn way(&self, call: &Call) -> &'static str {
+        match (self.mptcp, self.record_bytes) {
+            (true, _) => "mptcp",
+            (false, 0) => call.way(),
+            (false, _) => "tls",
+        }
     }
 
     /// A call returned: bytes of a write that did not leave wait from here; other calls may have changed the cause.
@@ -184,6 +211,7 @@ impl Replay {
                     from,
                     to: self.written,
                     tail,
+                    way: self.way(&record.call),
                 });
                 self.judge(record.ret_ns, record.call.says_more());
             }
@@ -211,6 +239,9 @@ impl Replay {
         let (cause, bytes, tail) = match opens {
             true if rest == 0 => return None,
             true => (NOT_ESTABLISHED, rest, rest < record.given()),
+            false if self.lowat.is_some_and(|lowat| self.waited >= lowat) => {
+                (NOTSENT_LOWAT, rest, false)
+            }
             // How much of it found room at first, no witness tells.
             false => (SEND_BUFFER, 0, true),
         };
@@ -222,6 +253,7 @@ impl Replay {
             release: "ack",
             peer_ack: None,
             tail,
+            way: self.way(&record.call),
             after_loss: false,
         })
     }
@@ -400,6 +432,7 @@ impl Replay {
             release,
             peer_ack: if release == "ack" { self.peer_ack } else { Some("") },
             tail: first.tail,
+            way: first.way,
             after_loss: std::mem::take(&mut self.after_loss),
         });
     }
@@ -407,7 +440,11 @@ impl Replay {
     /// What let a segment go, by what happened just before it.
     fn release(&self, segment: &Segment, during: Option<&CallRecord>) -> &'static str {
         let by_ack = segment.at_ns < self.lets_go_until_ns;
-        match during.map(|record| &record.call) {
+        // A write that sleeps lets nothing go.
+        let sleeps = |record: &&CallRecord| {
+            record.call.writes() && segment.at_ns.saturating_sub(record.at_ns) > SLEPT_NS
+        };
+        match during.filter(|record| !(by_ack && sleeps(record))).map(|record| &record.call) {
             Some(Call::Cork(false)) => "uncork",
             Some(Call::Nodelay(true)) => "nodelay",
             Some(Call::Close | Call::ShutdownWrite) => "fin",
@@ -416,6 +453,8 @@ impl Replay {
                 let end = self.offset(segment.seq) + u64::from(segment.bytes);
                 if u64::from(segment.bytes) >= self.mss || end < self.written {
                     "more_data"
+                } else if segment.urgent {
+                    "urgent_data"
                 } else {
                     "push"
                 }
@@ -472,7 +511,8 @@ impl Replay {
         let closed = self.sent + next > self.acked.saturating_add(self.window);
         let acked = self.ends.iter().filter(|end| **end <= self.acked).count();
         let full = self.ends.len() - acked >= INITIAL_WINDOW + acked;
-        // tcp_nagle_test(): a FIN lets all go that is in front of it.
+        // tcp_nagle_test(): a FIN lets all go that is in front of it, and so does urgent data until it is acknowledged.
+        let urgent = self.urgent_end > self.acked;
         if self.drops {
             "transmit_failed"
         } else if self.is_behind(at_ns) && self.written - self.sent < self.mss {
@@ -484,11 +524,11 @@ impl Replay {
             "peer_window"
         } else if self.fin {
             "undetermined"
-        } else if self.cork {
+        } else if self.cork && !urgent {
             "cork"
-        } else if more {
+        } else if more && !urgent {
             "msg_more"
-        } else if !self.nodelay && small_in_flight {
+        } else if !self.nodelay && small_in_flight && !urgent {
             "nagle"
         } else if self.paced {
             "pacing"

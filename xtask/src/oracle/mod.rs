@@ -14,11 +14,12 @@ pub(crate) use closes::{
     close_joined,
 };
 pub(crate) use compare::{
-    Reported, against_certain, against_latecomer, against_story, against_tool,
+    Reported, Writer, against_certain, against_latecomer, against_story, against_tool,
 };
 pub(crate) use holds::holds;
 pub(crate) use model::{
-    Call, CallRecord, Close, Conversation, Hold, NOT_ESTABLISHED, SEND_BUFFER, Segment,
+    Call, CallRecord, Close, Conversation, Hold, NOT_ESTABLISHED, NOTSENT_LOWAT, SEND_BUFFER,
+    Segment,
 };
 pub(crate) use way::Way;
 pub(crate) use wire::segment;

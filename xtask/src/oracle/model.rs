@@ -23,6 +23,8 @@ pub(crate) enum Call {
     PacingRate(u32),
     /// `setsockopt(SO_SNDBUF)`, bytes.
     SendBuffer(u32),
+    /// `setsockopt(TCP_NOTSENT_LOWAT)`, bytes.
+    NotsentLowat(u32),
     /// From here on the queueing discipline of the program's device takes nothing, or everything again.
     DeviceDrops(bool),
     /// From here on the device of the program sends so many bytes a second, and not many at once.
@@ -31,6 +33,8 @@ pub(crate) enum Call {
     DevicePaces,
     /// From here on the kernel makes TLS records of what is written (`TCP_ULP`).
     Encrypt,
+    /// So many bytes that the kernel does not take, because the connection is over.
+    WriteRefused(usize),
     /// `setsockopt(SO_LINGER)`: close at once, with a reset.
     LingerZero,
     /// `setsockopt(TCP_LINGER2)`: negative for no FIN-WAIT-2.
@@ -66,6 +70,19 @@ impl Call {
     /// Whether the call gives bytes to TCP.
     pub(crate) fn writes(&self) -> bool {
         matches!(self, Self::Write(_) | Self::Writev(_) | Self::SendMore(_) | Self::By(..))
+    }
+
+    /// Whether its last byte is urgent.
+    pub(crate) const fn is_urgent(&self) -> bool {
+        matches!(self, Self::By(way, _) if way.is_urgent())
+    }
+
+    /// How a write gives bytes to TCP, by the JSON name.
+    pub(crate) const fn way(&self) -> &'static str {
+        match self {
+            Self::By(way, _) if way.gives_pages() => "pages",
+            _ => "call",
+        }
     }
 
     /// Whether TCP is told that more will follow.
@@ -124,6 +141,8 @@ pub(crate) struct Segment {
     pub(crate) fin: bool,
     /// The RST flag.
     pub(crate) rst: bool,
+    /// The URG flag.
+    pub(crate) urgent: bool,
     /// The window as the header has it, before it is scaled.
     pub(crate) window: u16,
     /// The shift of the window scale option of a SYN.
@@ -145,6 +164,8 @@ pub(crate) struct Conversation {
     pub(crate) wire: Vec<Segment>,
     /// Where the device has a queue: when it sent data, and the end of it as a sequence number.
     pub(crate) device: Vec<(u64, u32)>,
+    /// The program has an MPTCP socket, and this is a subflow of it.
+    pub(crate) mptcp: bool,
 }
 
 /// The end of a connection, by the definition of the page of `close`.
@@ -179,6 +200,8 @@ pub(crate) struct Close {
 
 /// The cause whose bytes only the sleeping program knows.
 pub(crate) const SEND_BUFFER: &str = "send_buffer";
+/// The cause of a write that slept because as much waited as the program allows; it knows its bytes.
+pub(crate) const NOTSENT_LOWAT: &str = "notsent_lowat";
 /// The cause of a write that slept until the connection was there.
 pub(crate) const NOT_ESTABLISHED: &str = "not_established";
 
@@ -197,6 +220,8 @@ pub(crate) struct Hold {
     pub(crate) release: &'static str,
     /// Whether whole segments of the same write left before.
     pub(crate) tail: bool,
+    /// How the write that started it was given to TCP, by its JSON name.
+    pub(crate) way: &'static str,
     /// How the other end sent the ACK that released it, by its JSON name; `Some("")` where nothing may be said of it, and
     /// `None` where the wire does not tell.
     pub(crate) peer_ack: Option<&'static str>,

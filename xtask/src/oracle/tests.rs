@@ -2,7 +2,7 @@
 
 use super::{
     Call, CallRecord, Conversation, Hold, NOT_ESTABLISHED, Reported, SEND_BUFFER, Segment, Way,
-    against_bytes, against_certain, against_latecomer, against_tool, holds,
+    Writer, against_bytes, against_certain, against_latecomer, against_tool, holds,
 };
 use crate::report::Outcome;
 
@@ -34,6 +34,7 @@ fn blank(at_ns: u64, outgoing: bool) -> Segment {
         fin: false,
         syn: false,
         rst: false,
+        urgent: false,
         window: 257,
         window_shift: None,
         mss_bytes: None,
@@ -62,7 +63,7 @@ fn talk(calls: Vec<CallRecord>, rest: Vec<Segment>) -> Conversation {
         Segment { mss_bytes: Some(1460), seq: ISN, ..opening(0, true) },
     ];
     wire.extend(rest);
-    Conversation { calls, wire, device: Vec::new() }
+    Conversation { calls, wire, ..Conversation::default() }
 }
 
 fn hold(
@@ -80,6 +81,7 @@ fn hold(
         release,
         peer_ack: if release == "ack" { None } else { Some("") },
         tail: false,
+        way: "call",
         after_loss: false,
     }
 }
@@ -181,6 +183,35 @@ fn after_the_probe_timer_a_small_write_is_not_nagles() {
     let found: Vec<_> =
         holds(&seen).iter().map(|hold| (hold.bytes, hold.causes.clone(), hold.release)).collect();
     assert_eq!(found, [(40, vec!["msg_more"], "probe_timer"), (10, vec!["nagle"], "fin")]);
+}
+
+#[test]
+fn urgent_data_lets_all_go_that_is_in_front_of_it_until_it_is_acknowledged() {
+    let urgent = |at_ns, from, to| Segment { urgent: true, ..left(at_ns, from, to) };
+    let seen = talk(
+        vec![
+            call(MS, Call::Cork(true)),
+            call(10 * MS, Call::Write(40)),
+            call(20 * MS, Call::By(Way::Urgent, 1)),
+            call(22 * MS, Call::Write(30)),
+            call(40 * MS, Call::Write(20)),
+            call(50 * MS, Call::Cork(false)),
+        ],
+        vec![
+            urgent(20 * MS + 9, 0, 41),
+            left(22 * MS + 9, 41, 71),
+            acked(30 * MS, 71),
+            left(50 * MS + 9, 71, 91),
+        ],
+    );
+    let (first, second) = (10 * MS + CALL, 40 * MS + CALL);
+    assert_eq!(
+        holds(&seen),
+        [
+            hold(first, 10 * MS + 9 - CALL, 40, &["cork"], "urgent_data"),
+            hold(second, 10 * MS + 9 - CALL, 20, &["cork"], "uncork"),
+        ]
+    );
 }
 
 #[test]
@@ -330,6 +361,8 @@ fn after_a_loss_the_cause_may_be_undetermined() {
             causes: causes.iter().map(ToString::to_string).collect(),
             release: "ack".to_owned(),
             tail: false,
+            way: Some("call".to_owned()),
+            writer: Writer::Program,
             peer_ack: None,
             certain: true,
         };
@@ -425,7 +458,7 @@ fn opened(in_syn: u32, bytes: usize, rest: Vec<Segment>) -> Conversation {
         Segment { mss_bytes: Some(1000), ..opening(60 * MS, false) },
     ];
     wire.extend(rest);
-    Conversation { calls: vec![write], wire, device: Vec::new() }
+    Conversation { calls: vec![write], wire, ..Conversation::default() }
 }
 
 #[test]
@@ -463,7 +496,47 @@ fn a_record_of_tls_is_longer_than_the_write() {
         vec![left(10 * MS + 9, 0, 129), acked(41 * MS, 129), left(41 * MS + 9, 129, 208)],
     );
     let start = 11 * MS + CALL;
-    assert_eq!(holds(&seen), [hold(start, 41 * MS + 9 - start, 79, &["nagle"], "ack")]);
+    let held = hold(start, 41 * MS + 9 - start, 79, &["nagle"], "ack");
+    assert_eq!(holds(&seen), [Hold { way: "tls", ..held }]);
+}
+
+#[test]
+fn pages_and_subflows_are_no_calls() {
+    let written = |call_: Call| {
+        talk(
+            vec![call(10 * MS, Call::Write(100)), call(11 * MS, call_)],
+            vec![left(10 * MS + 9, 0, 100), acked(41 * MS, 100), left(41 * MS + 9, 100, 150)],
+        )
+    };
+    let way = |seen: &Conversation| holds(seen).first().map(|hold| hold.way);
+    let sendfile = written(Call::By(Way::Sendfile, 50));
+    assert_eq!(way(&sendfile), Some("pages"));
+    assert_eq!(way(&written(Call::By(Way::IoUringWorker, 50))), Some("call"));
+    assert_eq!(way(&Conversation { mptcp: true, ..sendfile }), Some("mptcp"));
+}
+
+#[test]
+fn a_write_that_sleeps_lets_nothing_go() {
+    let mut sleeps = call(12 * MS, Call::Write(100));
+    sleeps.ret_ns = 31 * MS;
+    let seen = talk(
+        vec![
+            call(MS, Call::NotsentLowat(50)),
+            call(10 * MS, Call::Write(100)),
+            call(11 * MS, Call::Write(50)),
+            sleeps,
+        ],
+        vec![
+            left(10 * MS + 9, 0, 100),
+            acked(30 * MS, 100),
+            left(30 * MS + 9, 100, 150),
+            left(31 * MS - 9, 150, 250),
+        ],
+    );
+    let found: Vec<_> =
+        holds(&seen).into_iter().map(|hold| (hold.bytes, hold.causes, hold.release)).collect();
+    let lowat = vec!["notsent_lowat"];
+    assert_eq!(found, [(50, vec!["nagle"], "ack"), (100, lowat, "ack")]);
 }
 
 #[test]
@@ -512,6 +585,8 @@ fn compared(change: impl FnOnce(&mut Reported)) -> Outcome {
         causes: vec!["nagle".to_owned()],
         release: "ack".to_owned(),
         tail: false,
+        way: Some("call".to_owned()),
+        writer: Writer::Program,
         peer_ack: None,
         certain: true,
     };
@@ -533,6 +608,11 @@ fn each_kind_of_error_is_counted() {
     assert_eq!(compared(|tool| tool.held_ns += 5 * MS).wrong_figures, 1);
     assert_eq!(compared(|tool| tool.start_ns += 5 * MS).wrong_figures, 1);
     assert_eq!(compared(|tool| tool.bytes = 51).wrong_figures, 1);
+    assert_eq!(compared(|tool| tool.way = Some("pages".to_owned())).wrong_figures, 1);
+    assert_eq!(compared(|tool| tool.way = None).wrong_figures, 1);
+    for writer in [Writer::Other, Writer::Nobody] {
+        assert_eq!(compared(|tool| tool.writer = writer).wrong_figures, 1);
+    }
     let elsewhere = compared(|tool| tool.start_ns += 500 * MS);
     assert_eq!((elsewhere.missed, elsewhere.false_holds), (1, 1));
 }
@@ -568,6 +648,8 @@ fn two_holds() -> (Conversation, Vec<Reported>) {
         causes: vec!["nagle".to_owned()],
         release: "ack".to_owned(),
         tail: false,
+        way: Some("call".to_owned()),
+        writer: Writer::Program,
         peer_ack: None,
         certain: true,
     });

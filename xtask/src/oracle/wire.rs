@@ -31,6 +31,7 @@ pub(crate) fn segment(packet: &[u8], at_ns: u64, outgoing: bool) -> Option<Segme
         syn: tcp.syn(),
         fin: tcp.fin(),
         rst: tcp.rst(),
+        urgent: tcp.urg(),
         window: tcp.window_size(),
         window_shift,
         mss_bytes,

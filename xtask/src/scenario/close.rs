@@ -3,7 +3,7 @@
 use crate::oracle::Call;
 
 use super::{
-    Active, Answer, Link, Step, Story, Syn,
+    Active, Answer, Link, Opener, Step, Story, Syn,
     story::{SYN, close, closes, closes_with, cork, ms, write},
 };
 
@@ -99,6 +99,12 @@ fn passive() -> Vec<Story> {
         closes(
             "close_ack_on_data",
             after_data(20, [vec![ms(5), write(300), ms(5)], ends().into()].concat()),
+            &[("passive", "ack_on_data", "data_after_fin", 3)],
+        ),
+        // The delayed-ACK timer, armed at the FIN, finds nothing to send.
+        closes(
+            "close_ack_on_data_and_a_late_close",
+            after_data(20, [vec![ms(20), write(300), ms(70)], ends().into()].concat()),
             &[("passive", "ack_on_data", "data_after_fin", 3)],
         ),
         // c12
@@ -395,12 +401,12 @@ fn resets_on_either_side() -> Vec<Story> {
         closes(
             "close_by_disconnect_after_shutdown",
             after_shutdown(vec![Step::Do(Call::Disconnect)]),
-            &[("active", "reset_sent", "undetermined", 3)],
+            &[("active", "reset_sent", "disconnected", 3)],
         ),
         closes(
             "close_by_disconnect",
             vec![ms(10), Step::Do(Call::Disconnect)],
-            &[("active", "reset_sent", "undetermined", 1)],
+            &[("active", "reset_sent", "disconnected", 1)],
         ),
     ]
 }
@@ -498,7 +504,7 @@ fn given_up() -> Vec<Story> {
 /// The program asks for a connection that never comes about.
 fn unestablished() -> Vec<Story> {
     let link =
-        |answer| Link::Active(Active { syn: SYN, after_us: 20_000, deferred: false, answer });
+        |answer| Link::Active(Active { syn: SYN, after_us: 20_000, by: Opener::Connect, answer });
     let never = |side, reason, segments| [(side, "never_established", reason, segments)];
     vec![
         closes_with(
@@ -577,8 +583,10 @@ mod tests {
 
     /// Where tcptrace has the names.
     const NAMES: &str = include_str!("../../../tcptrace/src/analysis/close/teardown.rs");
-    /// No story begins before tcptrace comes, which a shape that is not known takes.
-    const WITHOUT_A_STORY: [&str; 1] = ["shape undetermined"];
+    /// No story begins before tcptrace comes, which a shape and a reason that are not known take. A listener is closed in the row
+    /// `closers`.
+    const WITHOUT_A_STORY: [&str; 3] =
+        ["shape undetermined", "reason undetermined", "reason not_accepted"];
 
     /// The names of an enumeration, as the JSON has them.
     fn names(of: &str) -> Vec<String> {

@@ -9,7 +9,8 @@ use super::{
 
 /// The stories of this family.
 pub(crate) fn stories() -> Vec<Story> {
-    vec![
+    let mut stories = writes_that_fail();
+    stories.extend([
         story(
             "innocent_nodelay",
             vec![
@@ -52,6 +53,45 @@ pub(crate) fn stories() -> Vec<Story> {
                 Step::Do(Call::Read(300)),
                 write(200),
                 ms(50),
+                close(),
+            ],
+            vec![],
+        ),
+    ]);
+    stories
+}
+
+/// There is no connection any more.
+fn writes_that_fail() -> Vec<Story> {
+    vec![
+        // The first write is told of the reset, the second that there is no connection: nothing waits for one.
+        story(
+            "innocent_writes_after_a_reset",
+            vec![
+                write(100),
+                ms(10),
+                Step::Ack(100),
+                ms(10),
+                Step::Reset,
+                ms(10),
+                Step::Do(Call::WriteRefused(50)),
+                Step::Do(Call::WriteRefused(50)),
+                close(),
+            ],
+            vec![],
+        ),
+        // This end has closed its half.
+        story(
+            "innocent_writes_after_shutdown",
+            vec![
+                write(100),
+                ms(10),
+                Step::Ack(100),
+                ms(10),
+                Step::Do(Call::ShutdownWrite),
+                ms(10),
+                Step::Do(Call::WriteRefused(50)),
+                ms(10),
                 close(),
             ],
             vec![],

@@ -1,7 +1,7 @@
 //! Stories in which a limit holds bytes: the congestion window, the peer's window, the rate of pacing. Nagle's algorithm,
 //! `TCP_CORK` and `MSG_MORE` must not be blamed for it.
 
-use crate::oracle::Call;
+use crate::oracle::{Call, Way};
 
 use super::{
     Step, Story, Syn,
@@ -29,7 +29,7 @@ pub(crate) fn stories() -> Vec<Story> {
             vec![timed(100, &["transmit_failed"], "probe_timer", 225_000)],
         ),
     );
-    stories.push(send_buffer());
+    stories.extend(send_buffer());
     stories.push(
         // h09: the first ten segments are not paced. The next one waits until the rate allows it, with nothing in flight.
         story(
@@ -135,11 +135,36 @@ fn device() -> Vec<Story> {
 
 /// What has been given has left, and takes up the buffer until it is acknowledged: some of the writes find no room. Which
 /// of them, is the kernel's.
-fn send_buffer() -> Story {
+fn send_buffer() -> Vec<Story> {
     let mut steps = vec![nodelay(true), Step::Do(Call::SendBuffer(4_608)), Step::AckAfter(20_000)];
     steps.extend(vec![write(1_000); 12]);
     steps.extend([Step::Arrived(12_000), ms(50), close()]);
-    Story { expect: Expect::Holds(None), ..story("send_buffer", steps, Vec::new()) }
+    vec![
+        Story { expect: Expect::Holds(None), ..story("send_buffer", steps, Vec::new()) },
+        // Ten segments are in flight; behind the end of a record a new buffer is needed, and as much waits as may.
+        story(
+            "notsent_lowat",
+            vec![
+                nodelay(true),
+                Step::Do(Call::NotsentLowat(1_000)),
+                Step::AckAfter(20_000),
+                write(10_000),
+                by(Way::EndOfRecord, 1_500),
+                ms(3),
+                write(100),
+                ms(60),
+                close(),
+            ],
+            vec![
+                held(1_500, &["cwnd"], "ack", 20_000),
+                held(100, &["notsent_lowat"], "ack", 17_000),
+            ],
+        ),
+    ]
+}
+
+fn by(way: Way, bytes: usize) -> Step {
+    Step::Do(Call::By(way, bytes))
 }
 
 /// Ten segments fill it.

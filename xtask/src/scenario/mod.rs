@@ -14,6 +14,7 @@ mod random;
 mod rows;
 mod story;
 mod threads;
+mod urgent;
 mod ways;
 
 pub(crate) use apart::{attached_mid_hold, losses_forced, losses_random, under_load};
@@ -21,7 +22,7 @@ pub(crate) use loopback::TWENTY_ROUNDS;
 pub(crate) use nagle::HEADER_AND_BODY;
 pub(crate) use random::{MANY as MANY_CLOSES, many_closes, random, random_close};
 pub(crate) use story::{
-    Active, Answer, Expect, Expected, ExpectedClose, Link, Question, Step, Story, Syn, Then,
+    Active, Answer, Expect, Expected, ExpectedClose, Link, Opener, Question, Step, Story, Syn, Then,
 };
 pub(crate) use ways::{CANNOT, MAY, WAYS};
 
@@ -43,6 +44,7 @@ pub(crate) fn all() -> Vec<Story> {
     stories.extend(discarded::stories());
     stories.extend(limits::stories());
     stories.extend(ways::stories());
+    stories.extend(urgent::stories());
     stories.extend(rows::stories());
     stories.extend(opening::stories());
     stories.extend(innocent::stories());

@@ -96,11 +96,23 @@ pub(crate) struct Active {
     pub(crate) syn: Syn,
     /// So many microseconds after the SYN.
     pub(crate) after_us: u64,
-    /// The SYN leaves with the first write (`TCP_FASTOPEN_CONNECT`, without a cookie), not by `connect`, which does not
-    /// wait either.
-    pub(crate) deferred: bool,
+    /// What makes the SYN leave.
+    pub(crate) by: Opener,
     /// What the peer says to the SYN.
     pub(crate) answer: Answer,
+}
+
+/// What makes a SYN leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opener {
+    /// `connect`, which does not wait.
+    Connect,
+    /// The first write after a `connect` that sends nothing (`TCP_FASTOPEN_CONNECT`): the SYN carries data without a cookie.
+    FirstWrite,
+    /// `sendto` with `MSG_FASTOPEN`: the SYN asks for a cookie.
+    Sendto,
+    /// The same with `TCP_FASTOPEN_NO_COOKIE`: the SYN carries data.
+    SendtoWithoutCookie,
 }
 
 /// What the peer says to a SYN.
@@ -108,6 +120,8 @@ pub(crate) struct Active {
 pub(crate) enum Answer {
     /// A SYN of its own.
     Agrees,
+    /// A SYN of its own, which does not acknowledge the data that the host's has carried.
+    LeavesData,
     /// A reset.
     Refuses,
     /// Nothing.

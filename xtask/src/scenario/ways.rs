@@ -5,16 +5,19 @@ use crate::oracle::{Call, Way};
 use super::{
     Expected, Step, Story,
     loopback::client_splits_its_request,
-    story::{Expect, close, cork, held, ms, nodelay, over_mptcp, story, timed, write},
+    story::{
+        Expect, close, cork, held, ms, nodelay, over_mptcp, quick_rounds, story, timed, write,
+    },
 };
 
 /// The ways to write, each with the story that shows it: the page `docs/ways.md` is made from this.
-pub(crate) const WAYS: [(&str, &str); 19] = [
+pub(crate) const WAYS: [(&str, &str); 27] = [
     ("`write`, `send`, `sendto`", "nagle_ack"),
     ("`send` with `MSG_MORE`", "more_ack"),
     ("`send` with `MSG_EOR`", "end_of_record_then_write"),
     ("`send` with `MSG_DONTWAIT`", "by_dontwait"),
     ("`send` with `MSG_ZEROCOPY`", "by_zerocopy"),
+    ("`send` with `MSG_OOB`", "urgent_data_under_cork"),
     ("`writev`", "by_writev"),
     ("`sendmsg`", "by_sendmsg"),
     ("`sendmmsg`: each message is a write", "by_sendmmsg"),
@@ -24,23 +27,33 @@ pub(crate) const WAYS: [(&str, &str); 19] = [
     ("`splice` with `SPLICE_F_MORE`", "splice_more_then_splice"),
     ("io_uring, `IORING_OP_SEND`", "by_io_uring"),
     ("io_uring, by a worker (`IOSQE_ASYNC`)", "by_io_uring_worker"),
+    ("io_uring, `IORING_OP_SENDMSG`", "by_io_uring_sendmsg"),
+    ("io_uring, `IORING_OP_WRITE`", "by_io_uring_write"),
+    ("io_uring, `IORING_OP_SEND_ZC`", "by_io_uring_zerocopy"),
+    ("io_uring, `IORING_OP_SENDMSG_ZC`", "by_io_uring_sendmsg_zerocopy"),
     ("kernel TLS: each record is a write", "ktls"),
     ("a sender in the kernel: KCM", "by_kcm"),
     ("MPTCP, on a subflow", "mptcp"),
+    ("MPTCP, with `TCP_CORK`", "mptcp_cork"),
+    ("MPTCP, with `TCP_NODELAY`", "mptcp_nodelay"),
     ("`connect` that does not wait, then `write`", "not_established"),
+    ("`sendto` with `MSG_FASTOPEN`", "fastopen"),
     ("`TCP_FASTOPEN_CONNECT`, then `write`", "not_established_deferred_connect"),
 ];
 
 /// What a kernel of the matrix cannot do: the story must fail there, and need not be told.
-pub(crate) const CANNOT: [(&str, &str, &str); 3] = [
+pub(crate) const CANNOT: [(&str, &str, &str); 7] = [
+    ("5.10", "by_io_uring_zerocopy", "the kernel has no `IORING_OP_SEND_ZC`"),
+    ("5.10", "by_io_uring_sendmsg_zerocopy", "the kernel has no `IORING_OP_SENDMSG_ZC`"),
     ("5.10", "ktls", "built without `CONFIG_TLS`"),
     ("5.10", "by_kcm", "built without `CONFIG_AF_KCM`"),
     ("5.10", "mptcp", "built without `CONFIG_MPTCP`"),
+    ("5.10", "mptcp_cork", "built without `CONFIG_MPTCP`"),
+    ("5.10", "mptcp_nodelay", "built without `CONFIG_MPTCP`"),
 ];
 
 /// Stories of which tcptrace, on every kernel that can tell them, does not see enough to be certain.
-pub(crate) const MAY: [(&str, &str); 1] =
-    [("mptcp", "yes, but says *may*: the call that wrote is not seen")];
+pub(crate) const MAY: [(&str, &str); 0] = [];
 
 /// The stories of this family.
 pub(crate) fn stories() -> Vec<Story> {
@@ -84,7 +97,7 @@ pub(crate) fn stories() -> Vec<Story> {
         ),
     ]);
     stories.push(ktls());
-    stories.push(mptcp());
+    stories.extend(mptcp());
     stories
 }
 
@@ -121,10 +134,30 @@ fn ktls() -> Story {
     )
 }
 
-/// The client splits its request, and the server delays its acknowledgement.
-fn mptcp() -> Story {
+/// Options that are set on an MPTCP socket the kernel sets on its subflows.
+fn mptcp() -> Vec<Story> {
+    // The client splits its request, and the server delays its acknowledgement.
     let slow = Expected { slack_us: 4_000, ..held(10, &["nagle"], "ack", 42_000) };
-    over_mptcp("mptcp", client_splits_its_request(), vec![slow])
+    let after = |steps: Vec<Step>| {
+        let mut all = quick_rounds(4);
+        all.extend(steps);
+        all.extend([ms(60), close()]);
+        all
+    };
+    vec![
+        over_mptcp("mptcp", client_splits_its_request(), vec![slow]),
+        over_mptcp(
+            "mptcp_cork",
+            // By then the other end's delayed ACK has come.
+            after(vec![ms(60), cork(true), write(40), ms(10), write(40), ms(20), cork(false)]),
+            vec![held(80, &["cork"], "uncork", 30_200)],
+        ),
+        over_mptcp(
+            "mptcp_nodelay",
+            after(vec![write(10), ms(1), write(20), ms(10), nodelay(true)]),
+            vec![held(30, &["nagle"], "nodelay", 11_100)],
+        ),
+    ]
 }
 
 /// Behind a small segment, as the tail of more, under `TCP_CORK`, and under `TCP_NODELAY`, which holds nothing.
@@ -148,7 +181,9 @@ fn like_write(way: Way) -> Story {
         by(way, 40),
         ms(10),
         by(way, 40),
-        ms(30),
+        ms(15),
+        Step::Ack(if way.keeps_apart() { 2_340 } else { 2_300 }),
+        ms(15),
         cork(false),
         ms(10),
         Step::Ack(2_380),
@@ -162,11 +197,13 @@ fn like_write(way: Way) -> Story {
         Step::Ack(3_470),
         close(),
     ];
-    let expect = vec![
-        held(50, &["nagle"], "ack", 30_000),
-        held(50, &["nagle"], "ack", 20_000),
-        held(80, &["cork"], "uncork", 40_200),
-    ];
+    let mut expect = vec![held(50, &["nagle"], "ack", 30_000), held(50, &["nagle"], "ack", 20_000)];
+    if way.keeps_apart() {
+        expect.push(held(40, &["cork"], "more_data", 10_100));
+        expect.push(held(40, &["cork"], "uncork", 30_200));
+    } else {
+        expect.push(held(80, &["cork"], "uncork", 40_200));
+    }
     story(&format!("by_{}", way.name()), steps, expect)
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Case {
     pub(super) held_ms: Option<(u64, u64)>,
     /// The kernels that can do it.
     pub(super) exists: fn(&Kernel) -> bool,
-    /// A request is taken over by another listener, where the kernel does that.
+    /// Each request is taken over by another listener, where the kernel does that.
     pub(super) migrates: bool,
 }
 
@@ -437,9 +437,19 @@ fn sharing(place: &Place) -> anyhow::Result<TcpListener> {
 
 const MIGRATED: usize = 8;
 
+/// Has the second listener of its group chosen for every SYN, instead of one by a hash.
+fn choose_second(listener: &TcpListener) -> anyhow::Result<()> {
+    let mut chosen =
+        libc::sock_filter { code: u16::try_from(libc::BPF_RET | libc::BPF_K)?, jt: 0, jf: 0, k: 1 };
+    let program = libc::sock_fprog { len: 1, filter: &raw mut chosen };
+    set_option(listener.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)?;
+    Ok(())
+}
+
 fn migrated(place: &mut Place) -> anyhow::Result<()> {
     set("ipv4/tcp_migrate_req", "1")?;
     let (first, second) = (sharing(place)?, sharing(place)?);
+    choose_second(&first)?;
     serve(&first, false)?;
     let mut clients = Vec::new();
     for _ in 0..MIGRATED {

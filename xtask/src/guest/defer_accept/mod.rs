@@ -15,6 +15,7 @@ use self::{
 use super::{
     fastopen::place::{PORT, Place},
     netns::Netns,
+    said::{forms, of_both_families},
     stage::Family,
     sys::{now_ns, sleep_until},
     tool::Tool,
@@ -35,15 +36,9 @@ pub(crate) fn outcomes(
     form: Option<&str>,
     filters: bool,
 ) -> Vec<Outcome> {
-    let forms = ["fentry", "kprobe"].into_iter().filter(|it| form.is_none_or(|form| form == *it));
-    forms
+    forms(form)
         .flat_map(|form| {
-            let mut outcomes = [Family::V4, Family::V6].map(|family| Outcome {
-                scenario: NAME.to_owned(),
-                family: family.name().to_owned(),
-                form: form.to_owned(),
-                ..Outcome::default()
-            });
+            let mut outcomes = of_both_families(NAME, form);
             let wrong = played(tcptrace, offset_ns, form, &mut outcomes).and_then(|()| {
                 if filters && form == "fentry" {
                     filtered(tcptrace, offset_ns)

@@ -19,6 +19,7 @@ use self::{
 };
 use super::{
     netns::Netns,
+    said::{forms, of_both_families},
     stage::Family,
     sys::{now_ns, sleep_until},
     tool::Tool,
@@ -33,15 +34,9 @@ const SETTLED_NS: u64 = 1_500_000_000;
 
 /// Plays every case in front of one tcptrace, in each form and family.
 pub(crate) fn outcomes(tcptrace: &Path, offset_ns: u64, form: Option<&str>) -> Vec<Outcome> {
-    let forms = ["fentry", "kprobe"].into_iter().filter(|it| form.is_none_or(|form| form == *it));
-    forms
+    forms(form)
         .flat_map(|form| {
-            let mut outcomes = [Family::V4, Family::V6].map(|family| Outcome {
-                scenario: NAME.to_owned(),
-                family: family.name().to_owned(),
-                form: form.to_owned(),
-                ..Outcome::default()
-            });
+            let mut outcomes = of_both_families(NAME, form);
             let wrong = played(tcptrace, offset_ns, form, &mut outcomes)
                 .and_then(|()| filtered(tcptrace, offset_ns, form))
                 .and_then(|wrong| {

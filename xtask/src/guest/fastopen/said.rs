@@ -1,10 +1,17 @@
 //! What tcptrace says of a case, against what was provoked, the wire and the counters.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{super::tool::findings, cases::Case, place::Place};
+use super::{
+    super::{
+        said::{Counter, Socket},
+        tool::findings,
+    },
+    cases::Case,
+    place::Place,
+};
 use crate::oracle::Segment;
 
 /// A finding of its JSON.
@@ -27,13 +34,6 @@ pub(super) struct Found {
     text: String,
 }
 
-#[derive(Debug, Deserialize)]
-struct Socket {
-    netns: Option<u64>,
-    local: Option<SocketAddr>,
-    remote: Option<SocketAddr>,
-}
-
 impl Found {
     pub(super) const fn netns(&self) -> Option<u64> {
         self.socket.netns
@@ -54,15 +54,6 @@ impl Found {
         let end = if self.side == "client" { self.socket.local } else { self.socket.remote };
         end.map(|end| end.port()).filter(|port| *port > 0)
     }
-}
-
-/// What a summary says of one counter.
-#[derive(Debug, Deserialize)]
-pub(super) struct Counter {
-    netns: u64,
-    name: String,
-    kernel: u64,
-    findings: u64,
 }
 
 /// What was there before tcptrace, and what it says of the namespace that outlives it.

@@ -13,17 +13,18 @@ use super::{
     bpf::{self, Attached},
     player::{Pair, Player, has_ring_options},
     setter::{Answer, Way, answer, set},
+    wire,
 };
 
 /// Level and number of an option (`linux/tcp.h`, `asm-generic/socket.h`).
-type Key = (u32, u32);
+pub(super) type Key = (u32, u32);
 
 const NODELAY: Key = (6, 1);
-const MAXSEG: Key = (6, 2);
+pub(super) const MAXSEG: Key = (6, 2);
 const CORK: Key = (6, 3);
-const KEEPIDLE: Key = (6, 4);
-const KEEPINTVL: Key = (6, 5);
-const KEEPCNT: Key = (6, 6);
+pub(super) const KEEPIDLE: Key = (6, 4);
+pub(super) const KEEPINTVL: Key = (6, 5);
+pub(super) const KEEPCNT: Key = (6, 6);
 const SYNCNT: Key = (6, 7);
 const LINGER2: Key = (6, 8);
 const DEFER_ACCEPT: Key = (6, 9);
@@ -41,7 +42,7 @@ const DEBUG: Key = (1, 1);
 const TYPE: Key = (1, 3);
 const SNDBUF: Key = (1, 7);
 const RCVBUF: Key = (1, 8);
-const KEEPALIVE: Key = (1, 9);
+pub(super) const KEEPALIVE: Key = (1, 9);
 const LINGER: Key = (1, 13);
 const BUSY_POLL: Key = (1, 46);
 const PACING: Key = (1, 47);
@@ -50,8 +51,8 @@ const TOS: Key = (0, 1);
 /// `IPPROTO_MPTCP` (`linux/in.h`).
 const MPTCP: i32 = 262;
 
-type Wanted = (&'static str, Option<&'static str>);
-const TOOK: Wanted = ("took_effect", None);
+pub(super) type Wanted = (&'static str, Option<&'static str>);
+pub(super) const TOOK: Wanted = ("took_effect", None);
 const SAME: Wanted = ("no_effect", Some("unchanged"));
 const LATE: Wanted = ("no_effect", Some("connected"));
 const INHERITED: Wanted = ("inherited_by_children", None);
@@ -64,7 +65,7 @@ pub(super) struct Case {
     pub(super) play: fn(&mut Player) -> anyhow::Result<()>,
 }
 
-pub(super) const CASES: [Case; 12] = [
+pub(super) const CASES: [Case; 13] = [
     Case { name: "before connect", play: before_connect },
     Case { name: "refused", play: refused },
     Case { name: "wrong level", play: wrong_level },
@@ -77,6 +78,7 @@ pub(super) const CASES: [Case; 12] = [
     Case { name: "another process", play: another_process },
     Case { name: "BPF", play: by_bpf },
     Case { name: "Multipath TCP", play: mptcp },
+    Case { name: "a peer falls silent", play: wire::silent_peer },
 ];
 
 fn before_connect(p: &mut Player) -> anyhow::Result<()> {
@@ -430,7 +432,8 @@ fn mptcp(p: &mut Player) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sockaddr(at: std::net::SocketAddr) -> (u32, Vec<u8>) {
+/// An address as the system calls take it, and its length.
+pub(super) fn sockaddr(at: std::net::SocketAddr) -> (u32, Vec<u8>) {
     let port = at.port().to_be_bytes();
     let mut bytes = match at {
         std::net::SocketAddr::V4(_) => libc::AF_INET.to_ne_bytes()[..2].to_vec(),

@@ -3,14 +3,19 @@
 
 mod bpf;
 mod cases;
+mod functions;
+mod kernel;
 mod player;
+mod rpc;
 mod said;
 mod setter;
+mod wire;
 
 use std::{net::TcpStream, os::fd::AsRawFd as _, path::Path, thread};
 
 use anyhow::Context as _;
 
+pub(crate) use self::kernel::MODULES;
 pub(super) use self::player::is_from;
 use self::{
     cases::CASES,
@@ -20,6 +25,7 @@ use self::{
 };
 use super::{
     netns::Netns,
+    said::{forms, of_both_families},
     stage::Family,
     sys::{now_ns, set_option, sleep_until},
     tool::Tool,
@@ -40,16 +46,10 @@ pub(crate) fn outcomes(
     seed: u64,
     filters: bool,
 ) -> Vec<Outcome> {
-    let forms = ["fentry", "kprobe"].into_iter().filter(|it| form.is_none_or(|form| form == *it));
-    forms
+    forms(form)
         .flat_map(|form| {
-            let mut outcomes = [Family::V4, Family::V6].map(|family| Outcome {
-                scenario: NAME.to_owned(),
-                family: family.name().to_owned(),
-                form: form.to_owned(),
-                ..Outcome::default()
-            });
-            let wrong = played(tcptrace, form, seed, &mut outcomes)
+            let mut outcomes = of_both_families(NAME, form);
+            let wrong = played(tcptrace, form, (seed, filters), &mut outcomes)
                 .and_then(|()| replayed(tcptrace, &outcomes))
                 .and_then(|mut wrong| {
                     // Filters and the iterator are the same in both forms.
@@ -72,7 +72,8 @@ pub(crate) fn outcomes(
 
 /// What was done in one namespace.
 struct Played {
-    netns: u64,
+    /// Held, so that its number is not given to another one.
+    netns: Netns,
     calls: Vec<Call>,
     wrong: Vec<String>,
 }
@@ -80,7 +81,7 @@ struct Played {
 fn played(
     tcptrace: &Path,
     form: &str,
-    seed: u64,
+    (seed, filters): (u64, bool),
     outcomes: &mut [Outcome; 2],
 ) -> anyhow::Result<()> {
     let words = ["sockopt", "--json", "--attach", form, "-w", RECORDING, "--force"];
@@ -102,11 +103,25 @@ fn played(
             family,
         )?);
     }
+    // What is there already is the same in both forms and families, and how it is read on every kernel.
+    let existing = (filters && form == "fentry").then_some((tcptrace, form));
+    let by_kernel = [(Family::V4, existing), (Family::V6, None)]
+        .map(|(family, existing)| kernel::played(family, existing));
     sleep_until(now_ns() + 200_000_000);
     let found = read(&tool.stop()?.0)?;
+    for (played, outcome) in by_kernel.into_iter().zip(&mut *outcomes) {
+        let played = played.context("options that the kernel sets")?;
+        let here: Vec<&Found> =
+            found.iter().filter(|one| one.netns() == played.netns.number().ok()).collect();
+        outcome.tool += u32::try_from(here.len())?;
+        outcome.oracle += played.calls();
+        outcome.broken.extend(played.wrong.iter().cloned());
+        outcome.broken.extend(kernel::compared(&played, &here));
+        outcome.broken.extend(kernel::compared_existing(&played)?);
+    }
     for (played, outcome) in all.iter().zip(outcomes) {
         let here: Vec<&Found> =
-            found.iter().filter(|one| one.netns() == Some(played.netns)).collect();
+            found.iter().filter(|one| one.netns() == played.netns.number().ok()).collect();
         outcome.tool += u32::try_from(here.len())?;
         outcome.oracle += u32::try_from(played.calls.len())?;
         outcome.broken.extend(played.wrong.iter().cloned());
@@ -121,7 +136,7 @@ fn in_own_namespace(
     family: Family,
 ) -> anyhow::Result<Played> {
     let thread = thread::spawn(move || -> anyhow::Result<Played> {
-        let netns = Netns::create()?.number()?;
+        let netns = Netns::create()?;
         let mut player = Player::new(family);
         play(&mut player)?;
         let Player { calls, wrong, .. } = player;
@@ -155,7 +170,8 @@ fn filtered(tcptrace: &Path, form: &str) -> anyhow::Result<Vec<String>> {
     let mut wrong = Vec::new();
     for ((text, _), (pid, many)) in Tool::stop_all(tools)?.iter().zip(&wanted) {
         let found = read(text)?;
-        let here = found.iter().filter(|one| one.netns() == Some(played.netns)).count();
+        let netns = played.netns.number()?;
+        let here = found.iter().filter(|one| one.netns() == Some(netns)).count();
         if here != *many || found.len() != *many {
             wrong.push(format!("--pid {pid}: {found:?}"));
         }

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::{player::Call, setter::Answer};
+use super::{
+    super::said::{Process, Socket},
+    player::Call,
+    setter::Answer,
+};
 
 /// What a socket says of an option that nobody has set.
 const DEFAULTS: [((u32, u32), i64); 7] = [
@@ -29,6 +33,15 @@ enum Value {
     Word(String),
 }
 
+impl Value {
+    fn shown(&self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Word(word) => word.clone(),
+        }
+    }
+}
+
 /// A finding of its JSON.
 #[derive(Debug, Deserialize)]
 pub(super) struct Found {
@@ -42,22 +55,11 @@ pub(super) struct Found {
     effect: Option<String>,
     reason: Option<String>,
     via: Option<String>,
+    phase: Option<String>,
     #[serde(default)]
     released_bytes: u32,
     existing: Option<BTreeMap<String, Value>>,
     certainty: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Socket {
-    netns: Option<u64>,
-    local: Option<SocketAddr>,
-    remote: Option<SocketAddr>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Process {
-    pid: u32,
 }
 
 impl Found {
@@ -69,6 +71,48 @@ impl Found {
     pub(super) fn is_of(&self, local: SocketAddr, remote: Option<SocketAddr>) -> bool {
         let other = self.socket.remote.filter(|remote| remote.port() != 0);
         self.socket.local == Some(local) && other == remote
+    }
+
+    /// Whether somebody has it open, or set the option.
+    pub(super) const fn has_process(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// An option of a socket that was there, as it is told.
+    pub(super) fn existing_value(&self, name: &str) -> Option<String> {
+        self.existing.as_ref()?.get(name).map(Value::shown)
+    }
+
+    /// Port of the other end; 0 while there is none.
+    pub(super) fn remote_port(&self) -> u16 {
+        self.socket.remote.map_or(0, |remote| remote.port())
+    }
+
+    /// What the socket was like at the call.
+    pub(super) fn phase(&self) -> &str {
+        self.phase.as_deref().unwrap_or("-")
+    }
+
+    /// Bytes that left by the call.
+    pub(super) const fn released_bytes(&self) -> u32 {
+        self.released_bytes
+    }
+
+    /// The option, its value before and after, the result, the way and the thread that set it, as one line.
+    pub(super) fn line(&self) -> String {
+        let shown =
+            |value: &Option<Value>| value.as_ref().map_or_else(|| "-".to_owned(), Value::shown);
+        let part = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        format!(
+            "{}/{} {} to {} {} {} {}",
+            part(self.level),
+            part(self.optname),
+            shown(&self.old),
+            shown(&self.new),
+            self.result.unwrap_or(-1),
+            self.via.as_deref().unwrap_or("-"),
+            part(self.process.as_ref().map(|process| process.tid)),
+        )
     }
 
     /// Whether that process has it.

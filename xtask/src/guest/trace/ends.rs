@@ -36,6 +36,11 @@ pub(super) fn tried(tcptrace: &Path, _seed: u64) -> anyhow::Result<Vec<String>> 
             code: 4,
             holds: Some(0),
         },
+        Run {
+            flags: &["--json", "--exit-code", "-d", "1s", "--min-hold", "1h", "--max-sockets", "1"],
+            code: 4,
+            holds: Some(0),
+        },
     ];
     let mut wrong = Vec::new();
     for (at, each) in (0..).zip(&runs) {
@@ -62,7 +67,7 @@ fn both(tcptrace: &Path, file: &str, each: &Run<'_>) -> anyhow::Result<Vec<Strin
     let words = [&["nagle"], each.flags, &["-w", file]].concat();
     let live = run(tcptrace, &words, Stdio::null())?;
     // What belongs to a live run alone is not repeated.
-    let alone = ["-d", "--buffer"];
+    let alone = ["-d", "--buffer", "--max-sockets"];
     let mut flags = Vec::new();
     let mut rest = each.flags.iter();
     while let Some(flag) = rest.next() {
