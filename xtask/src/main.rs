@@ -5,6 +5,7 @@
     reason = "a task speaks to the person who typed it"
 )]
 
+mod again;
 mod apt;
 mod bench;
 mod binaries;

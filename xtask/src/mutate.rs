@@ -45,6 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
                 scenario: None,
                 random: None,
                 mutation: Some(name),
+                again: 0,
             });
         }
     }

@@ -34,11 +34,24 @@ pub(crate) struct Outcome {
     pub(crate) broken: Vec<String>,
     /// One line for each difference, for a person.
     pub(crate) notes: Vec<String>,
+    /// It failed once, and passed each time it was run again.
+    #[serde(skip)]
+    pub(crate) unsteady: bool,
 }
 
 impl Outcome {
-    /// Whether everything agreed and the scenario ran as written.
+    /// Whether everything agreed and the scenario ran as written, if not at the first time.
     pub(crate) fn passed(&self) -> bool {
+        self.unsteady || self.agreed()
+    }
+
+    /// The seed of a random schedule, which it notes.
+    pub(crate) fn seed(&self) -> Option<u64> {
+        let after = self.notes.iter().find_map(|note| note.split_once(" --seed "));
+        after.and_then(|(_, seed)| seed.trim().parse().ok())
+    }
+
+    fn agreed(&self) -> bool {
         self.broken.is_empty()
             && self.wrong_causes
                 + self.wrong_releases

@@ -142,25 +142,27 @@ fn print_failures(results: &[Done], cells: &Cells<'_>, kernels: &[&str]) {
             println!("FAIL kernel {}: {failure}", done.job.name());
             println!("    reproduce: {}", done.job.reproduce(hooks::SCENARIO));
         }
-        for outcome in done.outcomes.iter().filter(|outcome| !outcome.passed()) {
+        for outcome in done.outcomes.iter().filter(|outcome| !outcome.passed() || outcome.unsteady)
+        {
             told += 1;
             if told > TOLD {
                 continue;
             }
-            println!("FAIL kernel {}: {}", done.job.series.name, row(outcome, done.job.lockdown));
+            let (word, again) = if outcome.unsteady {
+                ("UNSTEADY", ": failed once, and passed each time it was run again")
+            } else {
+                ("FAIL", "")
+            };
+            let row = row(outcome, done.job.lockdown);
+            println!("{word} kernel {}: {row}{again}", done.job.series.name);
             for line in outcome.broken.iter().chain(&outcome.notes) {
                 println!("    {line}");
             }
-            // A random schedule notes the seed that makes it.
-            let seed = outcome
-                .notes
-                .iter()
-                .find_map(|note| note.split_once(" --seed "))
-                .map(|(_, seed)| seed);
-            let seed = seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
+            let seed = outcome.seed().map(|seed| format!(" --seed {seed}")).unwrap_or_default();
             println!("    reproduce: {}{seed}", done.job.reproduce(&outcome.scenario));
         }
-        if done.outcomes.iter().any(|outcome| !outcome.passed()) || !done.failures.is_empty() {
+        let telling = |outcome: &Outcome| !outcome.passed() || outcome.unsteady;
+        if done.outcomes.iter().any(telling) || !done.failures.is_empty() {
             println!(
                 "    console of kernel {}: {}",
                 done.job.name(),

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::{
-    bench,
+    again, bench,
     binaries::{self, Program},
     command, debian, ebpf,
     guest::{
@@ -94,7 +94,10 @@ pub(crate) fn run(args: &Args) -> Result<Totals> {
     let (answers, results) = thread::scope(|scope| {
         // Its guest is one of them.
         let answers = args.scenario.is_none().then(|| scope.spawn(bench::answers));
-        let results = in_guests(&jobs, &programs, args.jobs);
+        let mut results = in_guests(&jobs, &programs, args.jobs);
+        if args.scenario.is_none() {
+            again::run(&mut results, &programs, args.jobs);
+        }
         let panicked = |_panic| Err(anyhow!("it panicked"));
         (answers.map(|answers| answers.join().unwrap_or_else(panicked)), results)
     });
@@ -146,6 +149,7 @@ fn jobs(wanted: &[&'static Series], args: &Args) -> Vec<Job> {
         scenario: args.scenario.clone(),
         random: random.filter(|_| !lockdown),
         mutation: None,
+        again: 0,
     };
     if args.scenario.is_some() {
         return wanted.iter().map(|series| job(series, Part::Whole, false)).collect();
@@ -210,6 +214,8 @@ pub(crate) struct Job {
     /// How many random schedules, and the seed of the first.
     pub(crate) random: Option<(u64, u64)>,
     pub(crate) mutation: Option<&'static str>,
+    /// Which time it is run again; zero at first.
+    pub(crate) again: u8,
 }
 
 impl Job {
@@ -226,6 +232,10 @@ impl Job {
         if let Some(mutation) = self.mutation {
             name += " ";
             name += mutation;
+        }
+        if self.again > 0 {
+            let scenario = self.scenario.iter().map(|scenario| format!(" {scenario}"));
+            name.extend(scenario.chain([format!(" again {}", self.again)]));
         }
         name
     }
@@ -337,6 +347,20 @@ pub(crate) struct Done {
     pub(crate) failures: Vec<String>,
     /// Worth saying, and no failure.
     pub(crate) remarks: Vec<String>,
+}
+
+impl Done {
+    /// Whether a row was run here and passed each time.
+    pub(crate) fn has_passed(&self, row: &Outcome) -> bool {
+        let mut same = self
+            .outcomes
+            .iter()
+            .filter(|it| {
+                it.scenario == row.scenario && it.family == row.family && it.form == row.form
+            })
+            .peekable();
+        same.peek().is_some() && same.all(Outcome::passed)
+    }
 }
 
 /// The programs a guest gets.
@@ -452,7 +476,7 @@ fn boot(job: &Job, programs: &Programs, console: &mut Vec<String>) -> Result<vm:
     if job.has_servers() {
         guest.append(debian::tree(&tree::PACKAGES)?);
     }
-    let shown = job.scenario.is_some();
+    let shown = job.scenario.is_some() && job.again == 0;
     let mut kept = kept(job)?;
     let began = vm::now();
     guest.run(&mut |line| {

@@ -153,7 +153,7 @@ fn unmatched(outcome: &mut Outcome, seen: &Conversation, tool: &Reported) {
 fn one(outcome: &mut Outcome, hold: &Hold, tool: &Reported) {
     let causes = hold.causes.iter().eq(tool.causes.iter())
         || hold.after_loss && undetermined_in_part(&hold.causes, &tool.causes);
-    let release = hold.release == tool.release;
+    let release = hold.release == tool.release || hold.or == Some(tool.release.as_str());
     let asleep = hold.causes == [SEND_BUFFER];
     // MPTCP may give the bytes later, in softirq: then nobody is named.
     let writer = match tool.writer {
@@ -198,7 +198,9 @@ fn within_one_write(seen: &Conversation, tool: &Reported) -> bool {
 
 fn line(hold: &Hold) -> String {
     let held_us = hold.held_ns / 1000;
-    let Hold { start_ns, bytes, causes, release, tail, peer_ack, .. } = hold;
+    let Hold { start_ns, bytes, causes, tail, peer_ack, .. } = hold;
+    let release: Vec<&str> = [hold.release].into_iter().chain(hold.or).collect();
+    let release = release.join(" or ");
     format!(
         "{bytes} B held {held_us} us from {start_ns} by {causes:?} until {release}, tail {tail}, ACK {peer_ack:?}"
     )

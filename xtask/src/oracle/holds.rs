@@ -251,6 +251,7 @@ impl Replay {
             bytes,
             causes: vec![cause],
             release: "ack",
+            or: None,
             peer_ack: None,
             tail,
             way: self.way(&record.call),
@@ -389,7 +390,17 @@ impl Replay {
             self.twice = self.sent;
             return;
         }
-        let release = self.release(segment, during);
+        let alone = self.release(segment, None);
+        let meanwhile = during.filter(|record| self.may_meet(alone, segment, record));
+        let (release, or) = match (self.release(segment, during), meanwhile) {
+            // Nothing of the call is in it, and TCP sends it short: the timer interrupted the call.
+            ("more_data", Some(record))
+                if alone == "probe_timer" && end + self.bytes(record) <= self.written =>
+            {
+                (alone, Some("more_data"))
+            }
+            (release, meanwhile) => (release, meanwhile.map(|_| alone)),
+        };
         // One buffer of several segments counts as they do.
         let mut full = self.sent + self.mss;
         while full < end {
@@ -402,26 +413,50 @@ impl Replay {
         if u64::from(segment.bytes) < self.mss && release != "probe_timer" {
             self.small_end = end;
         }
-        self.end_holds(segment, release);
+        self.end_holds(segment, release, or);
     }
 
-    fn end_holds(&mut self, segment: &Segment, release: &'static str) {
+    /// Whether what would have let a segment go without the call can have come within the call: an ACK that arrived in it, or a
+    /// timer that was due by then.
+    fn may_meet(&self, alone: &str, segment: &Segment, record: &CallRecord) -> bool {
+        let departed_ns = self.left.last().map_or(0, |(_, at_ns)| *at_ns);
+        let since_ns = |at_ns: u64| segment.at_ns.saturating_sub(at_ns);
+        match alone {
+            "ack" | "window_update" => self.last_ack_ns.is_some_and(|at_ns| at_ns >= record.at_ns),
+            "probe_timer" => since_ns(self.quiet_since_ns()) >= PROBE_TIMER_NS,
+            "loss_probe" => {
+                // tcp_schedule_loss_probe(): two round trips, and the least RTO on top where one segment is in flight.
+                let alone = self.ends.iter().filter(|end| **end > self.acked).count() == 1;
+                let least_ns = if alone { PROBE_TIMER_NS } else { 0 };
+                since_ns(departed_ns) >= self.trip_ns.map_or(0, |trip_ns| 2 * trip_ns) + least_ns
+            }
+            _ => false,
+        }
+    }
+
+    fn end_holds(&mut self, segment: &Segment, release: &'static str, or: Option<&'static str>) {
         while let Some(first) = self.waiting.first().copied() {
             if first.to > self.sent {
                 return;
             }
             let left = self.waiting.iter().take_while(|waiting| waiting.to <= self.sent).count();
-            self.conclude(left, segment.at_ns, release);
+            self.conclude(left, segment.at_ns, release, or);
         }
     }
 
     /// A reset, whoever sent it: what waits never leaves.
     fn discard(&mut self, at_ns: u64) {
-        self.conclude(self.waiting.len(), at_ns, "discarded");
+        self.conclude(self.waiting.len(), at_ns, "discarded", None);
     }
 
     /// The oldest writes wait no more: one hold.
-    fn conclude(&mut self, many: usize, at_ns: u64, release: &'static str) {
+    fn conclude(
+        &mut self,
+        many: usize,
+        at_ns: u64,
+        release: &'static str,
+        or: Option<&'static str>,
+    ) {
         let gone: Vec<Waiting> = self.waiting.drain(..many).collect();
         let Some(first) = gone.first() else { return };
         self.found.push(Hold {
@@ -430,7 +465,12 @@ impl Replay {
             bytes: gone.iter().map(|waiting| waiting.to - waiting.from).sum(),
             causes: std::mem::take(&mut self.causes),
             release,
-            peer_ack: if release == "ack" { self.peer_ack } else { Some("") },
+            or,
+            peer_ack: match (release, or) {
+                ("ack", None) => self.peer_ack,
+                ("ack", _) | (_, Some("ack")) => None,
+                _ => Some(""),
+            },
             tail: first.tail,
             way: first.way,
             after_loss: std::mem::take(&mut self.after_loss),

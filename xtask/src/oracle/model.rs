@@ -218,6 +218,8 @@ pub(crate) struct Hold {
     pub(crate) causes: Vec<&'static str>,
     /// What let the bytes go, by its JSON name.
     pub(crate) release: &'static str,
+    /// What else may have: a segment that left within a call that also met an ACK or a timer. The wire does not tell them apart.
+    pub(crate) or: Option<&'static str>,
     /// Whether whole segments of the same write left before.
     pub(crate) tail: bool,
     /// How the write that started it was given to TCP, by its JSON name.

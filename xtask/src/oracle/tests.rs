@@ -79,6 +79,7 @@ fn hold(
         bytes,
         causes: causes.to_vec(),
         release,
+        or: None,
         peer_ack: if release == "ack" { None } else { Some("") },
         tail: false,
         way: "call",
@@ -183,6 +184,43 @@ fn after_the_probe_timer_a_small_write_is_not_nagles() {
     let found: Vec<_> =
         holds(&seen).iter().map(|hold| (hold.bytes, hold.causes.clone(), hold.release)).collect();
     assert_eq!(found, [(40, vec!["msg_more"], "probe_timer"), (10, vec!["nagle"], "fin")]);
+}
+
+#[test]
+fn a_timer_within_a_write_is_told_from_the_write_by_what_left() {
+    let interrupted = |to| {
+        let seen = talk(
+            vec![
+                call(MS, Call::Cork(true)),
+                call(2 * MS, Call::Write(40)),
+                call(220 * MS, Call::Write(10)),
+                call(230 * MS, Call::Close),
+            ],
+            vec![left(220 * MS + 9, 0, to), left(230 * MS + 9, to, 50)],
+        );
+        let found = holds(&seen);
+        (found[0].release, found[0].or)
+    };
+    assert_eq!(interrupted(40), ("probe_timer", Some("more_data")));
+    assert_eq!(interrupted(50), ("push", Some("probe_timer")));
+}
+
+#[test]
+fn an_ack_within_a_write_may_have_let_go_what_left_in_it() {
+    let met = |acked_at| {
+        let seen = talk(
+            vec![
+                call(MS, Call::Write(10)),
+                call(2 * MS, Call::Write(20)),
+                call(9 * MS, Call::Nodelay(true)),
+            ],
+            vec![left(MS + 9, 0, 10), acked(acked_at, 10), left(9 * MS + 9, 10, 30)],
+        );
+        let found = holds(&seen);
+        (found[0].release, found[0].or)
+    };
+    assert_eq!(met(9 * MS + 2), ("nodelay", Some("ack")));
+    assert_eq!(met(9 * MS - 2), ("nodelay", None));
 }
 
 #[test]
