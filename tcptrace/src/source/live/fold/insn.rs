@@ -55,6 +55,11 @@ impl Insn {
     /// Goes on with the next instruction: the verifier takes it out.
     pub(super) const NOTHING: Self = Self { op: GOTO, dst: 0, src: 0, off: 0, imm: 0 };
 
+    /// Goes on elsewhere if `r0` is not 0 (`BPF_JMP | BPF_JNE | BPF_K`).
+    pub(super) const IF_R0: Self = Self { op: 0x55, ..Self::NOTHING };
+    /// Leaves the function (`BPF_JMP | BPF_EXIT`).
+    pub(super) const EXIT: Self = Self { op: 0x95, ..Self::NOTHING };
+
     pub(super) fn from_bytes(bytes: [u8; SLOT]) -> Self {
         let [op, registers, off0, off1, imm0, imm1, imm2, imm3] = bytes;
         Self {
@@ -239,6 +244,11 @@ impl Insn {
                 5 => second & bits == bits,
                 _ => false,
             }
+    }
+
+    /// Whether it calls a function of the program (`BPF_PSEUDO_CALL`).
+    pub(super) fn calls_function(self) -> bool {
+        self.kind() == Some(Kind::Call) && self.src == 1
     }
 
     /// How many of `r1` to `r5` a call reads: of helpers that the programs use, as the kernel declares them

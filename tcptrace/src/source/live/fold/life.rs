@@ -6,13 +6,13 @@ use super::{
 };
 
 /// Takes out, in place, what nobody reads: only what has no other effect than to write a register. Of each branch is told
-/// whether it is taken, where that is known: nobody goes the other way. Says where an instruction was taken out; `None` where
-/// something is not understood.
+/// whether it is taken, where that is known: nobody goes the other way. `None` where something is not
+/// understood.
 pub(super) fn remove_unread(
     insns: &mut [Insn],
     blocks: &mut Blocks,
     outcomes: &[Option<bool>],
-) -> Option<Vec<usize>> {
+) -> Option<()> {
     let read = read_from(insns, blocks, outcomes)?;
     let mut removed = Vec::new();
     for at in blocks.starts() {
@@ -20,14 +20,14 @@ pub(super) fn remove_unread(
             removed.push(at);
         }
     }
-    for &at in &removed {
+    for at in removed {
         if insns.get(at)?.kind()? == Kind::Wide {
             *insns.get_mut(at + 1)? = Insn::NOTHING;
             blocks.halve(at)?;
         }
         *insns.get_mut(at)? = Insn::NOTHING;
     }
-    Some(removed)
+    Some(())
 }
 
 /// Whether the instruction does nothing but write a register that is not among those read behind it.

@@ -3,8 +3,8 @@
 //! The programs read the places of the kernel's fields, and what is asked for, from read-only data. The verifier knows the
 //! values and takes out the branches that they rule out; the loads, and what is computed from them, stay: half of the
 //! instructions on the path of a send that nobody holds. Here they become immediates and offsets, and what nobody reads
-//! any more is taken out. Nothing else moves, so that jumps and line numbers stay as they are, and branches stay for the
-//! verifier, which refuses what no branch leads to.
+//! any more is taken out, with what is never run. A function stays where it is and as long as it was, so that nothing
+//! outside of it moves.
 //!
 //! A function in which something is not understood stays as it was: it is only slower.
 
@@ -12,18 +12,23 @@ mod blocks;
 mod flow;
 mod insn;
 mod life;
+mod pack;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use self::{
     blocks::Blocks,
     flow::{Code, State, Value},
     insn::{Insn, Kind, SLOT},
     life::{add_to_offsets, remove_unread},
+    pack::{Packed, packed},
 };
-use super::elf::{Elf, Relocation, Section, number};
+use super::elf::{Elf, Relocation, Section, Symbol, number};
 
 /// Puts constants into the programs of an object: by name, the bytes that the loader will give them. An object that is not
 /// understood stays as it is.
@@ -41,19 +46,23 @@ type Edits = Vec<(usize, Vec<u8>)>;
 fn edits(elf: &[u8], constants: &[(&str, &[u8])]) -> Option<Edits> {
     let read = Elf::read(elf)?;
     let known = Known::of(&read, constants)?;
+    let called = called(elf, &read)?;
     let mut all = Vec::new();
     let is_wanted = |section: &Section<'_>| section.is_code() && !STAY.contains(&section.name);
     for (index, section) in read.sections.iter().enumerate().filter(|(_, one)| is_wanted(one)) {
-        let relocations: Places =
+        let places: Places =
             read.relocations(elf, index)?.into_iter().map(|at| (at.offset / SLOT, at)).collect();
-        let mut unused = Vec::new();
-        for symbol in read.symbols.iter().filter(|one| one.section == index && one.is_function) {
-            let slots = symbol.value / SLOT..(symbol.value + symbol.bytes) / SLOT;
-            if slots.len() > LONG {
+        let is_own = |one: &&Symbol<'_>| one.section == index && one.is_function;
+        // Where the loader fills something in: the slot that it is now, and `None` where that is gone.
+        let mut moved: BTreeMap<usize, Option<usize>> =
+            places.keys().map(|at| (*at, Some(*at))).collect();
+        for symbol in read.symbols.iter().filter(is_own) {
+            if section.name == FUNCTIONS && !called.contains(&symbol.value) {
                 continue;
             }
+            let slots = symbol.value / SLOT..(symbol.value + symbol.bytes) / SLOT;
             let Some(before) = instructions(elf, section, &slots) else { continue };
-            let filled_in = |at: usize| relocations.get(&(slots.start + at));
+            let filled_in = |at: usize| places.get(&(slots.start + at));
             let place = |at: usize| {
                 let to = read.symbols.get(filled_in(at)?.symbol)?;
                 let more = i64::from(before.get(at)?.imm);
@@ -65,28 +74,69 @@ fn edits(elf: &[u8], constants: &[(&str, &[u8])]) -> Option<Edits> {
                 is_filled_in: &|at| filled_in(at).is_some(),
                 constant: &|at, bytes| known.number(at, bytes),
             };
-            let Some((after, removed)) = folded(&code) else { continue };
-            unused.extend(removed.into_iter().filter_map(|at| filled_in(at).copied()));
-            for (at, (before, after)) in before.iter().zip(&after).enumerate() {
-                if before != after {
-                    all.push((section.at + (slots.start + at) * SLOT, after.bytes().to_vec()));
-                }
+            let Some(after) = folded(&code) else { continue };
+            let bytes = after.insns.iter().flat_map(|insn| insn.bytes()).collect();
+            all.push((section.at + slots.start * SLOT, bytes));
+            for (at, place) in moved.range_mut(slots.clone()) {
+                let now = after.moved.get(at - slots.start).copied().flatten();
+                *place = now.map(|now| slots.start + now);
             }
         }
-        all.extend(without(elf, &relocations, &unused)?);
+        all.extend(relocated(&places, &moved, section.bytes)?);
     }
     Some(all)
 }
 
-/// Sections that stay as they are: programs that stand in where the kernel takes no tracing programs, and what programs call
-/// only where something is to be told. The verifier takes longer for what is taken out there than is gained.
-const STAY: [&str; 3] = ["kprobe", "kretprobe", ".text"];
+/// The section of what programs call.
+const FUNCTIONS: &str = ".text";
 
-/// So long is no program whose work is done by others: it only runs where something is to be told.
-const LONG: usize = 512;
+/// Sections that stay as they are: programs that stand in where the kernel takes no tracing programs.
+const STAY: [&str; 2] = ["kprobe", "kretprobe"];
 
 /// By slot of its section, the places that the loader fills in.
 type Places = BTreeMap<usize, Relocation>;
+
+/// Where the functions begin that the programs call, directly or not, in bytes from the start of their section.
+fn called(elf: &[u8], read: &Elf<'_>) -> Option<BTreeSet<usize>> {
+    let mut called = BTreeSet::new();
+    let functions = read.sections.iter().position(|section| section.name == FUNCTIONS)?;
+    let mut calls: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
+    for (index, section) in read.sections.iter().enumerate() {
+        if section.is_code() && !STAY.contains(&section.name) {
+            for place in read.relocations(elf, index)? {
+                let bytes = elf.get(section.at + place.offset..)?.first_chunk()?;
+                let insn = Insn::from_bytes(*bytes);
+                let to = read.symbols.get(place.symbol)?;
+                if insn.kind() == Some(Kind::Call) && to.section == functions {
+                    // From the symbol on, less one, in slots.
+                    let more = isize::try_from(insn.imm).ok()? + 1;
+                    let to = (to.value / SLOT).checked_add_signed(more)? * SLOT;
+                    calls.entry(index).or_default().push((place.offset, to));
+                }
+            }
+        }
+    }
+    let is_program = |one: &&Symbol<'_>| one.is_function && one.section != functions;
+    let mut todo: Vec<(usize, Range<usize>)> = read
+        .symbols
+        .iter()
+        .filter(is_program)
+        .map(|one| (one.section, one.value..one.value + one.bytes))
+        .collect();
+    while let Some((section, bytes)) = todo.pop() {
+        for (_, to) in
+            calls.get(&section).into_iter().flatten().filter(|(at, _)| bytes.contains(at))
+        {
+            let is_it =
+                |one: &&Symbol<'_>| one.is_function && one.section == functions && one.value == *to;
+            let function = read.symbols.iter().find(is_it)?;
+            if called.insert(*to) {
+                todo.push((functions, *to..*to + function.bytes));
+            }
+        }
+    }
+    Some(called)
+}
 
 /// The constants that are known: the section that has them, and their bytes by where they lie in it.
 struct Known<'a> {
@@ -124,10 +174,14 @@ fn instructions(elf: &[u8], section: &Section<'_>, slots: &Range<usize>) -> Opti
     Some(whole.iter().map(|slot| Insn::from_bytes(*slot)).collect())
 }
 
-/// The function with its constants in it, and where it does not want the loader to fill anything in any more; `None` where
-/// something is not understood.
-fn folded(code: &Code<'_>) -> Option<(Vec<Insn>, Vec<usize>)> {
+/// The function with its constants in it, as long as it was; `None` where something is not understood.
+fn folded(code: &Code<'_>) -> Option<Packed> {
     let mut blocks = Blocks::of(code.insns)?;
+    // A call that the loader does not fill in says how far away its function is.
+    let is_near = |(at, insn): (usize, &Insn)| insn.calls_function() && !(code.is_filled_in)(at);
+    if code.insns.iter().enumerate().any(is_near) {
+        return None;
+    }
     let states = code.states(&blocks)?;
     let mut insns = code.insns.to_vec();
     let mut outcomes = vec![None; insns.len()];
@@ -139,9 +193,9 @@ fn folded(code: &Code<'_>) -> Option<(Vec<Insn>, Vec<usize>)> {
             Some(())
         })?;
     }
-    let removed = remove_unread(&mut insns, &mut blocks, &outcomes)?;
+    remove_unread(&mut insns, &mut blocks, &outcomes)?;
     add_to_offsets(&mut insns, &blocks, &outcomes)?;
-    Some((insns, removed))
+    packed(&insns, &outcomes)?.padded(insns.len())
 }
 
 /// The instruction at `at`, with what is known before it in it.
@@ -186,12 +240,16 @@ fn nearer(state: &State, base: usize, off: i16) -> Option<(usize, i16)> {
     Some((from, i16::try_from(more.checked_add(i64::from(off))?).ok()?))
 }
 
-/// Relocations cannot be taken out without moving the others: each one that is not wanted becomes another one once more, which
-/// says the same twice.
-fn without(elf: &[u8], all: &Places, unused: &[Relocation]) -> Option<Edits> {
-    let Some(stays) = all.values().find(|one| !unused.contains(one)) else {
-        return unused.is_empty().then(Vec::new);
-    };
-    let bytes = elf.get(stays.at..stays.at + Relocation::BYTES)?;
-    Some(unused.iter().map(|one| (one.at, bytes.to_vec())).collect())
+/// The relocations of what has moved. None can be taken out without moving the others: those of what is gone belong behind the
+/// end of the section, to no function.
+fn relocated(places: &Places, moved: &BTreeMap<usize, Option<usize>>, end: usize) -> Option<Edits> {
+    let mut all = Vec::new();
+    for (at, place) in places {
+        let offset = moved.get(at)?.map_or(end, |now| now * SLOT);
+        if offset != place.offset {
+            // `r_offset`.
+            all.push((place.at, u64::try_from(offset).ok()?.to_le_bytes().to_vec()));
+        }
+    }
+    Some(all)
 }

@@ -6,7 +6,8 @@ use tcptrace_common::{filter::Filter, layout::Layout};
 
 use super::{
     edits, fold,
-    insn::{FRAME, Insn, Kind, REGISTERS, SLOT},
+    insn::{FRAME, Insn, Kind, REGISTERS, SLOT, next},
+    pack::packed,
 };
 use crate::source::live::{
     elf::{Elf, Relocation},
@@ -116,6 +117,8 @@ impl Run<'_> {
         let mut steps = 0;
         let mut r: [u64; REGISTERS] =
             std::array::from_fn(|n| random(self.seed, n as u64 | 1 << 62));
+        // The verifier lets no function read it before it has written it.
+        r[0] = 0;
         r[FRAME] = STACK + 0x800;
         let mut at = 0;
         for _ in 0..50_000 {
@@ -293,6 +296,57 @@ fn every_program_does_the_same_with_its_constants_in_it() {
     assert!(functions > 5_000 && longest > 40, "{functions} runs, {longest}");
     let (many, few) = steps;
     assert!(changed > 1_000 && few * 10 < many * 8, "{few} instructions, {many} before: {changed}");
+}
+
+#[test]
+fn the_verifier_finds_a_way_to_every_instruction() {
+    let whole = object().unwrap();
+    let mut after = whole.clone();
+    fold(&mut after, &borrowed(&constants(1)));
+    let read = Elf::read(&after).unwrap();
+    let is_code = |index: usize| read.sections[index].is_code();
+    let mut functions = 0;
+    for symbol in read.symbols.iter().filter(|one| one.is_function && is_code(one.section)) {
+        let at = read.sections[symbol.section].at + symbol.value;
+        let slots = |elf: &[u8]| -> Vec<Insn> {
+            let bytes = elf[at..at + symbol.bytes].as_chunks().0;
+            bytes.iter().map(|slot| Insn::from_bytes(*slot)).collect()
+        };
+        let insns = slots(&after);
+        let (mut reached, mut todo) = (vec![false; insns.len()], vec![0]);
+        while let Some(at) = todo.pop() {
+            if !std::mem::replace(&mut reached[at], true) {
+                todo.extend(next(&insns, at).unwrap().all());
+                if insns[at].kind() == Some(Kind::Wide) {
+                    reached[at + 1] = true;
+                }
+            }
+        }
+        assert!(reached.iter().all(|reached| *reached), "{}", symbol.name);
+        functions += usize::from(insns != slots(&whole));
+    }
+    assert!(functions > 100, "{functions} have changed");
+}
+
+#[test]
+fn what_is_never_run_is_gone_and_jumps_lead_where_they_did() {
+    let plain = |op, off, imm| Insn { op, dst: 0, src: 0, off, imm };
+    let (three, five, six) = (plain(0xb7, 0, 3), plain(0xb7, 0, 5), plain(0x07, 0, 6));
+    // if r1 == 0 goto six; r0 = 3; if r0 == 3 goto six (always); r0 = 5; six: r0 += 6; exit
+    let by_r1 = |off| Insn { dst: 1, ..plain(0x15, off, 0) };
+    let code = [by_r1(3), three, plain(0x15, 1, 3), five, six, Insn::EXIT];
+    let outcomes = [None, None, Some(true), None, None, None];
+    let short = packed(&code, &outcomes).unwrap();
+    assert_eq!(short.insns, [by_r1(1), three, six, Insn::EXIT]);
+    assert_eq!(short.moved, [Some(0), Some(1), None, None, Some(2), Some(3)]);
+    let long = short.padded(10).unwrap();
+    let front = [plain(0xb7, 0, 0), Insn { off: 4, ..Insn::IF_R0 }];
+    let behind = [Insn::NOTHING, Insn::NOTHING, Insn::NOTHING, Insn::EXIT];
+    assert_eq!(long.insns[..2], front);
+    assert_eq!(long.insns[2..6], [by_r1(1), three, six, Insn::EXIT]);
+    assert_eq!(long.insns[6..], behind);
+    assert_eq!(long.moved[4], Some(4));
+    assert!(packed(&code, &outcomes).unwrap().padded(3).is_none());
 }
 
 #[test]
