@@ -12,6 +12,7 @@ use tcptrace_common::{
 };
 
 use crate::{
+    filter,
     maps::{COUNTING, ENABLED, EXCHANGES},
     read::{Glance, Reader, Words},
     socket,
@@ -31,7 +32,7 @@ pub enum Glanced {
 /// Whether a socket whose ports the filter does not let through is turned away by the count already.
 #[inline(always)]
 pub fn tells_foreign() -> bool {
-    is_counted() && socket::only_ports()
+    is_counted() && filter::only_ports()
 }
 
 /// Whether exchanges are counted.
@@ -136,10 +137,10 @@ pub fn came_again<A>(sk: Glance, _arg: A) -> Glanced {
     if !is_counted() {
         return Glanced::Done;
     }
-    if !socket::only_ports() {
+    if !filter::only_ports() {
         return Glanced::Look;
     }
-    if !socket::ports_may_pass(sk) {
+    if !filter::ports_may_pass(sk) {
         return Glanced::Foreign;
     }
     if !has_data(&sk) {
@@ -159,7 +160,7 @@ pub fn came_again<A>(sk: Glance, _arg: A) -> Glanced {
 /// A segment came in for a connection.
 #[inline(always)]
 pub fn came<R: Reader, A>(reader: &R, _arg: A) {
-    if !is_counted() || !has_data(reader) || !socket::passes(reader) {
+    if !is_counted() || !has_data(reader) || !filter::passes(reader) {
         return;
     }
     if let Some(at) = own(reader) {
@@ -195,10 +196,10 @@ pub fn wrote_again(sk: Glance, arg: impl Fn(usize) -> u32) -> Glanced {
     if !is_counted() {
         return Glanced::Done;
     }
-    if !socket::only_ports() {
+    if !filter::only_ports() {
         return Glanced::Look;
     }
-    if !socket::ports_may_pass(sk) {
+    if !filter::ports_may_pass(sk) {
         return Glanced::Foreign;
     }
     let Some(at) = bucket(&sk) else { return Glanced::Done };
@@ -232,7 +233,7 @@ pub fn wrote_again(sk: Glance, arg: impl Fn(usize) -> u32) -> Glanced {
 /// A write has pushed: all its bytes, or the first of several parts.
 #[inline(always)]
 pub fn wrote<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
-    if !is_counted() || !socket::passes(reader) || !socket::task_passes() {
+    if !is_counted() || !filter::passes(reader) || !filter::task_passes() {
         return;
     }
     let Some(at) = own(reader) else { return };

@@ -7,7 +7,7 @@ use aya_ebpf::bindings::seq_file;
 use tcptrace_common::hook::Hook;
 
 use crate::{
-    emit,
+    emit, filter,
     read::{self, Sock, Typed},
     socket,
 };
@@ -35,7 +35,7 @@ pub fn existing(ctx: *mut c_void) -> i32 {
         return 0;
     }
     let Some(reader) = Typed::new(sk, core::ptr::null()) else { return 0 };
-    if !socket::passes(&reader) {
+    if !filter::passes(&reader) {
         return 0;
     }
     // SAFETY: the first member of what `meta` points to.

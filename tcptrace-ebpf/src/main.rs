@@ -9,6 +9,7 @@ mod closing;
 mod emit;
 mod exchange;
 mod existing;
+mod filter;
 mod frame;
 mod maps;
 mod probe;

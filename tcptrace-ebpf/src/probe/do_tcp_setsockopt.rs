@@ -15,7 +15,7 @@ use tcptrace_common::{
 };
 
 use crate::{
-    emit,
+    emit, filter,
     read::{Glance, Reader},
     socket::{self, AtWork},
 };
@@ -30,7 +30,7 @@ pub(super) fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
     if !matters(level, optname) {
         return;
     }
-    if !socket::passes(reader) || (!socket::task_passes() && socket::met(reader).is_none()) {
+    if !filter::passes(reader) || (!filter::task_passes() && socket::met(reader).is_none()) {
         return;
     }
     if socket::meet(Hook::do_tcp_setsockopt, reader).is_some() {

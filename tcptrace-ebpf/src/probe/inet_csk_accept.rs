@@ -9,12 +9,12 @@
 
 use tcptrace_common::hook::Hook;
 
-use crate::{emit, read::Reader, socket};
+use crate::{emit, filter, read::Reader, socket};
 
 #[inline(always)]
 fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
-    let is_new = socket::tasks_matter() && socket::met(reader).is_none();
-    if !is_new || !socket::listener_passes(reader) || !socket::task_passes() {
+    let is_new = filter::tasks_matter() && socket::met(reader).is_none();
+    if !is_new || !filter::listener_passes(reader) || !filter::task_passes() {
         return;
     }
     if socket::meet(Hook::inet_csk_accept, reader).is_some() {

@@ -9,7 +9,7 @@
 use tcptrace_common::hook::Hook;
 
 use crate::{
-    closing, emit,
+    closing, emit, filter,
     read::Reader,
     socket::{self, AtWork},
 };
@@ -18,7 +18,7 @@ use crate::{
 fn body<R: Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
     let wanted = if socket::everything() {
         socket::wanted(Hook::tcp_fin, reader, AtWork::Anybody)
-    } else if socket::passes(reader) {
+    } else if filter::passes(reader) {
         // Of a socket that has held nothing yet, too: what it holds later, it holds after the peer's FIN.
         socket::meet(Hook::tcp_fin, reader)
     } else {

@@ -9,7 +9,7 @@
 use tcptrace_common::{hook::Hook, tcp::TCP_CLOSE};
 
 use crate::{
-    emit, exchange,
+    emit, exchange, filter,
     read::{Glance, Reader},
     socket::{self, AtWork, State},
     stack,
@@ -40,10 +40,10 @@ fn body<R: Reader>(reader: &R, arg: impl Fn(usize) -> u32) {
 /// The state of a socket on which a write has left bytes.
 #[inline(always)]
 fn behind<R: Reader>(reader: &R) -> Option<*mut State> {
-    if !socket::passes(reader) {
+    if !filter::passes(reader) {
         return None;
     }
-    if !socket::task_passes() {
+    if !filter::task_passes() {
         if socket::everything() { socket::met(reader) } else { socket::held(reader) }?;
     }
     socket::meet(Hook::tcp_push, reader)
@@ -53,13 +53,13 @@ fn behind<R: Reader>(reader: &R) -> Option<*mut State> {
 #[inline(always)]
 fn done<R: Reader>(reader: &R) -> Option<*mut State> {
     let state = socket::wanted(Hook::tcp_push, reader, AtWork::User)?;
-    if socket::passes(reader) { Some(state) } else { None }
+    if filter::passes(reader) { Some(state) } else { None }
 }
 
 /// Whether the ports may be asked for, and the write has left bytes or the socket may hold some.
 #[inline(always)]
 fn may_matter<A>(sk: Glance, arg: A) -> bool {
-    (exchange::tells_foreign() || socket::ports_may_pass(sk))
+    (exchange::tells_foreign() || filter::ports_may_pass(sk))
         && (sk.waits() || socket::may_matter(sk, arg))
 }
 
