@@ -136,7 +136,8 @@ pub(crate) struct Attached {
     pub(crate) programs: usize,
     /// From its start to its banner, nanoseconds of the guest.
     pub(crate) attach_ns: Vec<u64>,
-    /// From SIGINT to its end.
+    /// From SIGINT to the last of what it printed, and to its end.
+    pub(crate) told_ns: Vec<u64>,
     pub(crate) exit_ns: Vec<u64>,
     /// Resident memory once it had attached, and the most until then, KiB.
     pub(crate) rss_kib: u64,

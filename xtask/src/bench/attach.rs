@@ -51,16 +51,17 @@ fn in_guest(programs: &Programs, series: &'static kernels::Series, rounds: u32) 
 }
 
 fn table(figures: &[Attached]) -> String {
-    let mut text = "| command | programs | attach, ms | end, ms | memory, MiB | most until then, MiB | left |\n\
-                    |---|--:|--:|--:|--:|--:|--:|\n"
+    let mut text = "| command | programs | attach, ms | answers, ms | end, ms | memory, MiB | most until then, MiB | left |\n\
+                    |---|--:|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for figure in figures {
         let _ = writeln!(
             text,
-            "| `tcptrace {}` | {} | {:.0} | {:.0} | {:.1} | {:.1} | {} |",
+            "| `tcptrace {}` | {} | {:.0} | {} | {:.0} | {:.1} | {:.1} | {} |",
             figure.words,
             figure.programs,
             middle_ms(&figure.attach_ns),
+            told(&figure.told_ns),
             middle_ms(&figure.exit_ns),
             mib(figure.rss_kib),
             mib(figure.peak_kib),
@@ -78,6 +79,11 @@ fn table(figures: &[Attached]) -> String {
     text
 }
 
+/// When all was told that there was to tell, where it was told on stdout.
+fn told(all: &[u64]) -> String {
+    if all.is_empty() { String::new() } else { format!("{:.0}", middle_ms(all)) }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn middle_ms(all: &[u64]) -> f64 {
     median(all.iter().map(|ns| *ns as f64 / 1e6)).unwrap_or(0.0)
@@ -85,7 +91,7 @@ fn middle_ms(all: &[u64]) -> f64 {
 
 fn text(rounds: u32) -> String {
     format!(
-        "From the start of a command to its banner, and from SIGINT to its end, in milliseconds of a guest whose clock \
+        "From the start of a command to its banner, and from SIGINT to the last of its answers and to its end, in milliseconds of a guest whose clock \
          counts instructions, waiting included: the middle of {rounds} starts, after one that is not counted. Most of \
          ending is the kernel's: it waits, for each program that is taken off, until no task can be in it. Memory is \
          `VmRSS` when the banner was there, and `VmHWM`. \"Left\" are BPF programs that the kernel still had \
@@ -103,6 +109,7 @@ mod tests {
             words: "nagle".to_owned(),
             programs: 19,
             attach_ns: vec![900_000_000, 700_000_000, 800_000_000],
+            told_ns: vec![30_000_000],
             exit_ns: vec![1_600_000_000],
             rss_kib: 2048,
             peak_kib: 4096,
@@ -110,7 +117,10 @@ mod tests {
             left_killed: 2,
         };
         let text = table(&[first.clone(), Attached { attach_ns: vec![1], ..first }]);
-        assert!(text.contains("| `tcptrace nagle` | 19 | 800 | 1600 | 2.0 | 4.0 | 2 |"), "{text}");
+        assert!(
+            text.contains("| `tcptrace nagle` | 19 | 800 | 30 | 1600 | 2.0 | 4.0 | 2 |"),
+            "{text}"
+        );
         assert!(
             text.contains("| attach | 800 | 800 | ok |\n| end | 1600 | 1500 | over |"),
             "{text}"

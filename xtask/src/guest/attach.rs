@@ -48,7 +48,8 @@ pub(crate) fn task(args: &Args) -> Result<()> {
             figure.programs = programs().saturating_sub(before);
             (figure.rss_kib, figure.peak_kib) = memory(tool.pid())?;
             let asked_ns = now_ns();
-            let (_, complaints) = tool.stop()?;
+            let (told_at_ns, complaints) = tool.stop_and_time()?;
+            figure.told_ns.extend(told_at_ns.map(|at_ns| at_ns.saturating_sub(asked_ns)));
             figure.exit_ns.push(now_ns() - asked_ns);
             let killed = complaints.iter().any(|line| line.starts_with("tcptrace ended with"));
             ensure!(!killed, "{words}: {complaints:?}");

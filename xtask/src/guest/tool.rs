@@ -17,7 +17,7 @@ use std::{
 use anyhow::Context as _;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::sys::checked;
+use super::sys::{checked, now_ns};
 use crate::oracle::{Reported, ReportedClose, Writer};
 
 /// The words its banner on stderr begins with once all probes are attached.
@@ -40,7 +40,8 @@ pub(crate) fn runs_skipped() -> u64 {
 #[derive(Debug)]
 pub(crate) struct Tool {
     child: Child,
-    stdout: Option<JoinHandle<String>>,
+    /// What it printed, and when the last of it came.
+    stdout: Option<JoinHandle<(String, u64)>>,
     stderr: Receiver<String>,
 }
 
@@ -100,10 +101,13 @@ impl Tool {
             .with_context(|| format!("start {}", command.get_program().display()))?;
         let stdout = child.stdout.take().map(|mut pipe| {
             thread::spawn(move || {
-                let mut text = String::new();
+                let (mut text, mut last_ns, mut few) = (Vec::new(), 0, [0; 4096]);
                 // What was read before an error is kept and judged.
-                let _cut = pipe.read_to_string(&mut text);
-                text
+                while let Ok(many @ 1..) = pipe.read(&mut few) {
+                    text.extend_from_slice(few.get(..many).unwrap_or_default());
+                    last_ns = now_ns();
+                }
+                (String::from_utf8_lossy(&text).into_owned(), last_ns)
             })
         });
         let pipe = child.stderr.take().context("no stderr")?;
@@ -140,16 +144,27 @@ impl Tool {
     }
 
     /// Waits until it ends by itself; gives back what [`Self::stop`] does.
-    pub(crate) fn ended(mut self) -> anyhow::Result<(String, Vec<String>)> {
+    pub(crate) fn ended(self) -> anyhow::Result<(String, Vec<String>)> {
+        self.all().map(|(text, _, said)| (text, said))
+    }
+
+    /// Stops it; gives back when the last of what it printed on stdout came, which may have been nothing, and what it said on
+    /// stderr since its banner.
+    pub(crate) fn stop_and_time(self) -> anyhow::Result<(Option<u64>, Vec<String>)> {
+        self.interrupt()?;
+        self.all().map(|(text, last_ns, said)| ((!text.is_empty()).then_some(last_ns), said))
+    }
+
+    fn all(mut self) -> anyhow::Result<(String, u64, Vec<String>)> {
         let status = self.child.wait().context("wait for tcptrace")?;
-        let text =
-            self.stdout.take().map_or_else(String::new, |reader| reader.join().unwrap_or_default());
+        let (text, last_ns) =
+            self.stdout.take().map(|reader| reader.join().unwrap_or_default()).unwrap_or_default();
         SKIPPED.fetch_add(skipped(&text), Ordering::Relaxed);
         let mut said: Vec<String> = self.stderr.iter().collect();
         if !status.success() {
             said.push(format!("tcptrace ended with {status}"));
         }
-        Ok((text, said))
+        Ok((text, last_ns, said))
     }
 
     /// Stops it and gives back what it printed on stdout, and what it said on stderr since its banner.

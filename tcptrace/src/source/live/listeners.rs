@@ -63,25 +63,31 @@ impl Before {
         self.is_used |= tells.contains(&event.hook);
     }
 
-    /// By how much they have risen, one event for each namespace. A namespace whose process has left it, or that is gone,
-    /// has none.
-    pub(super) fn risen(&self, at_ns: u64) -> Vec<Event> {
+    /// By how much they have risen, one event for each namespace, and whether any has. A namespace whose process has left it, or
+    /// that is gone, has none.
+    pub(super) fn risen(&self, at_ns: u64) -> Vec<(bool, Event)> {
         let of = |(netns, (pid, before)): (&u32, &(u32, BTreeMap<String, u64>))| {
             let after = counters(*pid)?;
             let mut event = Event::new(Hook::netstat, at_ns);
             if netns::of_process(*pid).ok() != Some(*netns) || !event.set_arg("netns", *netns) {
                 return None;
             }
-            let mut has_risen = self.is_used;
+            let mut has_risen = false;
             for (name, value) in after {
                 let rise = value.saturating_sub(before.get(&name).copied().unwrap_or(0));
                 has_risen |= rise > 0;
                 // A counter that the row does not have is of something else.
                 event.set_arg(&name, u32::try_from(rise).unwrap_or(u32::MAX));
             }
-            has_risen.then_some(event)
+            Some((has_risen, event))
         };
         self.counters.iter().filter_map(of).collect()
+    }
+
+    /// Those of [`Self::risen`] that say something, by all events.
+    pub(super) fn telling(&self, risen: Vec<(bool, Event)>) -> Vec<Event> {
+        let tells = |(has_risen, event)| (has_risen || self.is_used).then_some(event);
+        risen.into_iter().filter_map(tells).collect()
     }
 }
 

@@ -187,9 +187,9 @@ impl Probe {
     }
 }
 
-/// What is known of the programs when they are off.
+/// What is known of the programs at the end.
 #[derive(Default)]
-struct Detached {
+struct AtEnd {
     /// Runs that the kernel has skipped, where it counts them.
     misses: Option<u64>,
     cost: Option<Cost>,
@@ -382,26 +382,38 @@ impl Live {
         Ok(taken)
     }
 
-    /// As [`Self::drain`], and then what was lost until it began, `missed` among it; `last` says that nothing can come any
-    /// more.
+    /// As [`Self::drain`], and then what was lost until it began.
     fn drain_and_tell_losses(
         &mut self,
-        last: bool,
-        missed: Vec<(Hook, u64)>,
         on: &mut dyn FnMut(Item) -> Flow,
     ) -> Result<Taken, SourceError> {
         // Asked for first and told last: every event from before a loss has been told then.
         let mut lost = self.new_losses()?;
-        lost.extend(missed);
         lost.extend(self.new_misses());
         let at_ns = now_ns(libc::CLOCK_MONOTONIC);
-        let mut taken = self.drain(if last { u64::MAX } else { at_ns + ORDER_NS }, on)?;
-        for (hook, events) in lost {
-            if taken.flow == Flow::Continue {
-                taken.flow = on(Item::Loss { hook, at_ns, events });
-            }
-        }
+        let mut taken = self.drain(at_ns + ORDER_NS, on)?;
+        taken.flow = tell_losses(taken.flow, lost, at_ns, on);
         Ok(taken)
+    }
+
+    /// What came up to the end, and what was lost until then, `missed` among it. The programs still run: what they write after
+    /// the end is left.
+    fn drain_to_the_end(
+        &mut self,
+        ended_ns: u64,
+        missed: Vec<(Hook, u64)>,
+        on: &mut dyn FnMut(Item) -> Flow,
+    ) -> Result<Flow, SourceError> {
+        // One that had begun by then has written its event when this is over.
+        std::thread::sleep(Duration::from_nanos(ORDER_NS));
+        let mut lost = self.new_losses()?;
+        lost.extend(missed);
+        lost.extend(self.new_misses());
+        let flow = self.drain(ended_ns + ORDER_NS, &mut |item| match &item {
+            Item::Event(event) if event.at_ns > ended_ns => Flow::Continue,
+            _ => on(item),
+        })?;
+        Ok(tell_losses(flow.flow, lost, ended_ns, on))
     }
 
     /// Tells who has a socket open that its peer has closed; while the probes are on, so that one that is closed meanwhile
@@ -479,7 +491,7 @@ impl Live {
             if taken.flow == Flow::Continue && pace.is_due(began_ns) {
                 // What is lost from here on, the next tick tells.
                 let asked_ns = now_ns(libc::CLOCK_MONOTONIC);
-                taken = self.drain_and_tell_losses(false, Vec::new(), on)?;
+                taken = self.drain_and_tell_losses(on)?;
                 if taken.flow == Flow::Continue {
                     taken.flow = on(Item::Tick { now_ns: asked_ns });
                 }
@@ -492,10 +504,9 @@ impl Live {
         }
     }
 
-    /// Takes the programs off; what they cost and missed is asked for while they are still there: all the runs that were
-    /// skipped, and those since the last look.
-    fn detach(&mut self) -> Detached {
-        let mut told = Detached { missed: self.new_misses(), ..Detached::default() };
+    /// What the programs have cost and missed: all the runs that were skipped, and those since the last look.
+    fn at_end(&mut self) -> AtEnd {
+        let mut told = AtEnd { missed: self.new_misses(), ..AtEnd::default() };
         let counts: Vec<Counts> =
             self.programs.iter().map(|probe| probe.counts().unwrap_or_default()).collect();
         told.misses = Some(0);
@@ -510,7 +521,6 @@ impl Live {
         let mixed = ftrace::mixed();
         let is_shared = |at: &&Attached| mixed.contains(&at.function);
         told.shared = self.facts.attached.iter().filter(is_shared).map(|at| at.hook).collect();
-        self.programs.clear();
         told
     }
 
@@ -572,10 +582,12 @@ impl Source for Live {
         // SAFETY: restores the default action of a signal.
         unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
         self.tell_holders(on)?;
-        let Detached { misses, cost, missed, shared } = self.detach();
+        // The programs stay on until whoever called has told the answers: taking them off can last for seconds.
         let ended_ns = now_ns(libc::CLOCK_MONOTONIC);
-        let flow = self.drain_and_tell_losses(true, missed, on)?.flow;
-        let risen = self.before_all.as_ref().map_or_else(Vec::new, |it| it.risen(ended_ns));
+        let risen = self.before_all.as_ref().map(|it| it.risen(ended_ns)).unwrap_or_default();
+        let AtEnd { misses, cost, missed, shared } = self.at_end();
+        let flow = self.drain_to_the_end(ended_ns, missed, on)?;
+        let risen = self.before_all.as_ref().map(|it| it.telling(risen)).unwrap_or_default();
         if flow == Flow::Continue {
             let of = |(sk, event): (u64, Event)| Raw { sk, event };
             self.tell((1..).zip(risen).map(of).collect(), on);
@@ -595,6 +607,21 @@ impl Source for Live {
     fn facts(&self) -> &Facts {
         &self.facts
     }
+}
+
+/// Hands over what was lost, unless nothing is wanted any more.
+fn tell_losses(
+    mut flow: Flow,
+    lost: Vec<(Hook, u64)>,
+    at_ns: u64,
+    on: &mut dyn FnMut(Item) -> Flow,
+) -> Flow {
+    for (hook, events) in lost {
+        if flow == Flow::Continue {
+            flow = on(Item::Loss { hook, at_ns, events });
+        }
+    }
+    flow
 }
 
 /// The kernel's stacks, and where their names are looked up.
