@@ -59,6 +59,8 @@ const LOCKED_DOWN: [&str; 3] = ["5.10", "6.12", "7.3"];
 const STORING: &str = "6.1";
 /// The scenario that a seed makes.
 const RANDOM: &str = "random";
+/// What a run without random schedules does not have.
+const DRAWN: [&str; 3] = [RANDOM, scenario::RANDOM_WAYS, scenario::MANY_CLOSES];
 
 /// Everything that was asked for.
 pub(crate) fn task(args: &Args) -> Result<ExitCode> {
@@ -113,6 +115,7 @@ fn names() -> Vec<String> {
     let stories = scenario::all().into_iter().map(|story| story.name);
     let others = [
         RANDOM,
+        scenario::RANDOM_WAYS,
         scenario::MANY_CLOSES,
         refusals::NAME,
         filters::NAME,
@@ -136,9 +139,13 @@ fn names() -> Vec<String> {
 fn jobs(wanted: &[&'static Series], args: &Args) -> Vec<Job> {
     let random = match args.scenario.as_deref() {
         // One alone, which its seed names.
-        Some(RANDOM | scenario::MANY_CLOSES | scenario::LOSSES_RANDOM | scenario::UNDER_LOAD) => {
-            Some((1, args.seed))
-        }
+        Some(
+            RANDOM
+            | scenario::RANDOM_WAYS
+            | scenario::MANY_CLOSES
+            | scenario::LOSSES_RANDOM
+            | scenario::UNDER_LOAD,
+        ) => Some((1, args.seed)),
         Some(_) => None,
         None => Some((args.random, args.seed)),
     };
@@ -509,7 +516,7 @@ fn end(done: &mut Done, run: vm::Run) {
         let no_random = done.job.random.is_none_or(|(many, _)| many == 0);
         let names = names()
             .into_iter()
-            .filter(|name| !(no_random && [RANDOM, scenario::MANY_CLOSES].contains(&name.as_str())))
+            .filter(|name| !(no_random && DRAWN.contains(&name.as_str())))
             .filter(|name| done.job.is_asked(name))
             .filter(silent);
         let failures: Vec<String> =

@@ -168,6 +168,9 @@ pub(crate) fn arguments(args: &Args, form: &str, question: Question) -> Vec<Stri
     arguments
 }
 
+/// Schedules that a seed makes: their name, what makes them, and which part of the number that was asked for they are.
+type Drawn = (&'static str, fn(u64) -> Story, u64);
+
 fn plan(args: &Args, form: &str, question: Question) -> Vec<Run> {
     let families = families(args, form);
     let mut runs = Vec::new();
@@ -183,18 +186,20 @@ fn plan(args: &Args, form: &str, question: Question) -> Vec<Run> {
             }));
         }
     }
-    let (name, random): (_, fn(u64) -> Story) = match question {
-        Question::Nagle => ("random", scenario::random),
-        Question::Close => ("random_close", scenario::random_close),
+    let random: &[Drawn] = match question {
+        Question::Nagle => {
+            &[("random", scenario::random, 1), (scenario::RANDOM_WAYS, scenario::random_ways, 4)]
+        }
+        Question::Close => &[("random_close", scenario::random_close, 4)],
     };
-    let asked = args.scenario.as_deref() == Some(name);
-    // Of closes a run of 200 connections at a time stands beside them.
-    let share = if question == Question::Close { args.random.div_ceil(4) } else { args.random };
-    let many = if asked { args.random.max(1) } else { share };
-    if asked || form == "fentry" && args.scenario.is_none() && !args.lockdown {
-        for seed in args.seed..args.seed + many {
-            let family = if seed % 2 == 0 { Family::V6 } else { Family::V4 };
-            runs.push(Run { story: random(seed), family, seed: Some(seed) });
+    for (name, random, share) in random {
+        let asked = args.scenario.as_deref() == Some(name);
+        let many = if asked { args.random.max(1) } else { args.random.div_ceil(*share) };
+        if asked || form == "fentry" && args.scenario.is_none() && !args.lockdown {
+            for seed in args.seed..args.seed + many {
+                let family = if seed % 2 == 0 { Family::V6 } else { Family::V4 };
+                runs.push(Run { story: random(seed), family, seed: Some(seed) });
+            }
         }
     }
     if question == Question::Close && many_closes(args, form) {

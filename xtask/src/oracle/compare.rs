@@ -81,9 +81,12 @@ pub(crate) fn against_tool(
     let mut left: Vec<&Reported> = reported.iter().collect();
     outcome.oracle += count(holds.len());
     outcome.tool += count(reported.len());
-    for hold in holds {
-        let starts = left.iter().map(|tool| tool.start_ns);
-        if let Some(at) = nearest(hold.start_ns, starts) {
+    let mut rest = holds;
+    while let Some((first, after)) = rest.split_first() {
+        let (ref hold, more) = joined(first, after, &left);
+        rest = after.get(more..).unwrap_or_default();
+        let all = left.iter().map(|tool| (tool.start_ns, tool.held_ns, tool.bytes));
+        if let Some(at) = nearest((hold.start_ns, hold.held_ns, hold.bytes), all) {
             one(outcome, hold, left.remove(at));
         } else {
             outcome.missed += 1;
@@ -107,7 +110,8 @@ pub(crate) fn against_certain(
     outcome.oracle += count(holds.len());
     outcome.tool += count(reported.len());
     for tool in reported.iter().filter(|tool| tool.certain) {
-        if let Some(at) = nearest(tool.start_ns, left.iter().map(|hold| hold.start_ns)) {
+        let all = left.iter().map(|hold| (hold.start_ns, hold.held_ns, hold.bytes));
+        if let Some(at) = nearest((tool.start_ns, tool.held_ns, tool.bytes), all) {
             one(outcome, left.remove(at), tool);
         } else {
             unmatched(outcome, seen, tool);
@@ -135,10 +139,43 @@ pub(crate) fn against_latecomer(
     against_tool(outcome, seen, &after, &rest);
 }
 
-/// Index of the start that is the same hold's.
-fn nearest(start_ns: u64, starts: impl Iterator<Item = u64>) -> Option<usize> {
-    let apart = starts.enumerate().map(|(at, other_ns)| (other_ns.abs_diff(start_ns), at));
-    apart.min().filter(|(apart_ns, _)| *apart_ns < SAME_HOLD_NS).map(|(_, at)| at)
+/// A hold, with those behind it that left with it where tcptrace tells of all of them as one, and how many these are: segments
+/// that the wire shows apart may have left TCP in one buffer.
+fn joined(first: &Hold, after: &[Hold], reported: &[&Reported]) -> (Hold, usize) {
+    let mut whole = first.clone();
+    let end_ns = |hold: &Hold| hold.start_ns + hold.held_ns;
+    let told = |hold: &Hold| {
+        reported.iter().any(|tool| {
+            tool.bytes == hold.bytes && tool.start_ns.abs_diff(hold.start_ns) <= ALLOWANCE_NS
+        })
+    };
+    if told(first) {
+        return (whole, 0);
+    }
+    for (many, next) in after.iter().enumerate() {
+        if end_ns(next).abs_diff(end_ns(first)) > ALLOWANCE_NS || next.release != first.release {
+            break;
+        }
+        whole.bytes += next.bytes;
+        if told(&whole) {
+            return (whole, many + 1);
+        }
+    }
+    (first.clone(), 0)
+}
+
+/// When a hold began, how long it lasted, and its bytes.
+type Marks = (u64, u64, u64);
+
+/// Index of the marks that are the same hold's. Two writes can follow each other within the time that a call takes to return:
+/// those of as many bytes, and that lasted as long, belong together.
+fn nearest((start_ns, held_ns, bytes): Marks, all: impl Iterator<Item = Marks>) -> Option<usize> {
+    let apart = all.enumerate().filter_map(|(at, (other_ns, lasted_ns, others))| {
+        let apart_ns = other_ns.abs_diff(start_ns);
+        let key = (others != bytes, apart_ns + lasted_ns.abs_diff(held_ns), at);
+        (apart_ns < SAME_HOLD_NS).then_some(key)
+    });
+    apart.min().map(|(.., at)| at)
 }
 
 fn unmatched(outcome: &mut Outcome, seen: &Conversation, tool: &Reported) {

@@ -80,6 +80,8 @@ struct Replay {
     /// The shift of the peer's window, and how many bytes beyond `acked` it lets pass.
     window_shift: u8,
     window: u64,
+    /// Sequence number of the segment that told the window last (`snd_wl1`).
+    window_by: Option<u32>,
     written: u64,
     sent: u64,
     acked: u64,
@@ -93,7 +95,10 @@ struct Replay {
     /// The last segment acknowledged nothing new and widened the window.
     update: bool,
     waiting: Vec<Waiting>,
-    causes: Vec<&'static str>,
+    /// What holds them, and since when.
+    causes: Vec<(u64, &'static str)>,
+    /// When bytes left last that an arrival let go, and others may have stayed.
+    stopped_ns: Option<u64>,
     /// The FIN is queued behind what waits.
     fin: bool,
     /// Something was sent again, and not all has been acknowledged since.
@@ -107,6 +112,8 @@ struct Replay {
     left: Vec<(u64, u64)>,
     /// What was sent up to here may have been sent twice.
     twice: u64,
+    /// Up to here an ACK may be late because of a loss.
+    doubted: u64,
     /// The shortest round trip so far.
     trip_ns: Option<u64>,
     /// What is said of the last ACK.
@@ -139,6 +146,7 @@ impl Replay {
             // RFC 7323 2.2: both ends must offer it.
             window_shift: ours.window_shift.and(theirs.window_shift).unwrap_or(0),
             window: u64::MAX,
+            window_by: None,
             written: 0,
             sent: in_syn,
             acked: 0,
@@ -149,6 +157,7 @@ impl Replay {
             update: false,
             waiting: Vec::new(),
             causes: Vec::new(),
+            stopped_ns: None,
             fin: false,
             recovers: false,
             after_loss: false,
@@ -161,6 +170,7 @@ impl Replay {
             device_sent: 0,
             left: Vec::new(),
             twice: 0,
+            doubted: 0,
             trip_ns: handshake_ns(&conversation.wire),
             peer_ack: None,
         })
@@ -269,6 +279,11 @@ impl Replay {
         while let Some((segment, rest)) = wire.split_first()
             && segment.at_ns <= until_ns
         {
+            let goes_on =
+                segment.outgoing && segment.bytes > 0 && segment.at_ns < self.lets_go_until_ns;
+            if !goes_on {
+                self.judge_what_stayed();
+            }
             self.device_until(segment.at_ns, wire);
             if segment.rst {
                 self.discard(segment.at_ns);
@@ -279,8 +294,16 @@ impl Replay {
             }
             wire = rest;
         }
+        self.judge_what_stayed();
         self.device_until(until_ns, wire);
         wire
+    }
+
+    /// What an arrival has not let go, of bytes of which it has let others go.
+    fn judge_what_stayed(&mut self) {
+        if let Some(at_ns) = self.stopped_ns.take() {
+            self.judge(at_ns, false);
+        }
     }
 
     /// What the device sent up to a time: where nothing leaves after it, an attempt came up against something else.
@@ -309,9 +332,30 @@ impl Replay {
         self.acked = self.acked.max(acked);
         self.recovers &= self.acked < self.sent;
         let window = u64::from(segment.window) << self.window_shift;
-        let widened = window > std::mem::replace(&mut self.window, window);
-        if !advanced && segment.bytes > 0 {
-            // The fast path for data looks at the write queue only when the acknowledgement is news.
+        // tcp_may_update_window()
+        let is_newer = self.window_by.is_none_or(|by| by.wrapping_sub(segment.seq) >= 1 << 31);
+        let is_last = self.window_by == Some(segment.seq);
+        let widened = window > self.window;
+        if advanced || is_newer || is_last && widened {
+            let same = self.window == window;
+            (self.window, self.window_by) = (window, Some(segment.seq));
+            self.repeated(segment, advanced || !same);
+        } else {
+            self.repeated(segment, false);
+        }
+        let departs = |within_ns: u64| {
+            rest.iter()
+                .take_while(|later| later.at_ns < segment.at_ns + within_ns)
+                .take_while(|later| later.at_ns <= until_ns)
+                // What leaves after the next acknowledgment was let go by that one.
+                .take_while(|later| later.outgoing || !later.acks)
+                .any(|later| {
+                    later.outgoing && later.bytes > 0 && self.offset(later.seq) >= self.sent
+                })
+        };
+        // The fast path for data looks at the write queue only when the acknowledgement is news; the wire does not tell which
+        // path it was, but for what leaves at once.
+        if !advanced && segment.bytes > 0 && !departs(ACK_TO_DEPARTURE_NS) {
             return;
         }
         if !advanced {
@@ -355,7 +399,7 @@ impl Replay {
             return Some("on_data");
         }
         // Which of several it answers, or which of two that are the same, only the other end knows.
-        if in_flight != 1 || !once {
+        if in_flight != 1 || !once || acked <= self.doubted {
             return None;
         }
         let (since_ns, trip_ns) = since_ns.zip(trip_ns)?;
@@ -375,6 +419,13 @@ impl Replay {
         })
     }
 
+    /// An ACK that says what the one before did may tell of a loss: the next ones answer for that.
+    fn repeated(&mut self, segment: &Segment, has_news: bool) {
+        if !has_news && segment.bytes == 0 && self.acked < self.sent {
+            self.doubted = self.sent;
+        }
+    }
+
     /// Position in the stream of a sequence number.
     fn offset(&self, seq: u32) -> u64 {
         u64::from(seq.wrapping_sub(self.isn).wrapping_sub(1))
@@ -388,6 +439,8 @@ impl Replay {
         if end <= self.sent {
             self.recovers = true;
             self.twice = self.sent;
+            // What waits was not sent by that attempt.
+            self.after_loss |= !self.waiting.is_empty();
             return;
         }
         let alone = self.release(segment, None);
@@ -414,6 +467,9 @@ impl Replay {
             self.small_end = end;
         }
         self.end_holds(segment, release, or);
+        if matches!(release, "ack" | "window_update") {
+            self.stopped_ns = Some(segment.at_ns);
+        }
     }
 
     /// Whether what would have let a segment go without the call can have come within the call: an ACK that arrived in it, or a
@@ -463,7 +519,7 @@ impl Replay {
             start_ns: first.start_ns,
             held_ns: at_ns.saturating_sub(first.start_ns),
             bytes: gone.iter().map(|waiting| waiting.to - waiting.from).sum(),
-            causes: std::mem::take(&mut self.causes),
+            causes: self.causes.iter().map(|(_, cause)| *cause).collect(),
             release,
             or,
             peer_ack: match (release, or) {
@@ -473,8 +529,14 @@ impl Replay {
             },
             tail: first.tail,
             way: first.way,
-            after_loss: std::mem::take(&mut self.after_loss),
+            after_loss: self.after_loss,
         });
+        let since_ns = self.waiting.first().map(|first| first.start_ns);
+        let over = since_ns.map_or(self.causes.len(), |since_ns| {
+            self.causes.iter().filter(|(at_ns, _)| *at_ns <= since_ns).count().saturating_sub(1)
+        });
+        self.causes.drain(..over);
+        self.after_loss &= since_ns.is_some();
     }
 
     /// What let a segment go, by what happened just before it.
@@ -538,8 +600,8 @@ impl Replay {
         }
         self.after_loss |= self.recovers;
         let cause = self.cause(at_ns, more);
-        if self.causes.last() != Some(&cause) {
-            self.causes.push(cause);
+        if self.causes.last().is_none_or(|(_, last)| *last != cause) {
+            self.causes.push((at_ns, cause));
         }
     }
 

@@ -224,6 +224,53 @@ fn an_ack_within_a_write_may_have_let_go_what_left_in_it() {
 }
 
 #[test]
+fn what_left_in_one_buffer_may_be_told_as_one_hold() {
+    let held = |start, bytes| Hold {
+        peer_ack: Some(""),
+        ..hold(start, 30 * MS - start, bytes, &["peer_window"], "ack")
+    };
+    let holds = [held(10 * MS, 1000), held(20 * MS, 500)];
+    let together = |bytes| {
+        let told = Reported {
+            start_ns: 10 * MS,
+            held_ns: 20 * MS,
+            bytes,
+            causes: vec!["peer_window".to_owned()],
+            release: "ack".to_owned(),
+            tail: false,
+            way: Some("call".to_owned()),
+            writer: Writer::Program,
+            peer_ack: None,
+            certain: true,
+        };
+        let mut outcome = Outcome::default();
+        against_tool(&mut outcome, &Conversation::default(), &holds, &[told]);
+        outcome.passed()
+    };
+    assert!(together(1500));
+    assert!(!together(1400));
+    assert!(!together(1000));
+}
+
+#[test]
+fn a_window_counts_only_from_a_segment_that_is_newer_or_opens_it() {
+    let window = |at_ns, seq: u32, window| Segment { seq, window, ..acked(at_ns, 100) };
+    let seen = |second: Segment| {
+        let first = Segment { seq: 7, window: 100, ..acked(5 * MS, 100) };
+        let wire = vec![left(MS + 9, 0, 100), first, second, left(30 * MS + 9, 100, 600)];
+        let calls = vec![
+            call(MS, Call::Write(100)),
+            call(20 * MS, Call::Cork(true)),
+            call(21 * MS, Call::Write(500)),
+            call(30 * MS, Call::Close),
+        ];
+        holds(&talk(calls, wire))[0].causes.clone()
+    };
+    assert_eq!(seen(window(10 * MS, 7, 3)), ["cork"]);
+    assert_eq!(seen(window(10 * MS, 8, 3)), ["peer_window"]);
+}
+
+#[test]
 fn urgent_data_lets_all_go_that_is_in_front_of_it_until_it_is_acknowledged() {
     let urgent = |at_ns, from, to| Segment { urgent: true, ..left(at_ns, from, to) };
     let seen = talk(

@@ -20,7 +20,9 @@ mod ways;
 pub(crate) use apart::{attached_mid_hold, losses_forced, losses_random, under_load};
 pub(crate) use loopback::TWENTY_ROUNDS;
 pub(crate) use nagle::HEADER_AND_BODY;
-pub(crate) use random::{MANY as MANY_CLOSES, many_closes, random, random_close};
+pub(crate) use random::{
+    MANY as MANY_CLOSES, WAYS as RANDOM_WAYS, many_closes, random, random_close, random_ways,
+};
 pub(crate) use story::{
     Active, Answer, Expect, Expected, ExpectedClose, Link, Opener, Question, Step, Story, Syn, Then,
 };

@@ -1,18 +1,29 @@
 //! Random schedules from a seed: what must be found is known to the oracle alone.
 
-use crate::oracle::Call;
+use crate::oracle::{Call, Way};
 
 use super::{Expect, Link, Step, Story, Syn, Then, story::SYN};
 
 /// Three sockets at once, so that what belongs to one cannot be taken for another's.
 const CONNECTIONS: u64 = 3;
 const STEPS: u64 = 45;
+/// The name of the schedules with all ways to write.
+pub(crate) const WAYS: &str = "random_ways";
 /// The name of the schedule of 200 closes.
 pub(crate) const MANY: &str = "random_close_200";
 const MSS: u64 = 1000;
 
 /// The schedule of this seed.
 pub(crate) fn random(seed: u64) -> Story {
+    writes("random", seed, Draw::step)
+}
+
+/// As [`random`], with other ways to write, data that the peer sends, and windows that it makes smaller and larger.
+pub(crate) fn random_ways(seed: u64) -> Story {
+    writes(WAYS, seed, Draw::step_of_ways)
+}
+
+fn writes(name: &str, seed: u64, step: fn(&mut Draw) -> Step) -> Story {
     // The generator must not start at zero, and neighbouring seeds must not look alike.
     let mut draw = Draw(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let syns = (0..CONNECTIONS).map(|_| Syn { sack: draw.below(4) > 0, ..SYN }).collect();
@@ -22,16 +33,20 @@ pub(crate) fn random(seed: u64) -> Story {
     }
     for _ in 0..STEPS {
         let connection = draw.below(CONNECTIONS);
-        steps.push(then(connection, draw.step()));
+        steps.push(then(connection, step(&mut draw)));
         if draw.below(2) == 0 {
             steps.push(then(0, Step::After(draw.wait_us())));
         }
     }
     for connection in 0..CONNECTIONS {
+        if name == WAYS {
+            // A FIN behind a small window would stay.
+            steps.push(then(connection, Step::Window(257)));
+        }
         steps.push(then(connection, Step::Do(Call::Close)));
     }
     Story {
-        name: "random".to_owned(),
+        name: name.to_owned(),
         link: Link::Tun(syns),
         listener: Vec::new(),
         steps,
@@ -142,6 +157,37 @@ impl Draw {
             10 => Step::DoIfRoom(Call::Writev(vec![self.size() / 2 + 1, 30])),
             _ => Step::DoIfRoom(Call::Write(self.size())),
         }
+    }
+
+    fn step_of_ways(&mut self) -> Step {
+        const WAYS: [Way; 10] = [
+            Way::Sendmsg,
+            Way::Sendfile,
+            Way::Splice,
+            Way::SpliceMore,
+            Way::Zerocopy,
+            Way::EndOfRecord,
+            Way::Urgent,
+            Way::UrgentMore,
+            Way::IoUring,
+            Way::DontWait,
+        ];
+        match self.below(12) {
+            0 => Step::PeerSends(1 + self.small()),
+            // Not to zero, which later kernels take from an older segment too.
+            1 => Step::Window(8),
+            2 | 3 => Step::Window(257),
+            4..=7 => {
+                let at = usize::try_from(self.below(WAYS.len() as u64)).ok();
+                let way = at.and_then(|at| WAYS.get(at)).copied().unwrap_or(Way::Sendmsg);
+                Step::DoIfRoom(Call::By(way, self.size()))
+            }
+            _ => self.step(),
+        }
+    }
+
+    fn small(&mut self) -> usize {
+        usize::try_from(self.below(300)).unwrap_or(1)
     }
 
     fn size(&mut self) -> usize {
