@@ -336,26 +336,17 @@ impl Replay {
         let is_newer = self.window_by.is_none_or(|by| by.wrapping_sub(segment.seq) >= 1 << 31);
         let is_last = self.window_by == Some(segment.seq);
         let widened = window > self.window;
-        if advanced || is_newer || is_last && widened {
-            let same = self.window == window;
+        let takes = advanced || is_newer || is_last && widened;
+        self.repeated(segment, advanced || takes && self.window != window);
+        if takes {
             (self.window, self.window_by) = (window, Some(segment.seq));
-            self.repeated(segment, advanced || !same);
-        } else {
-            self.repeated(segment, false);
         }
-        let departs = |within_ns: u64| {
-            rest.iter()
-                .take_while(|later| later.at_ns < segment.at_ns + within_ns)
-                .take_while(|later| later.at_ns <= until_ns)
-                // What leaves after the next acknowledgment was let go by that one.
-                .take_while(|later| later.outgoing || !later.acks)
-                .any(|later| {
-                    later.outgoing && later.bytes > 0 && self.offset(later.seq) >= self.sent
-                })
-        };
         // The fast path for data looks at the write queue only when the acknowledgement is news; the wire does not tell which
         // path it was, but for what leaves at once.
-        if !advanced && segment.bytes > 0 && !departs(ACK_TO_DEPARTURE_NS) {
+        if !advanced
+            && segment.bytes > 0
+            && !self.departs(rest, until_ns, segment.at_ns + ACK_TO_DEPARTURE_NS)
+        {
             return;
         }
         if !advanced {
@@ -371,17 +362,20 @@ impl Replay {
             && self.cause(segment.at_ns, false) == "undetermined";
         let late_ns = if is_free { LATE_DEPARTURE_NS } else { ACK_TO_DEPARTURE_NS };
         self.lets_go_until_ns = segment.at_ns + late_ns;
-        let lets_go = rest
-            .iter()
-            .take_while(|later| later.at_ns < self.lets_go_until_ns)
+        if !self.departs(rest, until_ns, self.lets_go_until_ns) {
+            self.judge(segment.at_ns, false);
+        }
+    }
+
+    /// Whether the segments behind an arrival begin with a departure that it let go, up to `late_ns`.
+    fn departs(&self, rest: &[&Segment], until_ns: u64, late_ns: u64) -> bool {
+        rest.iter()
+            .take_while(|later| later.at_ns < late_ns)
             // What leaves in a later call was let go by that.
             .take_while(|later| later.at_ns <= until_ns)
             // What leaves after the next acknowledgment was let go by that one.
             .take_while(|later| later.outgoing || !later.acks)
-            .any(|later| later.outgoing && later.bytes > 0 && self.offset(later.seq) >= self.sent);
-        if !lets_go {
-            self.judge(segment.at_ns, false);
-        }
+            .any(|later| later.outgoing && later.bytes > 0 && self.offset(later.seq) >= self.sent)
     }
 
     /// How the other end sent this ACK, by the time since the segment left that it answers: beyond the shortest round trip

@@ -87,6 +87,22 @@ fn hold(
     }
 }
 
+/// What tcptrace should tell of it.
+fn told(hold: &Hold) -> Reported {
+    Reported {
+        start_ns: hold.start_ns,
+        held_ns: hold.held_ns,
+        bytes: hold.bytes,
+        causes: hold.causes.iter().map(ToString::to_string).collect(),
+        release: hold.release.to_owned(),
+        tail: hold.tail,
+        way: Some(hold.way.to_owned()),
+        writer: Writer::Program,
+        peer_ack: None,
+        certain: true,
+    }
+}
+
 #[test]
 fn nagle_waits_for_the_acknowledgement() {
     let seen = talk(
@@ -231,18 +247,7 @@ fn what_left_in_one_buffer_may_be_told_as_one_hold() {
     };
     let holds = [held(10 * MS, 1000), held(20 * MS, 500)];
     let together = |bytes| {
-        let told = Reported {
-            start_ns: 10 * MS,
-            held_ns: 20 * MS,
-            bytes,
-            causes: vec!["peer_window".to_owned()],
-            release: "ack".to_owned(),
-            tail: false,
-            way: Some("call".to_owned()),
-            writer: Writer::Program,
-            peer_ack: None,
-            certain: true,
-        };
+        let told = Reported { bytes, ..told(&holds[0]) };
         let mut outcome = Outcome::default();
         against_tool(&mut outcome, &Conversation::default(), &holds, &[told]);
         outcome.passed()
@@ -439,21 +444,11 @@ fn after_a_loss_the_cause_may_be_undetermined() {
         (&["cork"], 1),
         (&["undetermined", "msg_more"], 1),
     ] {
-        let tool = Reported {
-            start_ns: 12 * MS + CALL,
-            held_ns: 288 * MS - CALL,
-            bytes: 50,
-            causes: causes.iter().map(ToString::to_string).collect(),
-            release: "ack".to_owned(),
-            tail: false,
-            way: Some("call".to_owned()),
-            writer: Writer::Program,
-            peer_ack: None,
-            certain: true,
-        };
+        let causes = causes.to_vec();
+        let tool = told(&Hold { causes, ..hold(12 * MS + CALL, 288 * MS - CALL, 50, &[], "ack") });
         let mut outcome = Outcome::default();
-        against_tool(&mut outcome, &seen, &held, &[tool]);
-        assert_eq!(outcome.wrong_causes, wrong, "{causes:?}");
+        against_tool(&mut outcome, &seen, &held, std::slice::from_ref(&tool));
+        assert_eq!(outcome.wrong_causes, wrong, "{tool:?}");
     }
 }
 
@@ -663,18 +658,7 @@ fn compared(change: impl FnOnce(&mut Reported)) -> Outcome {
         vec![call(10 * MS, Call::Write(100)), call(11 * MS, Call::Write(50))],
         vec![left(10 * MS + 9, 0, 100), acked(41 * MS, 100), left(41 * MS + 9, 100, 150)],
     );
-    let mut tool = Reported {
-        start_ns: 11 * MS + CALL,
-        held_ns: 30 * MS,
-        bytes: 50,
-        causes: vec!["nagle".to_owned()],
-        release: "ack".to_owned(),
-        tail: false,
-        way: Some("call".to_owned()),
-        writer: Writer::Program,
-        peer_ack: None,
-        certain: true,
-    };
+    let mut tool = told(&hold(11 * MS + CALL, 30 * MS, 50, &["nagle"], "ack"));
     change(&mut tool);
     let mut outcome = Outcome::default();
     against_tool(&mut outcome, &seen, &holds(&seen), &[tool]);
@@ -726,18 +710,8 @@ fn two_holds() -> (Conversation, Vec<Reported>) {
             left(131 * MS + 9, 250, 300),
         ],
     );
-    let reported = [11, 101].map(|start_ms| Reported {
-        start_ns: start_ms * MS + CALL,
-        held_ns: 30 * MS,
-        bytes: 50,
-        causes: vec!["nagle".to_owned()],
-        release: "ack".to_owned(),
-        tail: false,
-        way: Some("call".to_owned()),
-        writer: Writer::Program,
-        peer_ack: None,
-        certain: true,
-    });
+    let of = |start_ms: u64| hold(start_ms * MS + CALL, 30 * MS, 50, &["nagle"], "ack");
+    let reported = [11, 101].map(|start_ms| told(&of(start_ms)));
     (seen, reported.to_vec())
 }
 

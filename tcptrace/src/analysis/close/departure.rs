@@ -10,7 +10,7 @@ use tcptrace_common::{
 
 use super::{
     Acked, Fact, PutOff, Reason,
-    state::{Context, State},
+    state::{Context, OwnFin, State},
 };
 use crate::{
     analysis::{
@@ -50,18 +50,15 @@ impl State {
             self.on_departure(e);
             return;
         }
-        let Some(fin) = self.own.as_mut().filter(|fin| fin.sent_ns.is_none()) else { return };
-        if fin.held_by.is_some() {
-            return;
-        }
-        let attempt = Attempt {
-            e,
-            nonagle: Some(TCP_NAGLE_OFF),
-            mss: e.u32(Field::mss_cache),
-            failed: attempt::failed(e),
-            unattempted: Some(false),
-            fin: true,
-        };
+        self.fin_stays(e, Some(TCP_NAGLE_OFF), e.u32(Field::mss_cache));
+    }
+
+    /// An attempt to send has left the FIN behind: why, of the first.
+    pub(super) fn fin_stays(&mut self, e: &Event, nonagle: Option<u32>, mss: Option<u32>) {
+        let is_new = |fin: &&mut OwnFin| fin.sent_ns.is_none() && fin.held_by.is_none();
+        let Some(fin) = self.own.as_mut().filter(is_new) else { return };
+        let failed = attempt::failed(e);
+        let attempt = Attempt { e, nonagle, mss, failed, unattempted: Some(false), fin: true };
         let cause = attempt.held();
         fin.held_by = Some(cause);
         self.note(e, Fact::FinHeld { cause });

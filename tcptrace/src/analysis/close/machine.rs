@@ -18,11 +18,7 @@ use super::{
 use crate::{
     analysis::{
         Analysis, delack,
-        nagle::{
-            Release, Timer,
-            attempt::{self, Attempt},
-            timer,
-        },
+        nagle::{Release, Timer, timer},
     },
     event::{Event, Holder, Seq, SocketId},
     finding::{Finding, Task},
@@ -330,24 +326,9 @@ impl State {
 
     /// An attempt to send left something behind: the FIN, where it is queued.
     fn on_attempt(&mut self, e: &Event) {
-        let waits = e.waiting().is_some_and(|waiting| waiting > 0);
-        let Some(fin) = self.own.as_mut().filter(|fin| fin.sent_ns.is_none() && waits) else {
-            return;
-        };
-        if fin.held_by.is_some() {
-            return;
+        if e.waiting().is_some_and(|waiting| waiting > 0) {
+            self.fin_stays(e, e.arg("nonagle"), e.arg("mss_now"));
         }
-        let attempt = Attempt {
-            e,
-            nonagle: e.arg("nonagle"),
-            mss: e.arg("mss_now"),
-            failed: attempt::failed(e),
-            unattempted: Some(false),
-            fin: true,
-        };
-        let cause = attempt.held();
-        fin.held_by = Some(cause);
-        self.note(e, Fact::FinHeld { cause });
     }
 
     fn on_failure(&mut self, e: &Event) {

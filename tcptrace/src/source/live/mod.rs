@@ -419,7 +419,8 @@ impl Live {
     /// Tells who has a socket open that its peer has closed; while the probes are on, so that one that is closed meanwhile
     /// is told as closed.
     fn tell_holders(&mut self, on: &mut dyn FnMut(Item) -> Flow) -> Result<(), SourceError> {
-        if self.unclosed.is_none() || self.drain(u64::MAX, on)?.flow == Flow::Stop {
+        let until_ns = now_ns(libc::CLOCK_MONOTONIC) + ORDER_NS;
+        if self.unclosed.is_none() || self.drain(until_ns, on)?.flow == Flow::Stop {
             return Ok(());
         }
         for item in self.unclosed.iter().flat_map(Unclosed::holders) {
