@@ -8,7 +8,7 @@ use smallvec::smallvec;
 use tcptrace::{
     analysis::{
         Cause, Fact as AnyFact, Kind,
-        nagle::{Fact, Held, Hold, Number, Part, Release, Timer, Way, Write},
+        nagle::{Fact, Held, Hold, Number, Part, Release, Small, Timer, Way, Write},
     },
     cost::{Cost, Spent},
     event::{Facts, Frame, SocketId},
@@ -115,7 +115,7 @@ fn held(bytes: u32, packets_out: u32) -> Fact {
     Fact::Held {
         cause: Held::Cork,
         bytes,
-        nonagle: Number::new(2),
+        nonagle: Small::new(2),
         packets_out: Number::new(packets_out),
         small_end_seq: None,
         unacked_bytes: None,

@@ -4,7 +4,7 @@ use tcptrace_common::field::Field;
 use thin_vec::ThinVec;
 
 use crate::{
-    analysis::nagle::{Fact, Known, PeerAck},
+    analysis::nagle::{Fact, Known, Number, PeerAck},
     event::{Event, Seq},
 };
 
@@ -73,8 +73,9 @@ impl Acks {
         Fact::Ack {
             acked_bytes,
             data_bytes,
-            srtt_us: e.u32(Field::srtt_us).map(|s| s >> 3),
-            rtt_min_us: e.u32(Field::rtt_min).filter(|us| *us != u32::MAX),
+            srtt_us: e.u32(Field::srtt_us).and_then(|s| Number::new(s >> 3)),
+            // The kernel has the largest number until it has measured one.
+            rtt_min_us: e.u32(Field::rtt_min).and_then(Number::new),
             since_segment_ns,
             ack_seq: ack.map_or(0, |ack| ack.0),
         }
@@ -110,7 +111,8 @@ pub(super) fn inferred(fact: &Fact) -> Option<(PeerAck, Known)> {
         return Some((PeerAck::OnData, Known::Inferred));
     }
     // The smoothed one contains the delayed ACKs that came before.
-    let trip_ns = u64::from(rtt_min_us.or(*srtt_us).filter(|us| *us > 0)?) * 1_000;
+    let trip_us = rtt_min_us.or(*srtt_us).map(Number::get).filter(|us| *us > 0)?;
+    let trip_ns = u64::from(trip_us) * 1_000;
     let beyond_ns = since_segment_ns.as_ref()?.saturating_sub(trip_ns);
     // A path varies the more the longer it is.
     let late_ns = DELAYED_NS.max(trip_ns / 4);

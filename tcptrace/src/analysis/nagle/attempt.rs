@@ -114,7 +114,7 @@ impl Attempt<'_> {
             Held::Pacing => {
                 let (until, now) =
                     (self.e.field(Field::tcp_wstamp_ns)?, self.e.field(Field::tcp_clock_cache)?);
-                Some(Limit::Pacing { pacing_wait_ns: until.saturating_sub(now) })
+                Some(Limit::Pacing { pacing_wait_ns: until.saturating_sub(now).into() })
             }
             _ => None,
         }

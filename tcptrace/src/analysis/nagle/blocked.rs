@@ -6,7 +6,7 @@ use tcptrace_common::{field::Field, hook::Hook, tcp::MSG_DONTWAIT};
 use thin_vec::ThinVec;
 
 use crate::{
-    analysis::nagle::{Fact, Held, Hold, Release, Way, Write, machine::parts},
+    analysis::nagle::{Fact, Held, Hold, Number, Release, Way, Write, machine::parts},
     event::{Event, Seq, SocketId},
     finding::{Certainty, Evidence, Finding, Task},
 };
@@ -123,7 +123,7 @@ impl Blocked {
             if sleeper.last_seq.zip(now).is_some_and(|(then, now)| then.before(now)) {
                 sleeper.woken_ns = Some(e.at_ns);
             } else if acked > 0 {
-                let srtt_us = e.u32(Field::srtt_us).map(|s| s >> 3);
+                let srtt_us = e.u32(Field::srtt_us).and_then(|s| Number::new(s >> 3));
                 let fact = Fact::Ack {
                     acked_bytes: acked,
                     data_bytes: 0,

@@ -1,6 +1,9 @@
 //! What one hold is: the data of a finding, and the lines of its evidence.
 
-use std::{borrow::Cow, num::NonZeroU32};
+use std::{
+    borrow::Cow,
+    num::{NonZeroU8, NonZeroU32},
+};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
@@ -334,48 +337,93 @@ pub enum Limit {
     /// The rate of TCP's own pacing.
     Pacing {
         /// How long until it allows the next segment, nanoseconds.
-        pacing_wait_ns: u64,
+        pacing_wait_ns: Nanoseconds,
     },
 }
 
-/// A number of which [`Option`] takes no more room than the number itself: of each socket that holds bytes such lines are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Number(NonZeroU32);
+/// Numbers of which [`Option`] takes no more room than the number itself: of each socket that holds bytes such lines are kept.
+macro_rules! number {
+    ($(#[doc = $doc:literal])* $name:ident, $of:ty, $kept:ty) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name($kept);
 
-impl Number {
-    /// `None` for the largest number of 32 bits, which nothing that is told comes to.
-    pub const fn new(number: u32) -> Option<Self> {
-        match NonZeroU32::new(!number) {
-            Some(inverted) => Some(Self(inverted)),
-            None => None,
+        impl $name {
+            /// `None` for the largest number that there is room for, and for what is larger: nothing that is told comes to that.
+            pub fn new(number: u32) -> Option<Self> {
+                <$of>::try_from(number).ok().and_then(|number| <$kept>::new(!number)).map(Self)
+            }
+
+            /// The number.
+            pub fn get(self) -> u32 {
+                u32::from(!self.0.get())
+            }
         }
-    }
 
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_u32(self.get())
+            }
+        }
+
+        stands_for!($name, u32);
+    };
+}
+
+/// In the schema, a type that stands for a plain number.
+macro_rules! stands_for {
+    ($name:ident, $plain:ty) => {
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                <$plain>::schema_name()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                <$plain>::json_schema(generator)
+            }
+        }
+    };
+}
+
+number! {
+    /// A number of 32 bits.
+    Number, u32, NonZeroU32
+}
+number! {
+    /// A number of 8 bits: flags, or which of few.
+    Small, u8, NonZeroU8
+}
+
+/// Nanoseconds, in two halves so that they need not stand at a multiple of 8 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nanoseconds([u32; 2]);
+
+impl From<u64> for Nanoseconds {
+    #[expect(clippy::cast_possible_truncation, reason = "the low half")]
+    fn from(ns: u64) -> Self {
+        Self([ns as u32, (ns >> 32) as u32])
+    }
+}
+
+impl Nanoseconds {
     /// The number.
-    pub const fn get(self) -> u32 {
-        !self.0.get()
+    pub fn get(self) -> u64 {
+        let [low, high] = self.0.map(u64::from);
+        high << 32 | low
     }
 }
 
-impl Serialize for Number {
+impl Serialize for Nanoseconds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u32(self.get())
+        serializer.serialize_u64(self.get())
     }
 }
 
-impl JsonSchema for Number {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        u32::schema_name()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        u32::json_schema(generator)
-    }
-}
+stands_for!(Nanoseconds, u64);
 
 /// One line of evidence. Sequence numbers count from the first byte that the trace saw on the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -406,7 +454,7 @@ pub enum Fact {
         bytes: u32,
         /// The socket's `nonagle`: 1 is `TCP_NODELAY`, 2 is `TCP_CORK`, 4 is "push once".
         #[serde(skip_serializing_if = "Option::is_none")]
-        nonagle: Option<Number>,
+        nonagle: Option<Small>,
         /// Segments in flight.
         #[serde(skip_serializing_if = "Option::is_none")]
         packets_out: Option<Number>,
@@ -421,7 +469,7 @@ pub enum Fact {
         mss_bytes: Option<Number>,
         /// The armed write timer, by the kernel's number (`ICSK_TIME_*`); 0 is none.
         #[serde(skip_serializing_if = "Option::is_none")]
-        icsk_pending: Option<Number>,
+        icsk_pending: Option<Small>,
         /// The limit that the cause is about, by its kernel name.
         #[serde(flatten, skip_serializing_if = "Option::is_none")]
         limit: Option<Limit>,
@@ -455,10 +503,10 @@ pub enum Fact {
         data_bytes: u32,
         /// Smoothed round-trip time before it, microseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
-        srtt_us: Option<u32>,
+        srtt_us: Option<Number>,
         /// Shortest round-trip time of the last minutes, microseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
-        rtt_min_us: Option<u32>,
+        rtt_min_us: Option<Number>,
         /// Time since the last segment that it acknowledges left, nanoseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         since_segment_ns: Option<u64>,

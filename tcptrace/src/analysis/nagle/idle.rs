@@ -105,7 +105,11 @@ mod tests {
     use std::{collections::BTreeMap, fs, path::Path};
 
     use super::*;
-    use crate::trace::{Item, Reader};
+    use crate::{
+        analysis::nagle::{Nanoseconds, Number, Small},
+        finding::Evidence,
+        trace::{Item, Reader},
+    };
 
     /// One socket, by the short way where it suffices and by the long one.
     #[derive(Default)]
@@ -145,5 +149,18 @@ mod tests {
             });
         }
         assert!(sufficed > 1_000 && holds > 50, "{sufficed} {holds}");
+    }
+
+    #[test]
+    fn a_socket_and_a_line_of_its_evidence_take_little_room() {
+        // A hundred thousand sockets can hold bytes at one time, each with a few lines.
+        assert_eq!((size_of::<Machine>(), size_of::<Evidence<Fact>>()), (72, 56));
+        for number in [0, 1, 254, 255, 256, u32::MAX - 1, u32::MAX] {
+            assert_eq!(Number::new(number).map(Number::get), (number < u32::MAX).then_some(number));
+            assert_eq!(Small::new(number).map(Small::get), (number < 255).then_some(number));
+        }
+        for ns in [0, u64::from(u32::MAX), 1 << 40 | 7, u64::MAX] {
+            assert_eq!(Nanoseconds::from(ns).get(), ns);
+        }
     }
 }

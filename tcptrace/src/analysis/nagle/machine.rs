@@ -17,8 +17,8 @@ use crate::{
     analysis::{
         Analysis,
         nagle::{
-            Fact, Held, Hold, Known, Limit, MAX_WRITES, Number, Part, PeerAck, Release, Timer, Way,
-            Write,
+            Fact, Held, Hold, Known, Limit, MAX_WRITES, Number, Part, PeerAck, Release, Small,
+            Timer, Way, Write,
             acks::{Acks, inferred},
             attempt::{self, Attempt},
             attribution::{Attribution, Context, Lasting, Ready, edge_of},
@@ -51,7 +51,7 @@ pub(super) struct Machine {
     /// Last time each of the two options was set, by anyone.
     last_set: ThinVec<Evidence<Fact>>,
     /// A full segment, bytes.
-    mss: Option<u32>,
+    mss: Option<Number>,
     /// The last attempt was held by the pacing timer.
     paced: bool,
     written: Written,
@@ -120,7 +120,7 @@ pub(super) struct Kept {
     attribution: Lasting,
     last_set: ThinVec<Evidence<Fact>>,
     acks: Acks,
-    mss: Option<u32>,
+    mss: Option<Number>,
     paced: bool,
     written: Written,
     nodelay_seen: bool,
@@ -473,7 +473,7 @@ impl Machine {
         self.attribution.write_done(e);
         self.acks.disordered(e);
         self.update = None;
-        self.mss = e.arg_at(MSS_NOW);
+        self.mss = e.arg_at(MSS_NOW).and_then(Number::new);
         if !snd_nxt.before(write_seq) {
             (self.attempted, self.failed) = (None, None);
             return;
@@ -600,7 +600,7 @@ impl Machine {
         self.attribution.attempted(e);
         self.acks.disordered(e);
         // It follows the path's MTU and half the largest window that the peer has offered: perhaps another than at the push.
-        self.mss = e.arg("mss_now").or(self.mss);
+        self.mss = e.arg("mss_now").and_then(Number::new).or(self.mss);
         let (write_seq, owned) = (e.seq(Field::write_seq), e.u32(Field::sk_lock_owned) == Some(1));
         let written = self.waiting.last().map(|last| last.end);
         // Behind a FIN nobody writes: what has grown then is the FIN.
@@ -680,7 +680,8 @@ impl Machine {
             return;
         }
         let fin = self.attribution.is_fin();
-        let attempt = Attempt { e, nonagle, mss: self.mss, failed, unattempted, fin };
+        let mss = self.mss.map(Number::get);
+        let attempt = Attempt { e, nonagle, mss, failed, unattempted, fin };
         self.paced = attempt.is_paced();
         let held = attempt.held();
         let changed = self.causes.last().is_none_or(|(_, last)| *last != held);
@@ -721,12 +722,12 @@ impl Machine {
         Fact::Held {
             cause,
             bytes: self.bytes_waiting(),
-            nonagle: number(Field::nonagle),
+            nonagle: e.u32(Field::nonagle).and_then(Small::new),
             packets_out: number(Field::packets_out),
             small_end_seq: small,
             unacked_bytes: unacked.and_then(Number::new),
-            mss_bytes: self.mss.and_then(Number::new),
-            icsk_pending: number(Field::icsk_pending),
+            mss_bytes: self.mss,
+            icsk_pending: e.u32(Field::icsk_pending).and_then(Small::new),
             limit,
         }
     }
@@ -760,7 +761,7 @@ impl Machine {
         if !self.is_waiting() {
             return;
         }
-        let mss = self.mss.into_iter().chain(e.u32(Field::mss_cache)).min();
+        let mss = self.mss.map(Number::get).into_iter().chain(e.u32(Field::mss_cache)).min();
         let held = self.causes.last().map_or(Held::Undetermined, |(_, held)| *held);
         let release = if e.u32(Field::repair) == Some(1) {
             // Nothing reaches the wire then.
@@ -948,6 +949,8 @@ impl Machine {
         self.last_set.retain(
             |set| !matches!(set.fact, Fact::OptionSet { option: known, .. } if known == option),
         );
+        // One as a rule, and for as long as the socket lives.
+        self.last_set.reserve_exact(1);
         self.last_set.push(Evidence { n: e.n, at_ns: e.at_ns, fact: fact.clone() });
         self.note(e, fact);
     }

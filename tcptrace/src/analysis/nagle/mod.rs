@@ -36,7 +36,7 @@ pub(in crate::analysis) mod timer;
 #[cfg(feature = "mutate")]
 pub use hold::Mutation;
 pub use hold::{
-    Fact, Held, Hold, Known, Limit, MAX_WRITES, Number, Part, Pattern, PeerAck, Release, Shape,
-    Timer, Way, Write,
+    Fact, Held, Hold, Known, Limit, MAX_WRITES, Nanoseconds, Number, Part, Pattern, PeerAck,
+    Release, Shape, Small, Timer, Way, Write,
 };
 pub use idle::Machine;

@@ -126,7 +126,7 @@ fn held(fact: &Fact) -> String {
         Some(Limit::Cwnd { snd_cwnd }) => Some(format!("snd_cwnd={snd_cwnd}")),
         Some(Limit::PeerWindow { window_bytes }) => Some(format!("snd_wnd={window_bytes}")),
         Some(Limit::Pacing { pacing_wait_ns }) => {
-            Some(format!("the rate allows it in {}", duration(*pacing_wait_ns)))
+            Some(format!("the rate allows it in {}", duration(pacing_wait_ns.get())))
         }
         None => None,
     });

@@ -350,7 +350,7 @@ impl Story<'_> {
                 srtt_us,
                 rtt_min_us,
                 ..
-            } => Some((*since_ns, *srtt_us, *rtt_min_us)),
+            } => Some((*since_ns, srtt_us.map(Number::get), rtt_min_us.map(Number::get))),
             _ => None,
         });
         let Some((since_ns, srtt_us, rtt_min_us)) = last else { return String::new() };

@@ -9,8 +9,8 @@ use crate::{
     analysis::{
         Cause, Fact as AnyFact,
         nagle::{
-            Fact, Held, Hold, Known, Limit, Number, Part, Pattern, PeerAck, Release, Shape, Timer,
-            Way, Write,
+            Fact, Held, Hold, Known, Limit, Number, Part, Pattern, PeerAck, Release, Shape, Small,
+            Timer, Way, Write,
         },
     },
     event::{Facts, SocketId},
@@ -46,8 +46,8 @@ fn ack(acked_bytes: u32, data_bytes: u32, since_segment_ns: Option<u64>) -> Fact
     Fact::Ack {
         acked_bytes,
         data_bytes,
-        srtt_us: Some(1_100),
-        rtt_min_us: Some(1_000),
+        srtt_us: Number::new(1_100),
+        rtt_min_us: Number::new(1_000),
         since_segment_ns,
         ack_seq: 0,
     }
@@ -57,16 +57,16 @@ fn waiting(cause: Held) -> Fact {
     Fact::Held {
         cause,
         bytes: 8,
-        nonagle: Number::new(1),
+        nonagle: Small::new(1),
         packets_out: Number::new(0),
         small_end_seq: Number::new(50),
         unacked_bytes: Number::new(10),
         mss_bytes: Number::new(50),
-        icsk_pending: Number::new(0),
+        icsk_pending: Small::new(0),
         limit: match cause {
             Held::Cwnd => Some(Limit::Cwnd { snd_cwnd: 10 }),
             Held::PeerWindow | Held::ZeroWindow => Some(Limit::PeerWindow { window_bytes: 4 }),
-            Held::Pacing => Some(Limit::Pacing { pacing_wait_ns: 40 * MS }),
+            Held::Pacing => Some(Limit::Pacing { pacing_wait_ns: (40 * MS).into() }),
             _ => None,
         },
     }

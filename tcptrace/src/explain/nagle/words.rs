@@ -8,7 +8,7 @@ use tcptrace_common::tcp::{
 use crate::{
     analysis::{
         Cause, Fact as AnyFact,
-        nagle::{Held, Hold, Number, Part, Pattern, Release, Shape as Writes, Timer},
+        nagle::{Held, Hold, Number, Part, Pattern, Release, Shape as Writes, Small, Timer},
     },
     explain::{
         Place, Shape, Slowest, Totals, Words, names_of, printable,
@@ -250,14 +250,13 @@ pub(in crate::explain) const fn timer_name(timer: Timer) -> &'static str {
 
 /// `nonagle=2 packets_out=0 icsk_pending=PROBE0`, by the kernel's own names; what is not known is left out.
 pub(super) fn state(
-    nonagle: Option<Number>,
+    nonagle: Option<Small>,
     packets_out: Option<Number>,
-    icsk_pending: Option<Number>,
+    icsk_pending: Option<Small>,
 ) -> String {
-    let [nonagle, packets_out, icsk_pending] =
-        [nonagle, packets_out, icsk_pending].map(|told| told.map(Number::get));
-    let mut words = named(&[("nonagle", nonagle), ("packets_out", packets_out)]);
-    if let Some(timer) = icsk_pending {
+    let packets_out = packets_out.map(Number::get);
+    let mut words = named(&[("nonagle", nonagle.map(Small::get)), ("packets_out", packets_out)]);
+    if let Some(timer) = icsk_pending.map(Small::get) {
         let name = match timer {
             ICSK_TIME_RETRANS => "RETRANS".to_owned(),
             ICSK_TIME_PROBE0 => "PROBE0".to_owned(),
