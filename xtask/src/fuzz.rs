@@ -45,6 +45,13 @@ impl Args {
     pub(crate) const fn bounded() -> Self {
         Self { target: Vec::new(), seconds: 10, seed: 1 }
     }
+
+    /// As they are typed behind the name of this program.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let Self { target, seconds, seed } = self;
+        let flags = ["fuzz".to_owned(), format!("--seconds={seconds}"), format!("--seed={seed}")];
+        flags.into_iter().chain(target.iter().cloned()).collect()
+    }
 }
 
 /// The task.
