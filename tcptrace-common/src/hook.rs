@@ -399,13 +399,16 @@ hooks! {
         skc_state snd_nxt write_seq rcv_nxt rcv_wup icsk_ack_pingpong sk_lock_owned
     };
     /// The first data after the peer's FIN, or a FIN that had been held, has left since the event before. The arguments are of
-    /// the last segment in flight: its sequence numbers, all 0 without one, and when it left, nanoseconds, `CLOCK_MONOTONIC`.
-    /// Written by the programs of a closing socket's other events, before these.
-    departure = 102 Record [seq = OWN, end_seq = OWN, mstamp_low = OWN, mstamp_high = OWN] {
+    /// the last segment in flight: its sequence numbers, all 0 without one, and when it left, nanoseconds, `CLOCK_MONOTONIC`;
+    /// and when the device, or the pacing timer where that number is odd, let the socket send last while its FIN waited, 0 when
+    /// neither did. Written by the programs of a closing socket's other events, before these.
+    departure = 102 Record [
+        seq = OWN, end_seq = OWN, mstamp_low = OWN, mstamp_high = OWN, ready_low = OWN, ready_high = OWN
+    ] {
         snd_nxt write_seq first_tx_mstamp packets_out
     };
     /// `tcp_send_fin()` has queued a FIN and tried to send it: where `snd_nxt` does not reach `write_seq`, it waits, and the state
-    /// of the socket tells why. The arguments are those of `departure`. Written by the program at the return.
+    /// of the socket tells why. The arguments are the first of `departure`. Written by the program at the return.
     fin_queued = 103 Record [seq = OWN, end_seq = OWN, mstamp_low = OWN, mstamp_high = OWN] {
         nonagle packets_out snd_sml snd_una snd_nxt write_seq snd_wnd snd_cwnd sacked_out lost_out retrans_out mss_cache
         tcp_wstamp_ns tcp_clock_cache sk_pacing_status sk_tsq_flags tail_len sk_lock_owned head_len head_mstamp_ns skc_state

@@ -44,6 +44,9 @@ pub struct State {
     /// [`ASKS`] or [`WRITES`] while a connection is opened with Fast Open, [`WITHHOLDS`] or [`EXPECTS`] with
     /// `TCP_DEFER_ACCEPT`.
     pub opens: u32,
+    /// When the device or the pacing timer let it send last while a FIN waited, nanoseconds, `CLOCK_MONOTONIC`; the lowest bit
+    /// says which ([`crate::closing::Ready`]).
+    pub ready_ns: u64,
 }
 
 impl State {
@@ -58,6 +61,7 @@ impl State {
         edge: 0,
         named: 0,
         opens: 0,
+        ready_ns: 0,
     };
 }
 

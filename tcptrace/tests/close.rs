@@ -168,6 +168,33 @@ fn what_the_socket_tells_is_dated_by_the_segment() {
 }
 
 #[test]
+fn a_fin_that_the_device_or_the_pacing_timer_let_go_tells_it() {
+    let written = stories()["fin_held_and_let_go_by_nothing_that_is_known"];
+    // It left at 1.042 s; an odd time is the pacing timer's.
+    for (ready_ns, release) in [
+        (1_041_800_000, Release::Tsq),
+        (1_041_800_001, Release::PacingTimer),
+        // Long before it, after it, and not at all.
+        (1_030_000_001, Release::Undetermined),
+        (1_042_100_001, Release::Undetermined),
+        (0, Release::Undetermined),
+    ] {
+        let told = format!("mstamp_high=0 ready_low={ready_ns} ready_high=0 | snd_nxt=10101");
+        let text = written.replace("mstamp_high=0 | snd_nxt=10101", &told);
+        assert_ne!(text, written);
+        let held = written::run::<Machine>(&text).remove(0).cause.fin_held.unwrap();
+        assert_eq!((held.release, held.held_ns), (release, 42_000_000), "{ready_ns}");
+    }
+    // What came in since then is nearer.
+    let told = "mstamp_high=0 ready_low=1009500001 ready_high=0 | snd_nxt=10101";
+    let text = written
+        .replace("mstamp_low=1042000000", "mstamp_low=1010200000")
+        .replace("mstamp_high=0 | snd_nxt=10101", told);
+    let held = written::run::<Machine>(&text).remove(0).cause.fin_held.unwrap();
+    assert_eq!(held.release, Release::Ack);
+}
+
+#[test]
 fn a_fin_that_was_held_left_when_its_segment_says() {
     let held = only("fin_held_as_the_socket_tells").cause.fin_held.unwrap();
     assert_eq!((held.by, held.release), (Held::ZeroWindow, Release::WindowUpdate));

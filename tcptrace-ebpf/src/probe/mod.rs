@@ -174,6 +174,31 @@ macro_rules! emit_when_wanted {
     };
 }
 
+/// A body of a function by which the device, or the pacing timer, lets a socket send: emits an event while bytes wait, or where
+/// everything is wanted. Of a closing socket the departure of its FIN tells.
+macro_rules! emit_when_let_send {
+    ($name:ident) => {
+        #[inline(always)]
+        fn body<R: crate::read::Reader>(reader: &R, _arg: impl Fn(usize) -> u32) {
+            use tcptrace_common::hook::Hook;
+
+            use crate::{
+                closing::{self, Ready},
+                socket::{self, AtWork},
+            };
+            closing::may_send_again(reader, Ready::Device);
+            let state = if socket::everything() {
+                socket::wanted(Hook::$name, reader, AtWork::Anybody)
+            } else {
+                socket::held(reader)
+            };
+            if state.is_some() {
+                crate::emit::emit::<R, { Hook::$name.slots() }>(Hook::$name, reader, [0; 7]);
+            }
+        }
+    };
+}
+
 /// A body that emits an event when a write is about to sleep in its call. The socket counts as one that holds bytes from
 /// here on: those that the call has still to give.
 macro_rules! emit_when_about_to_sleep {

@@ -11,7 +11,7 @@ use aya_ebpf::{macros::fentry, programs::FEntryContext};
 
 use crate::read::Typed;
 
-emit_when_wanted!(tcp_tsq_handler, Anybody);
+emit_when_let_send!(tcp_tsq_handler);
 
 #[fentry]
 pub fn tcp_tsq_handler(ctx: FEntryContext) -> i32 {

@@ -6,5 +6,5 @@
 //! **Since**: static; to 6.12 the compiler splits it, and only the part can be probed, by a kprobe.
 //! **Kernel**: net/ipv4/tcp_output.c, `tcp_tsq_write()`.
 
-emit_when_wanted!(tcp_tsq_write, Anybody);
+emit_when_let_send!(tcp_tsq_write);
 on_entry!(tcp_tsq_write, tcp_tsq_write_kprobe, gate = crate::socket::may_matter);

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     oracle::{
         CallRecord, Conversation, Reported, against_story, against_tool, close,
-        close_against_story, close_against_tool, close_joined, holds,
+        close_against_story, close_against_tool, close_joined, fin_against_story, holds,
     },
     report::{MARK, Outcome},
     scenario::{self, Expect, ExpectedClose, Question, Story},
@@ -384,10 +384,12 @@ fn judge(
             complaints.push(line);
         }
     }
+    let stories = scenario::all();
     for (outcome, seen) in played {
         let mut outcome = Outcome { form: form.to_owned(), ..outcome.clone() };
         let mut ends = Vec::new();
-        for one in seen {
+        let stated = stories.iter().find(|story| story.name == outcome.scenario);
+        for (at, one) in seen.iter().enumerate() {
             if args.witnesses {
                 testify(one);
             }
@@ -395,6 +397,11 @@ fn judge(
                 let own = take_in_order(&mut closes, one, |_| 0);
                 let close = close(&one.conversation);
                 close_against_tool(&mut outcome, close.as_ref(), &own);
+                if let Some(wanted) =
+                    stated.filter(|_| args.mutate.is_none()).and_then(|story| story.close_of(at))
+                {
+                    outcome.broken.extend(fin_against_story(&own, wanted));
+                }
                 if one.real_peer {
                     ends.push((close, own));
                 }

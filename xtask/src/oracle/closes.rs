@@ -26,6 +26,8 @@ pub(crate) struct ReportedClose {
     fin_to_ack_ns: Option<u64>,
     fin_to_close_ns: Option<u64>,
     fin_held_ns: Option<u64>,
+    fin_held_by: Option<String>,
+    fin_release: Option<String>,
     margin_ns: Option<i64>,
     process: Option<ReportedProcess>,
     other_end: Option<ReportedEnd>,
@@ -335,6 +337,18 @@ pub(crate) fn close_against_story(seen: Option<&Close>, wanted: &ExpectedClose) 
         return Vec::new();
     }
     vec![format!("the story states {:?}, the oracle saw {seen:?}", wanted.any_of)]
+}
+
+/// Where tcptrace tells another reason for a FIN that waited than the story states: the story makes it wait, and its peer lets it
+/// go.
+pub(crate) fn fin_against_story(reported: &[ReportedClose], wanted: &ExpectedClose) -> Vec<String> {
+    let Some((cause, release)) = wanted.fin else { return Vec::new() };
+    let told =
+        reported.first().map(|tool| (tool.fin_held_by.as_deref(), tool.fin_release.as_deref()));
+    if told == Some((Some(cause), Some(release))) {
+        return Vec::new();
+    }
+    vec![format!("the FIN is held by {cause} and goes by {release}; tcptrace tells {told:?}")]
 }
 
 /// Counts into `outcome` where tcptrace and the oracle differ on one connection.

@@ -11,7 +11,7 @@ mod wire;
 pub(crate) use bytes::against_bytes;
 pub(crate) use closes::{
     ReportedClose, close, close_against_capture, close_against_story, close_against_tool,
-    close_joined,
+    close_joined, fin_against_story,
 };
 pub(crate) use compare::{
     Reported, Writer, against_certain, against_latecomer, against_story, against_tool,

@@ -65,12 +65,22 @@ impl Story {
 pub(crate) struct ExpectedClose {
     /// Side, shape, reason, segments: one of these.
     pub(crate) any_of: Vec<(&'static str, &'static str, &'static str, u32)>,
+    /// What holds the FIN when it is queued, and what lets it go; where the story is about that.
+    pub(crate) fin: Option<(&'static str, &'static str)>,
 }
 
 impl Story {
     /// Whether the program's device has a queue at some time.
     pub(crate) fn queues(&self) -> bool {
         self.steps.iter().any(|then| matches!(&then.step, Step::Do(call) if call.queues()))
+    }
+
+    /// How one of its connections ends, where it states that.
+    pub(crate) fn close_of(&self, connection: usize) -> Option<&ExpectedClose> {
+        match &self.expect {
+            Expect::Closes(expect) => expect.get(connection),
+            Expect::Holds(_) => None,
+        }
     }
 }
 
@@ -302,9 +312,20 @@ pub(crate) fn closes_with(
     expect: &[&[(&'static str, &'static str, &'static str, u32)]],
 ) -> Story {
     let steps = steps.into_iter().map(|step| Then { connection: 0, step }).collect();
-    let expect = expect.iter().map(|any_of| ExpectedClose { any_of: any_of.to_vec() }).collect();
+    let expect =
+        expect.iter().map(|any_of| ExpectedClose { any_of: any_of.to_vec(), fin: None }).collect();
     let name = name.to_owned();
     Story { name, link, listener: Vec::new(), steps, counter: None, expect: Expect::Closes(expect) }
+}
+
+/// The same story, in which the FIN of each connection is held by `cause` and goes by `release`.
+pub(crate) fn fin_waits(mut story: Story, cause: &'static str, release: &'static str) -> Story {
+    if let Expect::Closes(expect) = &mut story.expect {
+        for one in expect {
+            one.fin = Some((cause, release));
+        }
+    }
+    story
 }
 
 /// Nothing for so many milliseconds.

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     analysis::{
         delack,
-        nagle::attempt::{self, Attempt},
+        nagle::{
+            Release,
+            attempt::{self, Attempt},
+        },
     },
     event::{Event, Seq},
 };
@@ -34,6 +37,14 @@ impl Last {
         let (seq, end) = (Seq(e.arg("seq")?), Seq(e.arg("end_seq")?));
         Some(Self { seq, end, left_ns }).filter(|last| last.left_ns != 0)
     }
+}
+
+/// What has let the socket send while its FIN waited, the last time, and when, nanoseconds; older traces do not tell.
+fn let_send(e: &Event) -> Option<(Release, u64)> {
+    let (low, high) = (e.arg("ready_low")?, e.arg("ready_high")?);
+    let at_ns = u64::from(low) | u64::from(high) << 32;
+    let by = if at_ns & 1 == 1 { Release::PacingTimer } else { Release::Tsq };
+    (at_ns != 0).then_some((by, at_ns))
 }
 
 impl State {
@@ -121,6 +132,7 @@ impl State {
         let left_ns = last.map_or(e.at_ns, |last| last.left_ns.min(e.at_ns));
         let bytes = last.map_or(0, |last| last.end.since(last.seq).saturating_sub(1));
         let carries_ack = self.acknowledges(Some(left_ns), Acked::OnFin);
+        self.let_send = let_send(e);
         self.fin_left(e, left_ns, (bytes, carries_ack, false));
     }
 

@@ -62,6 +62,8 @@ impl Analysis for Machine {
         Hook::tw_timer_handler,
         Hook::tcp_write_timer_handler,
         Hook::tcp_disconnect,
+        Hook::tcp_pace_kick,
+        Hook::tcp_tsq_write,
     ];
     const REQUIRED: usize = 10;
     const CLOSING: bool = true;
@@ -365,9 +367,14 @@ impl State {
         at_ns: u64,
         (bytes, carries_ack, again): (u32, bool, bool),
     ) {
-        let at_once = at_ns.saturating_sub(self.context_ns) < AT_ONCE_NS;
+        let at_once = |since_ns: u64| at_ns.saturating_sub(since_ns) < AT_ONCE_NS;
+        // Neither is an event of its own.
+        let let_send = self.let_send.filter(|(_, ready_ns)| {
+            (self.context_ns..=at_ns).contains(ready_ns) && at_once(*ready_ns)
+        });
         let release = match self.context {
-            _ if !at_once => Release::Undetermined,
+            _ if let Some((release, _)) = let_send => release,
+            _ if !at_once(self.context_ns) => Release::Undetermined,
             Context::Segment(Segment { acks: true, .. }) => Release::Ack,
             Context::Segment(_) => Release::WindowUpdate,
             Context::WriteTimer(Some(Timer::Probe)) => Release::ProbeTimer,

@@ -6,7 +6,7 @@ use super::{Acked, Closed, Fact, FinHeld, MAX_LINES, PutOff, Reason};
 use crate::{
     analysis::{
         episode::Episode,
-        nagle::{Held, Timer},
+        nagle::{Held, Release, Timer},
     },
     event::{Event, Holder, Seq, SocketId},
     finding::Task,
@@ -116,6 +116,8 @@ pub(super) struct State {
     pub(super) context: Context,
     /// Since when.
     pub(super) context_ns: u64,
+    /// What has let it send without an event of its own, and when, nanoseconds.
+    pub(super) let_send: Option<(Release, u64)>,
     /// In whose context the last write timer ran.
     pub(super) timer_tid: u32,
     /// `snd_nxt` at the event before.
