@@ -4,6 +4,11 @@
 /// Number of buckets; two sockets that share one take turns.
 pub const BUCKETS: u32 = 1 << 14;
 
+/// Of [`Exchange::from_start`]: what was written before may have waited.
+pub const FROM_START: u32 = 1;
+/// Of [`Exchange::from_start`]: every byte that waits was seen written.
+pub const FROM_BIRTH: u32 = 2;
+
 /// A bucket: the connection that uses it, and what all those that have used it come to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +27,8 @@ pub struct Exchange {
     pub turn: u32,
     /// Writes since then.
     pub part: u32,
-    /// 1 when no byte had been exchanged on it before it was met.
+    /// [`FROM_START`] when no byte had been exchanged on it before it was met, [`FROM_BIRTH`] when it was met in its handshake and
+    /// none had been written either; else 0.
     pub from_start: u32,
     /// 1 while a write is at work that was counted when it pushed a part of its bytes and went to sleep.
     pub begun: u32,

@@ -109,7 +109,8 @@ hooks! {
     tcp_sendmsg_locked = 1 Exit [size = 2, ret = ret_of(3)] { write_seq snd_nxt msg_flags icsk_ulp_name };
     /// The end of a write: what may go has gone; what is left waits. `turn` counts how often data came in before a write on
     /// this socket, `part` the writes since then; `from_start` is 1 when no byte had
-    /// been exchanged on the socket before it was watched. 0 where they are not counted.
+    /// been exchanged on the socket before it was watched, 2 when it was met in its handshake, before it wrote. 0 where they are
+    /// not counted.
     tcp_push = 2 Exit [flags = 1, mss_now = 2, nonagle = 3, size_goal = 4, turn = OWN, part = OWN, from_start = OWN] {
         nonagle packets_out snd_sml snd_una snd_nxt write_seq snd_wnd snd_cwnd sacked_out lost_out retrans_out mss_cache
         srtt_us tcp_wstamp_ns tcp_clock_cache sk_pacing_status sk_tsq_flags tail_len repair icsk_pending icsk_rto

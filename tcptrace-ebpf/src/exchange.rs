@@ -6,9 +6,9 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns,
 };
 use tcptrace_common::{
-    exchange::{BUCKETS, Exchange},
+    exchange::{BUCKETS, Exchange, FROM_BIRTH, FROM_START},
     field::Field,
-    tcp::TCP_NAGLE_PUSH,
+    tcp::{TCP_NAGLE_PUSH, TCP_SYN_RECV, TCP_SYN_SENT},
 };
 
 use crate::{
@@ -86,7 +86,7 @@ fn own<R: Reader>(reader: &R) -> Option<*mut Exchange> {
             // Of the SYN the kernel counts one byte, at the end that sent it.
             let fresh =
                 reader.value(Field::bytes_received) == 0 && reader.value(Field::bytes_acked) <= 1;
-            (*at).from_start = u32::from(fresh);
+            (*at).from_start = if fresh { FROM_START } else { 0 };
         }
     }
     Some(at)
@@ -167,6 +167,38 @@ pub fn came<R: Reader, A>(reader: &R, _arg: A) {
         // SAFETY: a value of the map.
         unsafe { note_arrival(at) };
     }
+}
+
+/// A segment came in for a connection that is not established, or not any more; [`born`] looks where it is of the handshake.
+#[inline(always)]
+pub fn may_be_born<A>(sk: Glance, _arg: A) -> Glanced {
+    let looks = is_counted()
+        && is_in_handshake(&sk)
+        && (!filter::only_ports() || filter::ports_may_pass(sk));
+    if looks { Glanced::Look } else { Glanced::Done }
+}
+
+/// A segment of its handshake came in for a connection: on one that has written nothing yet, all that waits later was seen
+/// written.
+#[inline(always)]
+pub fn born<R: Reader, A>(reader: &R, _arg: A) {
+    if !is_counted() || !is_in_handshake(reader) || !filter::passes(reader) {
+        return;
+    }
+    // The SYN has a number too. A write that opens the connection itself (Fast Open) stands behind it.
+    let written = reader.word(Field::write_seq).wrapping_sub(reader.value(Field::snd_una) as u32);
+    if written != 1 {
+        return;
+    }
+    if let Some(at) = own(reader) {
+        // SAFETY: a value of the map.
+        unsafe { (*at).from_start = FROM_BIRTH };
+    }
+}
+
+#[inline(always)]
+fn is_in_handshake<W: Words>(sk: &W) -> bool {
+    matches!(sk.state(), TCP_SYN_SENT | TCP_SYN_RECV)
 }
 
 /// Whether who wrote is the one that answers: who listens has the lower port, as a rule. The other end's time between an

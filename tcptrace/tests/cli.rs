@@ -196,7 +196,7 @@ fn the_table_has_as_many_rows_as_are_wanted() {
         |flags: &[&str]| text(&tcptrace(&[&["nagle", "-r", &trace], flags].concat()).stdout);
     assert!(!shown(&[]).contains("in other rows"));
     let one = shown(&["--top", "1"]);
-    assert!(one.contains("probe timer") && one.contains("  1 holds in other rows\n"), "{one}");
+    assert!(one.contains("probe timer") && one.contains("  1 hold in other rows\n"), "{one}");
     refused(
         &["nagle", "--top", "0"],
         "error: --top: '0' is not a number of rows\n  try: tcptrace nagle --top 10\n",

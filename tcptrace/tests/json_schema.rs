@@ -177,6 +177,10 @@ fn limits() -> Vec<String> {
         ),
         slept("sk_stream_wait_connect"),
         slept("tcp_connect ret=0"),
+        // The call sleeps for room when its first bytes leave.
+        held("snd_cwnd=10", "snd_cwnd=1").lines().next().unwrap_or_default().to_owned()
+            + "\n1.0 s1 pid=7 sk_stream_wait_memory | write_seq=250 snd_nxt=200\n"
+            + &gone,
     ]
 }
 

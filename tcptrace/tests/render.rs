@@ -136,7 +136,7 @@ fn left(bytes: u32, seq: u32) -> Fact {
 
 fn corked() -> Entry {
     let facts = vec![
-        (0, Fact::Write { bytes: Some(8), msg_more: false, task: TASK }),
+        (0, Fact::Write { bytes: Some(8), call_goes_on: false, msg_more: false, task: TASK }),
         (40, held(8, 0)),
         (40, armed(Timer::Probe, 56, 20_000, 0)),
         (226_950, Fact::TimerFired { timer: Timer::Probe }),
@@ -147,7 +147,7 @@ fn corked() -> Entry {
 
 fn tail() -> Entry {
     let facts = vec![
-        (0, Fact::Write { bytes: Some(105), msg_more: false, task: TASK }),
+        (0, Fact::Write { bytes: Some(105), call_goes_on: false, msg_more: false, task: TASK }),
         (30, left(100, 8)),
         (30, held(5, 2)),
         (30, armed(Timer::LossProbe, 10, 17_600, 2)),

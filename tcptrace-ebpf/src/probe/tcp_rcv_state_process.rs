@@ -9,7 +9,7 @@
 use tcptrace_common::{hook::Hook, tcp::TCP_LISTEN};
 
 use crate::{
-    closing, emit,
+    closing, emit, exchange,
     read::Reader,
     socket::{self, AtWork},
 };
@@ -34,5 +34,6 @@ on_entry!(
     tcp_rcv_state_process,
     tcp_rcv_state_process_kprobe,
     segment = 1,
-    gate = socket::may_matter
+    gate = socket::may_matter,
+    count = (exchange::may_be_born, exchange::born)
 );

@@ -256,7 +256,8 @@ fn table(out: &mut String, layout: Layout, run: &Run<'_>, closing: &Closing<'_>)
     let hidden: u64 = rows.iter().skip(closing.top).map(|(_, row)| row.durations.count()).sum();
     let hidden = hidden + closing.tally.others().durations.count();
     if hidden > 0 {
-        out.extend(["  ", &count(hidden), " ", run.words.many, " in other rows\n"]);
+        let what = if hidden == 1 { run.words.one } else { run.words.many };
+        out.extend(["  ", &count(hidden), " ", what, " in other rows\n"]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::{
     ops::Done,
@@ -51,9 +51,11 @@ pub(super) fn start(name: &str) -> Result<Tool> {
     let words: Vec<&str> = match name {
         "bpftrace fentry" => vec!["bpftrace", "-e", FENTRY],
         "bpftrace kprobe" => vec!["bpftrace", "-e", KPROBE],
-        "tcpdump" => vec!["tcpdump", "-i", "lo", "-w", "/dev/null", "port", "8080"],
-        "tcprtt" => vec![libbpf(name)?, "-p", "8080"],
-        "tcplife" | "tcpstates" => vec![libbpf(name)?],
+        // It would become a user that this tree has not.
+        "tcpdump" => vec!["tcpdump", "-Z", "root", "-i", "lo", "-w", "/dev/null", "port", "8080"],
+        "tcprtt" => vec!["/usr/sbin/tcprtt-libbpf", "-p", "8080"],
+        "tcplife" => vec!["/usr/sbin/tcplife-libbpf"],
+        "tcpstates" => vec!["/usr/sbin/tcpstates-libbpf"],
         _ => bail!("no peer has the name {name}"),
     };
     let mut tool = Tool::spawn_any(within(&words), false)?;
@@ -63,17 +65,6 @@ pub(super) fn start(name: &str) -> Result<Tool> {
         bail!("{} {}", said.trim(), complaints.join(" / "));
     }
     Ok(tool)
-}
-
-/// Where the package has put it.
-fn libbpf(name: &str) -> Result<&'static str> {
-    let places = match name {
-        "tcprtt" => ["/usr/sbin/tcprtt", "/usr/sbin/tcprtt.bt"],
-        "tcplife" => ["/usr/sbin/tcplife", "/usr/sbin/tcplife.bt"],
-        _ => ["/usr/sbin/tcpstates", "/usr/sbin/tcpstates.bt"],
-    };
-    let here = |place: &&str| Path::new(ROOT).join(place.trim_start_matches('/')).exists();
-    places.into_iter().find(here).with_context(|| format!("the package has no {name}"))
 }
 
 /// The tree sees what the kernel shows of itself.

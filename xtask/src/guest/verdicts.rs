@@ -159,15 +159,17 @@ fn gives_up(tcptrace: &Path, form: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes that sleep for room in the send buffer, and push before they do, are as many as the program has made calls.
+/// Writes that sleep for room in the send buffer, and push before they do, are as many as the program has made calls. The
+/// connection is a new one, so that no byte can have waited on it before: what is told of its first write is certain, although
+/// ACKs of it have come in before its first push.
 fn pushed_in_parts(tcptrace: &Path, form: &str) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
+    let port = address.port().to_string();
+    let flags = ["nagle", "--json", "--min-hold", "0", "--attach", form, "--port", &port];
+    let tool = Tool::start(tcptrace, &flags.map(str::to_owned), false)?;
     let mut writer = TcpStream::connect(address)?;
     let (mut reader, _) = listener.accept()?;
-    let port = address.port().to_string();
-    let flags = ["nagle", "--json", "--attach", form, "--port", &port];
-    let tool = Tool::start(tcptrace, &flags.map(str::to_owned), false)?;
     let writing = thread::spawn(move || -> std::io::Result<u64> {
         let (large, small, mut calls) = (vec![0; 8 << 20], [0; 100], 0);
         for some in [&large, &small[..], &large, &small] {
@@ -186,6 +188,11 @@ fn pushed_in_parts(tcptrace: &Path, form: &str) -> anyhow::Result<()> {
     let calls = writing.join().map_err(|_panic| anyhow::anyhow!("the writer panicked"))??;
     let (text, _) = tool.stop()?;
     anyhow::ensure!(text.contains(r#""cause":"send_buffer""#), "no write slept: {text}");
+    let unsure = text.lines().find(|line| line.contains(r#""certainty":"may""#));
+    anyhow::ensure!(
+        unsure.is_none(),
+        "of a connection that was watched from its SYN on: {unsure:?}"
+    );
     let told = tool::summary(&text)?.writes;
     anyhow::ensure!(told == Some(calls), "there were {calls} writes, not {told:?}");
     Ok(())

@@ -77,6 +77,11 @@ impl Blocked {
         self.sleepers.is_empty()
     }
 
+    /// Whether a write of this thread sleeps, or has slept and not returned.
+    pub(super) fn sleeps_in(&self, tid: u32) -> bool {
+        self.sleepers.iter().any(|sleeper| sleeper.task.tid == tid)
+    }
+
     /// A write is about to sleep.
     pub(super) fn sleeps(&mut self, e: &Event, held: Held) {
         let seq = e.seq(Field::write_seq);
@@ -242,7 +247,12 @@ impl Sleeper {
 
     fn finding(self, socket: SocketId, until_ns: u64, hold: Hold) -> Finding<Hold, Fact> {
         let (at_ns, n) = self.since;
-        let write = Fact::Write { bytes: hold.written_bytes, msg_more: false, task: self.task };
+        let write = Fact::Write {
+            bytes: hold.written_bytes,
+            call_goes_on: false,
+            msg_more: false,
+            task: self.task,
+        };
         let mut evidence = vec![Evidence { n, at_ns, fact: write }];
         evidence.extend(self.causes.iter().map(|(at_ns, n, cause)| {
             let fact = held(*cause, hold.bytes);

@@ -1,14 +1,10 @@
 //! What one hold is: the data of a finding, and the lines of its evidence.
 
-use std::{
-    borrow::Cow,
-    num::{NonZeroU8, NonZeroU32},
-};
-
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::Serialize;
 use smallvec::SmallVec;
 
+use super::number::{Nanoseconds, Number, Small};
 use crate::finding::Task;
 
 /// What kept bytes from leaving. The names are those of `--json`.
@@ -341,90 +337,6 @@ pub enum Limit {
     },
 }
 
-/// Numbers of which [`Option`] takes no more room than the number itself: of each socket that holds bytes such lines are kept.
-macro_rules! number {
-    ($(#[doc = $doc:literal])* $name:ident, $of:ty, $kept:ty) => {
-        $(#[doc = $doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub struct $name($kept);
-
-        impl $name {
-            /// `None` for the largest number that there is room for, and for what is larger: nothing that is told comes to that.
-            pub fn new(number: u32) -> Option<Self> {
-                <$of>::try_from(number).ok().and_then(|number| <$kept>::new(!number)).map(Self)
-            }
-
-            /// The number.
-            pub fn get(self) -> u32 {
-                u32::from(!self.0.get())
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_u32(self.get())
-            }
-        }
-
-        stands_for!($name, u32);
-    };
-}
-
-/// In the schema, a type that stands for a plain number.
-macro_rules! stands_for {
-    ($name:ident, $plain:ty) => {
-        impl JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                <$plain>::schema_name()
-            }
-
-            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-                <$plain>::json_schema(generator)
-            }
-        }
-    };
-}
-
-number! {
-    /// A number of 32 bits.
-    Number, u32, NonZeroU32
-}
-number! {
-    /// A number of 8 bits: flags, or which of few.
-    Small, u8, NonZeroU8
-}
-
-/// Nanoseconds, in two halves so that they need not stand at a multiple of 8 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nanoseconds([u32; 2]);
-
-impl From<u64> for Nanoseconds {
-    #[expect(clippy::cast_possible_truncation, reason = "the low half")]
-    fn from(ns: u64) -> Self {
-        Self([ns as u32, (ns >> 32) as u32])
-    }
-}
-
-impl Nanoseconds {
-    /// The number.
-    pub fn get(self) -> u64 {
-        let [low, high] = self.0.map(u64::from);
-        high << 32 | low
-    }
-}
-
-impl Serialize for Nanoseconds {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(self.get())
-    }
-}
-
-stands_for!(Nanoseconds, u64);
-
 /// One line of evidence. Sequence numbers count from the first byte that the trace saw on the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -434,6 +346,9 @@ pub enum Fact {
         /// Its size, bytes; not known when only its end was seen.
         #[serde(skip_serializing_if = "Option::is_none")]
         bytes: Option<u32>,
+        /// The call has given these bytes, had more and slept: it had not ended when they left. Absent when it had.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        call_goes_on: bool,
         /// The call said `MSG_MORE`.
         msg_more: bool,
         /// Who wrote.

@@ -4,6 +4,7 @@ use std::mem;
 
 use smallvec::SmallVec;
 use tcptrace_common::{
+    exchange::FROM_BIRTH,
     field::Field,
     hook::Hook,
     tcp::{
@@ -486,8 +487,9 @@ impl Machine {
         let in_softirq = e.u32(Field::sk_lock_owned) == Some(0);
         let task = if in_softirq { Task { pid: 0, tid: 0 } } else { Task::at_work(e) };
         let [turn, part, from_start] = [TURN, PART, FROM_START].map(|at| e.arg_at(at).unwrap_or(0));
-        if fresh && self.written == Written::Unknown && turn.max(part) > 1 {
-            // A push before this one was counted, and left nothing: it would have been told.
+        // A push before this one was counted, and left nothing: it would have been told.
+        let is_counted = fresh && turn.max(part) > 1;
+        if self.written == Written::Unknown && (is_counted || from_start == FROM_BIRTH) {
             self.written = Written::Seen;
         }
         if start.before(write_seq) {
@@ -502,7 +504,7 @@ impl Machine {
                 packets_out: e.u32(Field::packets_out).and_then(Number::new),
                 turn,
                 part,
-                from_start: from_start == 1,
+                from_start: from_start != 0,
             });
             if fresh && e.u32(Field::nonagle).is_some_and(|n| n & TCP_NAGLE_CORK != 0) {
                 let cork = |set: &&Evidence<Fact>| {
@@ -510,7 +512,7 @@ impl Machine {
                 };
                 self.evidence.extend(self.last_set.iter().filter(cork).cloned());
             }
-            self.note(e, Fact::Write { bytes: None, msg_more, task });
+            self.note(e, Fact::Write { bytes: None, call_goes_on: false, msg_more, task });
         }
         let nonagle = if msg_more { Some(TCP_NAGLE_CORK) } else { e.arg_at(NONAGLE) };
         let own = |attempted: &Attempted| {
@@ -836,6 +838,9 @@ impl Machine {
             self.certainty = Certainty::May;
             self.misses("the call that wrote these bytes");
         }
+        if first.written.is_none() && self.blocked.sleeps_in(first.task.tid) {
+            self.call_goes_on(first.task);
+        }
         let writes: SmallVec<[Write; 1]> = gone
             .iter()
             .take(MAX_WRITES)
@@ -878,6 +883,15 @@ impl Machine {
             not_seen: not_seen.into_iter().collect(),
         });
         self.forget();
+    }
+
+    /// The call of the task has not ended: how large its write is, it will tell.
+    fn call_goes_on(&mut self, of: Task) {
+        for line in &mut self.evidence {
+            if let Fact::Write { bytes: None, call_goes_on, task, .. } = &mut line.fact {
+                *call_goes_on |= *task == of;
+            }
+        }
     }
 
     /// How the peer sent the last ACK; nothing of one that answers no segment for the first time.
@@ -1024,6 +1038,8 @@ pub(super) fn parts(causes: &[(u64, Held)], from_ns: u64, until_ns: u64) -> Smal
 
 #[cfg(test)]
 mod tests {
+    use tcptrace_common::exchange::FROM_START;
+
     use super::*;
     use crate::trace;
 
@@ -1845,6 +1861,37 @@ mod tests {
             machine.on_event(&trace::parse(line).unwrap(), &mut out);
         }
         assert_eq!(brief(&out[0]), "8 B: Cork 200; Undetermined may [8@200]");
+    }
+
+    #[test]
+    fn on_a_socket_that_was_met_in_its_handshake_no_byte_is_older_than_the_trace() {
+        for (from_start, want) in [
+            (FROM_START, "8 B: Cork 200; Undetermined may [8@200]"),
+            (FROM_BIRTH, "8 B: Cork 200; Undetermined [8@200]"),
+        ] {
+            let told = format!("nonagle=2 turn=1 part=1 from_start={from_start}");
+            let text = push("1.0", &told, CORKED, 100, 108) + &left("1.2", 0, 100, 108, 108);
+            assert_eq!(found(Machine::default(), &text, &[]), [want]);
+        }
+    }
+
+    #[test]
+    fn a_call_that_sleeps_when_its_first_bytes_have_left_goes_on() {
+        let sleeps = "1.01 s1 pid=7 sk_stream_wait_memory | write_seq=900 snd_nxt=100 sk_wmem_queued=9000 sk_sndbuf=8000\n";
+        let text = push("1.0", "nonagle=2", CORKED, 100, 900);
+        let ends = left("1.1", 0, 100, 900, 900);
+        for (text, goes_on) in [(text.clone() + sleeps + &ends, true), (text + &ends, false)] {
+            let mut out = Vec::new();
+            let mut machine = Machine { written: Written::Seen, ..Machine::default() };
+            for line in text.lines() {
+                machine.on_event(&trace::parse(line).unwrap(), &mut out);
+            }
+            let write = out[0].evidence.iter().find_map(|line| match line.fact {
+                Fact::Write { bytes, call_goes_on, .. } => Some((bytes, call_goes_on)),
+                _ => None,
+            });
+            assert_eq!(write, Some((None, goes_on)));
+        }
     }
 
     #[test]

@@ -30,13 +30,15 @@ pub(in crate::analysis) mod blocked;
 mod hold;
 mod idle;
 mod machine;
+mod number;
 mod sparse;
 pub(in crate::analysis) mod timer;
 
 #[cfg(feature = "mutate")]
 pub use hold::Mutation;
 pub use hold::{
-    Fact, Held, Hold, Known, Limit, MAX_WRITES, Nanoseconds, Number, Part, Pattern, PeerAck,
-    Release, Shape, Small, Timer, Way, Write,
+    Fact, Held, Hold, Known, Limit, MAX_WRITES, Part, Pattern, PeerAck, Release, Shape, Timer, Way,
+    Write,
 };
 pub use idle::Machine;
+pub use number::{Nanoseconds, Number, Small};

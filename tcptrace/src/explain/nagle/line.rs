@@ -24,10 +24,14 @@ pub(super) fn lines(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Vec<Line> 
 fn line(evidence: &Evidence<&Fact>, story: &Story<'_>) -> Line {
     let context = story.context;
     let (label, detail) = match evidence.fact {
-        Fact::Write { bytes: size, msg_more, task: writer } => {
+        Fact::Write { bytes: size, call_goes_on, msg_more, task: writer } => {
             let label = size
                 .map_or_else(|| "write".to_owned(), |size| format!("write {}", bytes(size.into())));
-            let size = if size.is_none() { "; size not seen" } else { "" };
+            let size = match size {
+                None if *call_goes_on => "; the call has more to give",
+                None => "; size not seen",
+                Some(_) => "",
+            };
             let more = if *msg_more { "; MSG_MORE" } else { "" };
             (label, format!("{}{size}{more}", task(*writer, context.comms)))
         }

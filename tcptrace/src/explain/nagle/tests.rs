@@ -521,8 +521,14 @@ fn joined((label, detail): (String, String)) -> String {
 fn every_fact_has_its_line() {
     let task = WRITER;
     let shown = [
-        Fact::Write { bytes: Some(8), msg_more: true, task },
-        Fact::Write { bytes: None, msg_more: false, task: Task { pid: 7, tid: 7 } },
+        Fact::Write { bytes: Some(8), call_goes_on: false, msg_more: true, task },
+        Fact::Write {
+            bytes: None,
+            call_goes_on: false,
+            msg_more: false,
+            task: Task { pid: 7, tid: 7 },
+        },
+        Fact::Write { bytes: None, call_goes_on: true, msg_more: false, task },
         waiting(Held::Nagle),
         waiting(Held::Cork),
         waiting(Held::Undetermined),
@@ -545,6 +551,7 @@ fn every_fact_has_its_line() {
         [
             "write 8 B | server[2211]; MSG_MORE",
             "write | pid 7; size not seen",
+            "write | server[2211]; the call has more to give",
             "held: Nagle | nonagle=1 packets_out=0, 10 B unacknowledged, small segment up to seq 50 among them, 8 B of a 50 B segment",
             "held: cork | nonagle=1 packets_out=0, 8 B of a 50 B segment",
             "held: not determined | nonagle=1 packets_out=0 icsk_pending=0, 8 B of a 50 B segment",
