@@ -1,13 +1,12 @@
 //! What a closing socket has sent, without a program on the path of data: the programs of its rarer events look whether
 //! something has left since the event before, and when.
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tcptrace_common::{
     field::Field,
     hook::Hook,
     tcp::{TCP_ESTABLISHED, TCP_SYN_RECV},
 };
-
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 
 use crate::{
     emit::{self, Values},
@@ -65,7 +64,8 @@ pub fn may_send_again<R: Reader>(reader: &R, by: Ready) {
     // SAFETY: the map's value, of which each CPU writes a whole word; a helper without arguments.
     unsafe {
         let (now, before) = (bpf_ktime_get_ns(), (*state).ready_ns);
-        let kicked = before & 1 == Ready::PacingTimer as u64 && now.wrapping_sub(before) < KICKED_NS;
+        let kicked =
+            before & 1 == Ready::PacingTimer as u64 && now.wrapping_sub(before) < KICKED_NS;
         if by == Ready::PacingTimer || !kicked {
             (*state).ready_ns = now & !1 | by as u64;
         }

@@ -179,10 +179,11 @@ pub fn may_be_born<A>(sk: Glance, _arg: A) -> Glanced {
 }
 
 /// A segment of its handshake came in for a connection: on one that has written nothing yet, all that waits later was seen
-/// written.
+/// written, unless tasks may write that nobody asked for.
 #[inline(always)]
 pub fn born<R: Reader, A>(reader: &R, _arg: A) {
-    if !is_counted() || !is_in_handshake(reader) || !filter::passes(reader) {
+    let asked = is_counted() && !filter::tasks_matter();
+    if !asked || !is_in_handshake(reader) || !filter::passes(reader) {
         return;
     }
     // The SYN has a number too. A write that opens the connection itself (Fast Open) stands behind it.
