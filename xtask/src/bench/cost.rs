@@ -304,7 +304,7 @@ struct Target {
 /// The fastest aggregate of bpftrace.
 const PEER: &str = "bpftrace fentry";
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 8] = [
     Target {
         number: 1,
         what: "un-held, `--summary-only`",
@@ -359,6 +359,24 @@ const TARGETS: [Target; 6] = [
         line: (None, Some(1.0), Some(1233.0)),
         goal: (None, None, None),
     },
+    Target {
+        number: 5,
+        what: "churn, `close`",
+        tool: "close",
+        mode: "cc",
+        port: 8080,
+        line: (None, None, Some(6000.0)),
+        goal: (None, None, Some(4400.0)),
+    },
+    Target {
+        number: 6,
+        what: "churn, other port, `close`",
+        tool: "close",
+        mode: "cc",
+        port: 9090,
+        line: (None, None, Some(1500.0)),
+        goal: (None, None, Some(800.0)),
+    },
 ];
 
 fn targets(found: &Found) -> Result<String> {
@@ -375,11 +393,12 @@ fn targets(found: &Found) -> Result<String> {
         let (line, goal) = (limit(target.line), limit(target.goal));
         let shown =
             |limit: Option<f64>| limit.map_or_else(|| "-".to_owned(), |l| format!("{l:.0}"));
+        // A goal can be a figure where the line is a share of a peer's: the line must be kept as well.
         let word = match (line, goal) {
-            (_, Some(goal)) if value <= goal => "ok, goal",
-            (Some(line), _) if value <= line => "ok",
             (None, _) => "-",
-            _ => "over",
+            (Some(line), _) if value > line => "over",
+            (_, Some(goal)) if value <= goal => "ok, goal",
+            _ => "ok",
         };
         writeln!(
             text,
@@ -503,6 +522,10 @@ mod tests {
         let word = |row: &Figure| targets(&found(&[floor.clone(), row.clone()])).unwrap();
         assert!(word(&ok).contains("| 1080 | 1085 | 891 | ok |"), "{}", word(&ok));
         assert!(word(&over).contains("| 1090 | 1085 | 891 | over |"), "{}", word(&over));
+        // Beyond the line, which a peer moves, a goal is none.
+        let rows = [figure(PEER, &FLAT, 21_000.0), figure("nagle", &FLAT, 21_100.0)];
+        let text = targets(&found(&rows)).unwrap();
+        assert!(text.contains("| 1100 | 1000 | 1690 | over |"), "{text}");
     }
 
     #[test]
