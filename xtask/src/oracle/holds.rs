@@ -2,6 +2,7 @@
 
 use super::{
     Call, CallRecord, Conversation, Hold, NOT_ESTABLISHED, NOTSENT_LOWAT, SEND_BUFFER, Segment,
+    trips::Trips,
 };
 
 /// An incoming segment lets bytes go in softirq, at once; a timer is later than this.
@@ -18,17 +19,6 @@ const PROBE_TIMER_NS: u64 = 200_000_000;
 const TLS_RECORD_BYTES: u64 = 5 + 8 + 16;
 /// RFC 6928: the congestion window at first, in segments. It grows by no more than each segment acknowledged.
 const INITIAL_WINDOW: usize = 10;
-
-/// An ACK that comes so much later than the shortest round trip, or later, was delayed; Linux delays by 40 ms, in ticks.
-const DELAYED_NS: u64 = 30_000_000;
-/// From the segment on, where that is nearly two round trips.
-const DELAYED_IN_ALL_NS: u64 = 38_000_000;
-/// Later than this it is something else (RFC 9293 3.8.6.3).
-const LONGEST_NS: u64 = 550_000_000;
-/// Within so much it was not.
-const QUICK_NS: u64 = 1_000_000;
-/// So near to a limit, two clocks may disagree.
-const UNSURE_NS: u64 = 1_500_000;
 
 /// The holds of one connection, in the order of their start.
 pub(crate) fn holds(conversation: &Conversation) -> Vec<Hold> {
@@ -108,14 +98,7 @@ struct Replay {
     /// What the device sends: when, and up to which offset; and how many of these have been.
     device: Vec<(u64, u64)>,
     device_sent: usize,
-    /// When segments left, by their ends.
-    left: Vec<(u64, u64)>,
-    /// What was sent up to here may have been sent twice.
-    twice: u64,
-    /// Up to here an ACK may be late because of a loss.
-    doubted: u64,
-    /// The shortest round trip so far.
-    trip_ns: Option<u64>,
+    trips: Trips,
     /// What is said of the last ACK.
     peer_ack: Option<&'static str>,
 }
@@ -168,10 +151,7 @@ impl Replay {
                 .map(|(at_ns, end)| (*at_ns, u64::from(end.wrapping_sub(ours.seq).wrapping_sub(1))))
                 .collect(),
             device_sent: 0,
-            left: Vec::new(),
-            twice: 0,
-            doubted: 0,
-            trip_ns: handshake_ns(&conversation.wire),
+            trips: Trips::new(&conversation.wire),
             peer_ack: None,
         })
     }
@@ -327,7 +307,8 @@ impl Replay {
         let acked = self.offset(segment.ack).min(self.sent);
         let advanced = acked > self.acked;
         if advanced {
-            self.peer_ack = self.acknowledges(segment, acked);
+            let in_flight = self.ends.iter().filter(|end| **end > self.acked).count();
+            self.peer_ack = self.trips.acknowledged(segment, acked, in_flight);
         }
         self.acked = self.acked.max(acked);
         self.recovers &= self.acked < self.sent;
@@ -337,7 +318,11 @@ impl Replay {
         let is_last = self.window_by == Some(segment.seq);
         let widened = window > self.window;
         let takes = advanced || is_newer || is_last && widened;
-        self.repeated(segment, advanced || takes && self.window != window);
+        // An ACK that says what the one before did may tell of a loss: the next ones answer for that.
+        let has_news = advanced || takes && self.window != window;
+        if !has_news && segment.bytes == 0 && self.acked < self.sent {
+            self.trips.doubt(self.sent);
+        }
         if takes {
             (self.window, self.window_by) = (window, Some(segment.seq));
         }
@@ -378,48 +363,6 @@ impl Replay {
             .any(|later| later.outgoing && later.bytes > 0 && self.offset(later.seq) >= self.sent)
     }
 
-    /// How the other end sent this ACK, by the time since the segment left that it answers: beyond the shortest round trip
-    /// by a delayed-ACK time, or by next to nothing.
-    fn acknowledges(&mut self, segment: &Segment, acked: u64) -> Option<&'static str> {
-        let in_flight = self.ends.iter().filter(|end| **end > self.acked).count();
-        let departure = self.left.iter().find(|(end, _)| *end == acked).map(|(_, at_ns)| *at_ns);
-        let since_ns = departure.map(|at_ns| segment.at_ns.saturating_sub(at_ns));
-        let trip_ns = self.trip_ns;
-        let once = acked > self.twice;
-        if let Some(since_ns) = since_ns.filter(|_| once) {
-            self.trip_ns = Some(trip_ns.map_or(since_ns, |trip_ns| trip_ns.min(since_ns)));
-        }
-        if segment.bytes > 0 {
-            return Some("on_data");
-        }
-        // Which of several it answers, or which of two that are the same, only the other end knows.
-        if in_flight != 1 || !once || acked <= self.doubted {
-            return None;
-        }
-        let (since_ns, trip_ns) = since_ns.zip(trip_ns)?;
-        let beyond_ns = since_ns.saturating_sub(trip_ns);
-        let quick_ns = (trip_ns / 4).clamp(QUICK_NS, 10 * QUICK_NS);
-        let twice_ns = DELAYED_IN_ALL_NS.max(trip_ns * 19 / 10);
-        let delayed_ns = DELAYED_NS.max(trip_ns / 4).min(twice_ns.saturating_sub(trip_ns));
-        if beyond_ns.abs_diff(quick_ns) < UNSURE_NS && beyond_ns > QUICK_NS / 2
-            || beyond_ns.abs_diff(delayed_ns) < UNSURE_NS
-        {
-            return None;
-        }
-        Some(match beyond_ns {
-            _ if beyond_ns <= quick_ns => "quick",
-            _ if (delayed_ns..LONGEST_NS).contains(&beyond_ns) => "delayed",
-            _ => "",
-        })
-    }
-
-    /// An ACK that says what the one before did may tell of a loss: the next ones answer for that.
-    fn repeated(&mut self, segment: &Segment, has_news: bool) {
-        if !has_news && segment.bytes == 0 && self.acked < self.sent {
-            self.doubted = self.sent;
-        }
-    }
-
     /// Position in the stream of a sequence number.
     fn offset(&self, seq: u32) -> u64 {
         u64::from(seq.wrapping_sub(self.isn).wrapping_sub(1))
@@ -432,7 +375,7 @@ impl Replay {
         }
         if end <= self.sent {
             self.recovers = true;
-            self.twice = self.sent;
+            self.trips.sent_again(self.sent);
             // What waits was not sent by that attempt.
             self.after_loss |= !self.waiting.is_empty();
             return;
@@ -455,7 +398,7 @@ impl Replay {
             full += self.mss;
         }
         self.sent = end;
-        self.left.push((end, segment.at_ns));
+        self.trips.left(end, segment.at_ns);
         self.ends.push(end);
         if u64::from(segment.bytes) < self.mss && release != "probe_timer" {
             self.small_end = end;
@@ -469,7 +412,7 @@ impl Replay {
     /// Whether what would have let a segment go without the call can have come within the call: an ACK that arrived in it, or a
     /// timer that was due by then.
     fn may_meet(&self, alone: &str, segment: &Segment, record: &CallRecord) -> bool {
-        let departed_ns = self.left.last().map_or(0, |(_, at_ns)| *at_ns);
+        let departed_ns = self.trips.last_ns();
         let since_ns = |at_ns: u64| segment.at_ns.saturating_sub(at_ns);
         match alone {
             "ack" | "window_update" => self.last_ack_ns.is_some_and(|at_ns| at_ns >= record.at_ns),
@@ -478,7 +421,7 @@ impl Replay {
                 // tcp_schedule_loss_probe(): two round trips, and the least RTO on top where one segment is in flight.
                 let alone = self.ends.iter().filter(|end| **end > self.acked).count() == 1;
                 let least_ns = if alone { PROBE_TIMER_NS } else { 0 };
-                since_ns(departed_ns) >= self.trip_ns.map_or(0, |trip_ns| 2 * trip_ns) + least_ns
+                since_ns(departed_ns) >= 2 * self.trips.shortest_ns() + least_ns
             }
             _ => false,
         }
@@ -636,13 +579,4 @@ impl Replay {
             "undetermined"
         }
     }
-}
-
-/// From our SYN, or our answer to one, to what acknowledges it.
-fn handshake_ns(wire: &[Segment]) -> Option<u64> {
-    let ours = wire.iter().find(|segment| segment.syn && segment.outgoing)?;
-    let theirs = wire.iter().find(|it| {
-        !it.outgoing && it.acks && it.at_ns >= ours.at_ns && it.ack == ours.seq.wrapping_add(1)
-    })?;
-    Some(theirs.at_ns - ours.at_ns)
 }

@@ -5,6 +5,7 @@ mod closes;
 mod compare;
 mod holds;
 mod model;
+mod trips;
 mod way;
 mod wire;
 
