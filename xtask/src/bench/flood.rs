@@ -4,7 +4,7 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use anyhow::Result;
 
-use super::guests::{self, Boot, Page, Programs, Table, Where, mib, verdict};
+use super::guests::{self, Boot, Page, Programs, Table, Where, mib, verdict, wrong};
 use crate::{kernels, report::Flooded};
 
 /// The flags.
@@ -95,11 +95,9 @@ fn table(figures: &[Flooded]) -> String {
             mib(figure.peak_kib),
         );
     }
-    for figure in figures.iter().filter(|figure| !figure.wrong.is_empty()) {
-        let (cpus, words, wrong) = (figure.cpus, &figure.words, figure.wrong.join("; "));
-        let _ = writeln!(text, "\nWRONG: `tcptrace {words}` on {cpus} CPUs: {wrong}.");
-    }
-    text
+    let row =
+        |it: &Flooded| (format!("`tcptrace {}` on {} CPUs", it.words, it.cpus), it.wrong.clone());
+    text + &wrong(figures.iter().map(row))
 }
 
 #[cfg(test)]

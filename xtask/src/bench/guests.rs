@@ -187,6 +187,13 @@ impl Programs {
     }
 }
 
+/// Below a table: which of its rows were not right, by what they are about, and why.
+pub(super) fn wrong(rows: impl Iterator<Item = (String, Vec<String>)>) -> String {
+    let told =
+        |(what, why): (String, Vec<String>)| format!("\nWRONG: {what}: {}.\n", why.join("; "));
+    rows.filter(|(_, why)| !why.is_empty()).map(told).collect()
+}
+
 /// `ok` up to a line and `over` beyond it, as the tables of targets say it.
 pub(super) fn verdict(value: f64, line: f64) -> &'static str {
     if value <= line { "ok" } else { "over" }

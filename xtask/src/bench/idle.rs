@@ -5,7 +5,7 @@ use std::{fmt::Write as _, process::ExitCode};
 use anyhow::Result;
 
 use super::{
-    guests::{self, Boot, Page, Programs, Table, Where, verdict},
+    guests::{self, Boot, Page, Programs, Table, Where, verdict, wrong},
     row::Row,
 };
 use crate::{kernels, report::Idled};
@@ -75,11 +75,7 @@ fn table(figures: &[Idled]) -> String {
             if is_nothing { "nothing" } else { "not nothing" },
         );
     }
-    for figure in figures.iter().filter(|figure| !figure.wrong.is_empty()) {
-        let wrong = figure.wrong.join("; ");
-        let _ = writeln!(text, "\nWRONG: `tcptrace {}`: {wrong}.", figure.words);
-    }
-    text
+    text + &wrong(figures.iter().map(|it| (format!("`tcptrace {}`", it.words), it.wrong.clone())))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use anyhow::Result;
 
-use super::guests::{self, Boot, Page, Programs, Table, Where, verdict};
+use super::guests::{self, Boot, Page, Programs, Table, Where, verdict, wrong};
 use crate::{kernels, report::Followed};
 
 /// The flags.
@@ -76,11 +76,7 @@ fn table(figures: &[Followed]) -> String {
             figure.wakes,
         );
     }
-    for figure in figures.iter().filter(|figure| !figure.wrong.is_empty()) {
-        let wrong = figure.wrong.join("; ");
-        let _ = writeln!(text, "\nWRONG: `tcptrace {}`: {wrong}.", figure.words);
-    }
-    text
+    text + &wrong(figures.iter().map(|it| (format!("`tcptrace {}`", it.words), it.wrong.clone())))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use anyhow::Result;
 
-use super::guests::{self, Boot, Page, Programs, Table, Where, mib, verdict};
+use super::guests::{self, Boot, Page, Programs, Table, Where, mib, verdict, wrong};
 use crate::{kernels, report::Remembered};
 
 /// The flags.
@@ -100,16 +100,10 @@ fn table(figures: &[Remembered]) -> String {
             mib(figure.kernel_closed_kib),
         );
     }
-    for figure in figures.iter().filter(|figure| !figure.wrong.is_empty()) {
-        let _ = writeln!(
-            text,
-            "\nWRONG: `tcptrace {}` at {} sockets: {}.",
-            figure.words,
-            figure.sockets,
-            figure.wrong.join("; ")
-        );
-    }
-    text
+    let row = |it: &Remembered| {
+        (format!("`tcptrace {}` at {} sockets", it.words, it.sockets), it.wrong.clone())
+    };
+    text + &wrong(figures.iter().map(row))
 }
 
 /// KiB as megabytes.
