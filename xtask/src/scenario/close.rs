@@ -3,14 +3,14 @@
 use crate::oracle::Call;
 
 use super::{
-    Active, Answer, Link, Opener, Step, Story, Syn,
-    story::{SYN, close, closes, closes_with, cork, fin_waits, ms, write},
+    Active, Answer, Link, Opener, Step, Story,
+    story::{SYN, close, closes, closes_with, ms, write},
 };
 
 const MERGED: (&str, &str, &str, u32) = ("passive", "merged", "ack_pending", 3);
 const BY_TIMER: (&str, &str, &str, u32) = ("passive", "separate", "ack_timer", 4);
-const PEERS: (&str, &str, &str, u32) = ("active", "separate", "peer", 4);
-const ACTIVE_MERGED: (&str, &str, &str, u32) = ("active", "merged", "ack_pending", 3);
+pub(super) const PEERS: (&str, &str, &str, u32) = ("active", "separate", "peer", 4);
+pub(super) const ACTIVE_MERGED: (&str, &str, &str, u32) = ("active", "merged", "ack_pending", 3);
 
 /// The stories of this family.
 pub(crate) fn stories() -> Vec<Story> {
@@ -20,9 +20,6 @@ pub(crate) fn stories() -> Vec<Story> {
     stories.extend(between());
     stories.extend(active());
     stories.extend(active_further());
-    stories.extend(behind_windows());
-    stories.extend(behind_own_limits());
-    stories.push(with_corked_data());
     stories.extend(resets());
     stories.extend(resets_on_either_side());
     stories.extend(again());
@@ -37,7 +34,7 @@ fn read(bytes: usize) -> Step {
     Step::Do(Call::Read(bytes))
 }
 
-fn shutdown() -> Step {
+pub(super) fn shutdown() -> Step {
     Step::Do(Call::ShutdownWrite)
 }
 
@@ -255,112 +252,6 @@ fn active_further() -> Vec<Story> {
             &[("both", "simultaneous", "fin_wait", 4)],
         ),
     ]
-}
-
-/// The FIN stands behind what the peer's window, or that of congestion, holds.
-fn behind_windows() -> Vec<Story> {
-    vec![
-        // c13
-        fin_waits(
-            closes_with(
-                "close_fin_behind_a_closed_window",
-                Link::Tun(vec![Syn { window: 0, ..SYN }]),
-                vec![
-                    write(500),
-                    ms(10),
-                    close(),
-                    ms(300),
-                    Step::Window(257),
-                    ms(20),
-                    Step::AckFinAndClose,
-                ],
-                &[&[ACTIVE_MERGED]],
-            ),
-            "peer_window",
-            "window_update",
-        ),
-        // c23
-        closes(
-            "close_fin_behind_a_full_window",
-            vec![
-                write(10_000),
-                ms(5),
-                shutdown(),
-                ms(60),
-                Step::AckFin,
-                ms(20),
-                Step::PeerCloses(0),
-                ms(10),
-                close(),
-            ],
-            &[PEERS],
-        ),
-    ]
-}
-
-/// The FIN stands behind what this host's own limits hold.
-fn behind_own_limits() -> Vec<Story> {
-    vec![
-        // Ten segments leave at once; the rate lets the FIN go with the last of those that follow.
-        fin_waits(
-            closes(
-                "close_fin_behind_pacing",
-                vec![
-                    Step::Do(Call::PacingRate(20_000)),
-                    write(10_000),
-                    ms(10),
-                    Step::Ack(10_000),
-                    ms(10),
-                    write(2_300),
-                    ms(1),
-                    close(),
-                    Step::Arrived(12_300),
-                    ms(10),
-                    Step::AckFinAndClose,
-                ],
-                &[ACTIVE_MERGED],
-            ),
-            "pacing",
-            "pacing_timer",
-        ),
-        fin_waits(
-            closes(
-                "close_fin_behind_the_device",
-                vec![
-                    Step::Do(Call::DeviceRate(125_000)),
-                    write(8_000),
-                    close(),
-                    Step::Arrived(8_000),
-                    ms(10),
-                    Step::AckFinAndClose,
-                ],
-                &[ACTIVE_MERGED],
-            ),
-            "tsq",
-            "tsq",
-        ),
-    ]
-}
-
-/// The FIN leaves with data that an option held.
-fn with_corked_data() -> Story {
-    // c24
-    closes(
-        "close_with_corked_data",
-        vec![
-            cork(true),
-            write(1500),
-            ms(10),
-            shutdown(),
-            ms(10),
-            Step::AckFin,
-            ms(10),
-            Step::PeerCloses(0),
-            ms(10),
-            close(),
-        ],
-        &[PEERS],
-    )
 }
 
 fn resets() -> Vec<Story> {

@@ -2,6 +2,7 @@
 
 mod apart;
 mod close;
+mod close_waits;
 mod cork;
 mod discarded;
 mod innocent;
@@ -51,5 +52,6 @@ pub(crate) fn all() -> Vec<Story> {
     stories.extend(opening::stories());
     stories.extend(innocent::stories());
     stories.extend(close::stories());
+    stories.extend(close_waits::stories());
     stories
 }

@@ -333,6 +333,14 @@ pub(crate) fn ms(wait: u64) -> Step {
     Step::After(wait * 1000)
 }
 
+/// At 20 kB a second: the first ten segments, of 1000 bytes each, are not paced, and have left and been acknowledged before these
+/// steps.
+pub(crate) fn paced(then: Vec<Step>) -> Vec<Step> {
+    let first =
+        [Step::Do(Call::PacingRate(20_000)), write(10_000), ms(10), Step::Ack(10_000), ms(10)];
+    first.into_iter().chain(then).collect()
+}
+
 /// The program writes.
 pub(crate) fn write(bytes: usize) -> Step {
     Step::Do(Call::Write(bytes))
